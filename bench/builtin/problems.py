@@ -1,0 +1,334 @@
+"""The built-in task: arithmetic word problems over a random dependency graph.
+
+One problem and its worked solution:
+
+    Ann has 7 marbles. Ben has 12 more marbles than Ann. Dan has 5 marbles. Cat has as many
+    marbles as Ann and Ben together. How many marbles does Cat have?
+
+    Ben has Ann's 7 + 12 = 19 marbles.
+    Cat has Ann's 7 + Ben's 19 = 26 marbles.
+    The answer is 26.
+
+Every number, name and wording is drawn from a seed, so the task needs no data file. Which split
+a problem belongs to is a property of the problem itself (`split_of`), so no two splits can share
+one, whatever the seeds; names, units and wording do not count as a difference.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from hashlib import blake2b
+
+SPLITS = {"validation": range(0, 3), "test": range(3, 6), "train": range(6, 100)}
+"""Hundredths of all problems, by hash."""
+
+
+@dataclass(frozen=True, slots=True)
+class Difficulty:
+    """steps: derivations in the worked solution, the answer line not counted.
+
+    distractors: most quantities that the answer does not depend on.
+    max_value: no quantity exceeds it; at least 40, so that every relation stays possible.
+    """
+
+    min_steps: int = 2
+    max_steps: int = 8
+    distractors: int = 3
+    max_value: int = 200
+
+
+class Relation(StrEnum):
+    GIVEN = "given"
+    MORE = "more"
+    FEWER = "fewer"
+    TIMES = "times"
+    HALF = "half"
+    TOGETHER = "together"
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """What one fact defines. `number` is the n of "n more than" (2 for half, 0 for together)."""
+
+    name: str
+    relation: Relation
+    sources: tuple[str, ...]
+    number: int
+    value: int
+
+
+@dataclass(frozen=True, slots=True)
+class Theme:
+    """How a kind of quantity is worded. {s} subject, {o} object, {p} second object, {n}, {u} unit."""
+
+    names: tuple[str, ...]
+    units: tuple[str, ...]
+    verb: str
+    question: str
+    facts: dict[Relation, tuple[str, ...]]
+
+
+PEOPLE = tuple(
+    "Ann Ben Cat Dan Eve Fay Gus Hal Ivy Jon Kim Leo Mia Ned Ola Pam Quin Ray Sue Tom Una Vic "
+    "Wes Zoe".split()
+)
+THINGS = tuple(
+    f"the {noun}" for noun in
+    "kite drum lamp book vase desk tent bike coat mask ring bell rope sled toy clock chair "
+    "brush plate stool".split()
+)
+
+THEMES = (
+    Theme(
+        PEOPLE, ("marbles", "coins", "cards", "shells", "stamps", "pens"), "has",
+        "How many {u} does {s} have?",
+        {
+            Relation.GIVEN: ("{s} has {n} {u}.", "There are {n} {u} in {s}'s bag."),
+            Relation.MORE: ("{s} has {n} more {u} than {o}.", "Compared with {o}, {s} has {n} more {u}."),
+            Relation.FEWER: ("{s} has {n} fewer {u} than {o}.", "Compared with {o}, {s} has {n} fewer {u}."),
+            Relation.TIMES: ("{s} has {n} times as many {u} as {o}.",),
+            Relation.HALF: ("{s} has half as many {u} as {o}.", "{s} has half of what {o} has."),
+            Relation.TOGETHER: ("{s} has as many {u} as {o} and {p} together.",),
+        },
+    ),
+    Theme(
+        THINGS, ("dollars", "cents"), "costs",
+        "How many {u} does {s} cost?",
+        {
+            Relation.GIVEN: ("{s} costs {n} {u}.", "The price of {s} is {n} {u}."),
+            Relation.MORE: ("{s} costs {n} {u} more than {o}.", "Compared with {o}, {s} costs {n} {u} more."),
+            Relation.FEWER: ("{s} costs {n} {u} less than {o}.", "Compared with {o}, {s} costs {n} {u} less."),
+            Relation.TIMES: ("{s} costs {n} times as much as {o}.",),
+            Relation.HALF: ("{s} costs half as much as {o}.", "{s} is half the price of {o}."),
+            Relation.TOGETHER: ("{s} costs as much as {o} and {p} together.",),
+        },
+    ),
+    Theme(
+        THINGS, ("grams", "pounds"), "weighs",
+        "How many {u} does {s} weigh?",
+        {
+            Relation.GIVEN: ("{s} weighs {n} {u}.", "The weight of {s} is {n} {u}."),
+            Relation.MORE: ("{s} weighs {n} {u} more than {o}.", "{s} is {n} {u} heavier than {o}."),
+            Relation.FEWER: ("{s} weighs {n} {u} less than {o}.", "{s} is {n} {u} lighter than {o}."),
+            Relation.TIMES: ("{s} weighs {n} times as much as {o}.",),
+            Relation.HALF: ("{s} weighs half as much as {o}.",),
+            Relation.TOGETHER: ("{s} weighs as much as {o} and {p} together.",),
+        },
+    ),
+    Theme(
+        PEOPLE, ("minutes", "hours"), "walks",
+        "How many {u} does {s} walk?",
+        {
+            Relation.GIVEN: ("{s} walks {n} {u}.", "It takes {s} {n} {u} to walk home."),
+            Relation.MORE: ("{s} walks {n} {u} longer than {o}.", "Compared with {o}, {s} walks {n} {u} longer."),
+            Relation.FEWER: ("{s} walks {n} {u} less than {o}.", "Compared with {o}, {s} walks {n} {u} less."),
+            Relation.TIMES: ("{s} walks {n} times as long as {o}.",),
+            Relation.HALF: ("{s} walks half as long as {o}.",),
+            Relation.TOGETHER: ("{s} walks as long as {o} and {p} together.",),
+        },
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class WordProblem:
+    """A problem with all that is true about it.
+
+    quantities: in the order of the facts; a fact only names quantities of earlier facts.
+    steps: the worked solution, one line each, the last one "The answer is N.".
+    """
+
+    id: str
+    question: str
+    verb: str
+    unit: str
+    quantities: tuple[Quantity, ...]
+    target: str
+    steps: tuple[str, ...]
+    answer: int
+
+    @property
+    def n_steps(self) -> int:
+        """Derivations in the worked solution; `Difficulty.min_steps` to `max_steps`."""
+        return len(self.steps) - 1
+
+    def needed(self) -> frozenset[str]:
+        """Names of the quantities that the answer depends on, the target included."""
+        return _ancestors({q.name: q for q in self.quantities}, self.target)
+
+
+def generate(split: str, seed: int, n: int, difficulty: Difficulty = Difficulty()) -> Iterator[WordProblem]:
+    """Yield `n` different problems of a split: a pure function of its arguments."""
+    rng = random.Random(f"{split}/{seed}/{difficulty}")
+    seen: set[str] = set()
+    while len(seen) < n:
+        n_steps = rng.randint(difficulty.min_steps, difficulty.max_steps)
+        quantities, target = _draw_graph(rng, n_steps, difficulty)
+        if split_of(quantities, target) != split:
+            continue
+        problem = _word(rng, f"{split}/{seed}/{len(seen)}", quantities, target)
+        if problem.question not in seen:
+            seen.add(problem.question)
+            yield problem
+
+
+def split_of(quantities: tuple[Quantity, ...], target: str) -> str:
+    """The split of a problem: a hash of the needed part of its graph, names left out."""
+    by_name = {q.name: q for q in quantities}
+    needed = [q for q in quantities if q.name in _ancestors(by_name, target)]
+    index = {q.name: i for i, q in enumerate(needed)}
+    shape = [(q.relation.value, [index[s] for s in q.sources], q.number) for q in needed]
+    digest = blake2b(repr(shape).encode(), digest_size=8).digest()
+    bucket = int.from_bytes(digest, "big") % 100
+    return next(name for name, buckets in SPLITS.items() if bucket in buckets)
+
+
+def _ancestors(by_name: dict[str, Quantity], target: str) -> frozenset[str]:
+    found, todo = set[str](), [target]
+    while todo:
+        name = todo.pop()
+        if name not in found:
+            found.add(name)
+            todo.extend(by_name[name].sources)
+    return frozenset(found)
+
+
+def _draw_graph(rng: random.Random, n_steps: int, difficulty: Difficulty) -> tuple[tuple[Quantity, ...], str]:
+    """A graph whose target needs exactly `n_steps` derivations, names being "0", "1", ..."""
+    while True:
+        drawn: list[Quantity] = []
+        try:
+            target = _derive(rng, drawn, n_steps, difficulty.max_value)
+        except _DeadEnd:
+            continue
+        _distract(rng, drawn, rng.randint(0, difficulty.distractors), difficulty.max_value)
+        return tuple(drawn), target.name
+
+
+class _DeadEnd(Exception):
+    """No relation fits the values drawn so far; draw again."""
+
+
+def _derive(rng: random.Random, drawn: list[Quantity], n_steps: int, max_value: int) -> Quantity:
+    """Append a quantity that needs `n_steps` derivations, after all it depends on."""
+    if n_steps == 0:
+        return _append(rng, drawn, Relation.GIVEN, (), rng.randint(2, max_value // 4), max_value)
+    if n_steps > 1 and rng.random() < 0.25:
+        left = rng.randint(0, n_steps - 1)
+        a = _derive(rng, drawn, left, max_value)
+        b = _derive(rng, drawn, n_steps - 1 - left, max_value)
+        return _append(rng, drawn, Relation.TOGETHER, (a, b), 0, max_value)
+    source = _derive(rng, drawn, n_steps - 1, max_value)
+    return _relate(rng, drawn, source, drawn, max_value)
+
+
+def _relate(
+    rng: random.Random, drawn: list[Quantity], source: Quantity, others: list[Quantity], max_value: int
+) -> Quantity:
+    """Append a quantity defined by `source`, and maybe one of `others`, that keeps within bounds."""
+    options = {
+        Relation.MORE: range(2, min(60, max_value - source.value) + 1),
+        Relation.FEWER: range(2, min(60, source.value - 2) + 1),
+        Relation.TIMES: range(2, min(6, max_value // source.value) + 1),
+        Relation.HALF: range(2, 3) if source.value % 2 == 0 and source.value >= 4 else range(0),
+    }
+    earlier = [q for q in others if q is not source and q.value + source.value <= max_value]
+    possible = [relation for relation, numbers in options.items() if numbers]
+    if earlier:
+        possible.append(Relation.TOGETHER)
+    relation = rng.choice(possible)
+    if relation is Relation.TOGETHER:
+        return _append(rng, drawn, relation, (rng.choice(earlier), source), 0, max_value)
+    return _append(rng, drawn, relation, (source,), rng.choice(options[relation]), max_value)
+
+
+def _append(
+    rng: random.Random, drawn: list[Quantity], relation: Relation,
+    sources: tuple[Quantity, ...], number: int, max_value: int,
+) -> Quantity:
+    value = compute(relation, [s.value for s in sources], number)
+    if not 2 <= value <= max_value or len({s.name for s in sources}) < len(sources):
+        raise _DeadEnd
+    quantity = Quantity(str(len(drawn)), relation, tuple(s.name for s in sources), number, value)
+    drawn.append(quantity)
+    return quantity
+
+
+def compute(relation: Relation, sources: list[int], number: int) -> int:
+    """The value that a relation gives: the arithmetic of the task, in one place."""
+    match relation:
+        case Relation.GIVEN:
+            return number
+        case Relation.MORE:
+            return sources[0] + number
+        case Relation.FEWER:
+            return sources[0] - number
+        case Relation.TIMES:
+            return sources[0] * number
+        case Relation.HALF:
+            return sources[0] // 2
+        case Relation.TOGETHER:
+            return sum(sources)
+
+
+def _distract(rng: random.Random, drawn: list[Quantity], distractors: int, max_value: int) -> None:
+    """Insert quantities that nothing depends on, given or derived, anywhere after their sources."""
+    wanted = list(drawn)
+    for _ in range(distractors):
+        if rng.random() < 0.3:
+            quantity = _append(rng, drawn, Relation.GIVEN, (), rng.randint(2, max_value // 4), max_value)
+        else:
+            quantity = _relate(rng, drawn, rng.choice(wanted), wanted, max_value)
+        drawn.pop()
+        names = [q.name for q in drawn]
+        first = 1 + max((names.index(source) for source in quantity.sources), default=-1)
+        drawn.insert(rng.randint(first, len(drawn)), quantity)
+
+
+def _word(rng: random.Random, id: str, quantities: tuple[Quantity, ...], target: str) -> WordProblem:
+    """Give a graph its names, unit and wording, and work out its solution."""
+    theme = rng.choice(THEMES)
+    unit = rng.choice(theme.units)
+    names = dict(zip((q.name for q in quantities), rng.sample(theme.names, len(quantities)), strict=True))
+    named = tuple(
+        Quantity(names[q.name], q.relation, tuple(names[s] for s in q.sources), q.number, q.value)
+        for q in quantities
+    )
+    facts = [
+        _capitalise(rng.choice(theme.facts[q.relation]).format(
+            s=q.name, n=q.number, u=unit, o=(*q.sources, "")[0], p=q.sources[-1] if q.sources else "",
+        ))
+        for q in named
+    ]
+    question = " ".join([*facts, theme.question.format(s=names[target], u=unit)])
+    by_name = {q.name: q for q in named}
+    needed = _ancestors(by_name, names[target])
+    steps = [
+        step_text(theme.verb, unit, q, by_name)
+        for q in named if q.name in needed and q.relation is not Relation.GIVEN
+    ]
+    answer = by_name[names[target]].value
+    return WordProblem(
+        id, question, theme.verb, unit, named, names[target], (*steps, f"The answer is {answer}."), answer
+    )
+
+
+SIGNS = {
+    Relation.MORE: "+", Relation.FEWER: "-", Relation.TIMES: "*", Relation.HALF: "/", Relation.TOGETHER: "+",
+}
+
+
+def step_text(verb: str, unit: str, quantity: Quantity, by_name: dict[str, Quantity]) -> str:
+    """The worked step that derives `quantity`: "Ben has Ann's 7 + 12 = 19 marbles."."""
+    terms = [f"{name}'s {by_name[name].value}" for name in quantity.sources]
+    if quantity.relation is not Relation.TOGETHER:
+        terms.append(str(quantity.number))
+    sum_ = f" {SIGNS[quantity.relation]} ".join(terms)
+    return _capitalise(f"{quantity.name} {verb} {sum_} = {quantity.value} {unit}.")
+
+
+def _capitalise(sentence: str) -> str:
+    return sentence[0].upper() + sentence[1:]

@@ -1,0 +1,58 @@
+"""GSM8K (Cobbe et al. 2021, arXiv:2110.14168): 1,319 test problems, integer answers.
+
+https://github.com/openai/grade-school-math; on the hub openai/gsm8k. A line of test.jsonl:
+
+{"question": "A robe takes 2 bolts of blue fiber and half that much white fiber.  How many bolts in
+ total does it take?", "answer": "It takes 2/2=<<2/2=1>>1 bolt of white fiber\\nSo the total amount
+ of fabric is 2+1=<<2+1=3>>3 bolts of fabric\\n#### 3"}
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bench.equality import number, same_number
+from bench.extract import number_answer
+from bench.grade import grade_number
+from bench.tasks.base import Example, Grade
+from bench.tasks.prompts import GSM8K
+from bench.tasks.rows import Row, hub_rows, read_rows
+from search.errors import UsageError
+from search.types import Problem
+
+
+class Gsm8k:
+    """`data`: a file in the original format, or a folder that holds test.jsonl."""
+
+    name = "gsm8k"
+    prompts = GSM8K
+
+    def load(self, data: Path | None, limit: int | None) -> list[Example]:
+        """The test problems, grouped by the number of lines of the worked solution. Raises UsageError."""
+        if data is None:
+            rows, split = hub_rows("openai/gsm8k", "main", "test"), "test"
+        else:
+            path = data / "test.jsonl" if data.is_dir() else data
+            rows, split = read_rows(path), path.stem
+        return [_example(row, split) for row in rows][:limit]
+
+    def extract(self, text: str) -> str | None:
+        """The final number: after "####", in the last box, after "answer is", or the last one."""
+        return number_answer(text)
+
+    def equal(self, a: str, b: str) -> bool:
+        """True if both are the same number, exactly."""
+        return same_number(a, b)[0]
+
+    def grade(self, answer: str | None, reference: str) -> Grade:
+        """Exact comparison as numbers."""
+        return grade_number(answer, reference)
+
+
+def _example(row: Row, split: str) -> Example:
+    question, solution = row.text("question"), row.text("answer")
+    steps, marker, answer = solution.rpartition("####")
+    if not marker or number(answer) is None:
+        raise UsageError(f"{row.where}: 'answer' must end with '#### ' and a number")
+    problem = Problem(f"gsm8k/{split}/{row.number}", question)
+    return Example(problem, answer.strip(), f"{len(steps.strip().splitlines())} steps")

@@ -1,0 +1,71 @@
+"""A task of one's own, from a file and no code. A line of it:
+
+{"problem": "What is 2 + 2?", "answer": "4"}
+
+"question" will do for "problem"; "answer" is a number, LaTeX, or a worked solution that boxes it
+or ends with "#### 4"; "id" is optional and must then be unique.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from pathlib import Path
+
+from bench.equality import WORKER, number, same_math
+from bench.extract import math_answer, number_answer
+from bench.grade import grade_math, grade_number
+from bench.tasks.base import Example, Grade
+from bench.tasks.prompts import MATH
+from bench.tasks.rows import Row, read_rows
+from search.errors import UsageError
+from search.types import Problem
+
+
+class Jsonl:
+    """`data`: the file. Answers are compared as numbers if both are, else mathematically."""
+
+    name = "jsonl"
+    prompts = MATH
+
+    def load(self, data: Path | None, limit: int | None) -> list[Example]:
+        """The problems of the file. Raises UsageError, also if math-verify does not load."""
+        if data is None:
+            raise UsageError("the task jsonl has no data of its own; give a file by --data PATH")
+        examples: dict[str, Example] = {}
+        for row in read_rows(data):
+            example = _example(row, data.stem)
+            if example.problem.id in examples:
+                raise UsageError(f"{row.where}: the id {example.problem.id!r} is there already")
+            examples[example.problem.id] = example
+        WORKER.start()
+        return list(examples.values())[:limit]
+
+    def extract(self, text: str) -> str | None:
+        """The final answer as in MATH, or as a last resort the last number."""
+        return math_answer(text) or number_answer(text)
+
+    def equal(self, a: str, b: str) -> bool:
+        """True if both are the same number, or the same mathematically."""
+        return same_math(a, b)[0]
+
+    def grade(self, answer: str | None, reference: str) -> Grade:
+        """Exact if both are numbers, else mathematical equality."""
+        both = answer is not None and number(answer) is not None and number(reference) is not None
+        return grade_number(answer, reference) if both else grade_math(answer, reference)
+
+
+def _example(row: Row, source: str) -> Example:
+    name = row.fields.get("id", f"{source}/{row.number}")
+    if isinstance(name, bool) or not isinstance(name, str | int) or name == "":
+        raise UsageError(f"{row.where}: 'id' must be a string or a whole number")
+    return Example(Problem(str(name), row.text("problem", "question")), _reference(row))
+
+
+def _reference(row: Row) -> str:
+    answer = row.fields.get("answer")
+    if isinstance(answer, int | float) and not isinstance(answer, bool):
+        if answer - answer != 0:
+            raise UsageError(f"{row.where}: 'answer' must be a finite number")
+        return format(Decimal(repr(answer)), "f")  # 1e16 written out
+    text = row.text("answer")
+    return math_answer(text) or text.strip()

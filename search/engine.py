@@ -1,0 +1,130 @@
+"""The main loop: one strategy over many problems."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from time import perf_counter
+from typing import Any
+
+from search.limits import LimitReached, Limits, Usage
+from search.trace import Trace
+from search.tree import Budget, Node, Tree
+from search.types import Answers, Policy, Problem, Step, StepScorer, Strategy
+
+log = logging.getLogger(__name__)
+
+Watch = Callable[[Problem, str, Node], None]
+"""Told of every "sample", "judge", "backtrack" and "chosen" of every problem, as it happens."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one problem came to.
+
+    steps: the chosen solution; empty iff `error` is not None.
+    answer: None if there is an error, or if the solution is unfinished or states no answer.
+    value: the reward model's value of the last step, in [0, 1]; None if it was never judged.
+    seconds: from the start of this problem to its end, others being worked on at the same time.
+    """
+
+    problem: Problem
+    steps: tuple[Step, ...]
+    answer: str | None
+    value: float | None
+    usage: Usage
+    seconds: float
+    error: str | None = None
+
+    @property
+    def text(self) -> str:
+        return "".join(step.text for step in self.steps)
+
+
+async def solve(
+    problems: Iterable[Problem],
+    strategy: Strategy,
+    policy: Policy,
+    scorer: StepScorer,
+    *,
+    seed: int = 0,
+    limits: Limits = Limits(),
+    budget: Budget = Budget(),
+    answers: Answers | None = None,
+    concurrency: int = 64,
+    trace: Trace | None = None,
+    watch: Watch = lambda problem, event, node: None,
+) -> AsyncIterator[Outcome]:
+    """Yield outcomes as problems finish; `concurrency` problems are worked on at a time.
+
+    A problem that fails yields an Outcome with `error`; the others go on. Closing the iterator
+    cancels what is in flight.
+
+    limits: what one problem may cost. budget: how long a step and a solution may get.
+    answers: how the task reads answers; the default compares whole texts.
+    """
+    trace = trace or Trace()
+
+    async def one(problem: Problem) -> Outcome:
+        start = perf_counter()
+        usage = Usage()
+        try:
+            recorder = trace.recorder(problem)
+            tree = Tree(
+                problem, policy, scorer, seed=seed, limits=limits, budget=budget, answers=answers,
+                recorder=recorder, watch=lambda event, node: watch(problem, event, node),
+            )
+            usage = tree.usage
+            try:
+                leaf = await strategy(tree)
+            finally:
+                usage = tree.usage
+            answer = tree.answer(leaf)
+            recorder.write_chosen(leaf.address, answer)
+            tree.watch("chosen", leaf)
+        except LimitReached as reached:
+            return Outcome(problem, (), None, None, usage, perf_counter() - start, str(reached))
+        except Exception as error:
+            log.debug("%s failed", problem.id, exc_info=True)
+            reason = f"{type(error).__name__}: {error}"
+            return Outcome(problem, (), None, None, usage, perf_counter() - start, reason)
+        usage.policy_tokens_discarded = usage.policy_tokens - sum(s.n_tokens for s in leaf.steps)
+        value = leaf.value if leaf.judgement else None
+        return Outcome(problem, tuple(leaf.steps), answer, value, usage, perf_counter() - start)
+
+    source = iter(problems)
+    running: set[asyncio.Task[Outcome]] = set()
+    try:
+        while True:
+            running |= {asyncio.create_task(one(p)) for p in islice(source, concurrency - len(running))}
+            if not running:
+                return
+            done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                yield task.result()
+    finally:
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+
+def solve_all(
+    problems: Iterable[Problem], strategy: Strategy, policy: Policy, scorer: StepScorer, **options: Any
+) -> list[Outcome]:
+    """`solve` without asyncio, for scripts and notebooks: outcomes in the order of the problems.
+
+    options: as for `solve`. Runs in a thread of its own, so it also works where a loop is running.
+    """
+    todo = list(problems)
+
+    async def collect() -> dict[str, Outcome]:
+        outcomes = solve(todo, strategy, policy, scorer, **options)
+        return {outcome.problem.id: outcome async for outcome in outcomes}
+
+    with ThreadPoolExecutor(1) as thread:
+        by_id = thread.submit(asyncio.run, collect()).result()
+    return [by_id[problem.id] for problem in todo]

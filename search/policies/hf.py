@@ -1,0 +1,164 @@
+"""A policy on transformers, for machines without vLLM. Concurrent calls are batched.
+
+Each sample is drawn with a generator of its own, from its own row of logits, so it does not
+depend on what else is in the batch (up to the rounding of batched kernels).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from search.errors import PolicyError
+from search.limits import charge
+from search.microbatch import Microbatcher
+from search.policies.stepping import (
+    Completion,
+    Piece,
+    Prefix,
+    Sampling,
+    SteppingPolicy,
+    encode_prompt,
+    token_pieces,
+)
+from search.prompts import Prompt
+from search.segment import SEGMENTERS, Segmenter
+from search.types import Stop
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    token_ids: tuple[int, ...]
+    stop: tuple[str, ...]
+    max_tokens: int
+    seed: int
+    temperature: float
+
+
+class HFPolicy(SteppingPolicy):
+    """model: a path or hub id of a causal language model. dtype "auto" is the checkpoint's own.
+
+    batch_tokens: bound on prompt tokens computed together.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        prompt: Prompt = Prompt(),
+        segmenter: Segmenter = SEGMENTERS["newline"],
+        sampling: Sampling = Sampling(),
+        dtype: str = "auto",
+        device: str | None = None,
+        batch_tokens: int = 16_384,
+    ):
+        import torch
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        self._tokenizer: PreTrainedTokenizerFast = AutoTokenizer.from_pretrained(model)
+        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        self._model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(model, dtype=dtype)
+        self._model.to(torch.device(device)).eval()  # type: ignore[arg-type]
+        eos = self._model.generation_config.eos_token_id if self._model.generation_config else None
+        eos = self._tokenizer.eos_token_id if eos is None else eos
+        self._eos = set(eos if isinstance(eos, list) else [eos])
+        super().__init__(prompt, segmenter, sampling, self._model.config.max_position_embeddings)
+        self._batch = Microbatcher(self._sample, max_cost=batch_tokens, cost=lambda r: len(r.token_ids))
+
+    def _encode(self, question: str) -> Prefix:
+        return encode_prompt(self._tokenizer, self._prompt, question)
+
+    async def _generate(
+        self, prefix: Prefix, *, stop: Sequence[str], max_tokens: int, seed: int, temperature: float
+    ) -> Completion:
+        charge(prompt_tokens=len(prefix.token_ids))
+        return await self._batch(_Request(prefix.token_ids, tuple(stop), max_tokens, seed, temperature))
+
+    def _sample(self, requests: Sequence[_Request]) -> list[Completion]:
+        """Decode a batch to the end of its last request; finished rows leave the batch."""
+        import torch
+
+        rows = [_Row(self, request) for request in requests]
+        width = max(len(request.token_ids) for request in requests)
+        pad = next(iter(self._eos - {None}), 0)
+        ids = torch.tensor([[pad] * (width - len(r.token_ids)) + list(r.token_ids) for r in requests])
+        mask = torch.tensor([[0] * (width - len(r.token_ids)) + [1] * len(r.token_ids) for r in requests])
+        ids, mask = ids.to(self._model.device), mask.to(self._model.device)
+        cache: Any = None
+        active = list(rows)
+        with torch.inference_mode():
+            while active:
+                positions = (mask.cumsum(-1) - 1).clamp(min=0)[:, -ids.shape[1] :]
+                out = self._model(
+                    input_ids=ids, attention_mask=mask, position_ids=positions,
+                    past_key_values=cache, use_cache=True, logits_to_keep=1,
+                )
+                cache = out.past_key_values
+                logits = out.logits[:, -1].float()
+                if not torch.isfinite(logits).all():
+                    raise PolicyError("the policy's logits are not finite; try another dtype (--dtype float32)")
+                ids = torch.tensor([[row.take(line)] for row, line in zip(active, logits, strict=True)])
+                keep = [i for i, row in enumerate(active) if row.stop is None]
+                if len(keep) < len(active):
+                    index = torch.tensor(keep, device=self._model.device)
+                    ids, mask = ids[keep], mask[index]
+                    cache.batch_select_indices(index)
+                    active = [active[i] for i in keep]
+                ids = ids.to(self._model.device)
+                mask = torch.cat([mask, mask.new_ones(len(active), 1)], dim=1)
+        return [Completion(row.pieces, row.stop or Stop.LENGTH) for row in rows]
+
+
+class _Row:
+    """One request on its way through a batch."""
+
+    def __init__(self, policy: HFPolicy, request: _Request):
+        import torch
+
+        self.stop: Stop | None = None
+        self._policy, self._request = policy, request
+        self._sampled: list[int] = []
+        self._logprobs: list[float] = []
+        self._random = torch.Generator().manual_seed(request.seed)
+
+    @property
+    def pieces(self) -> list[Piece]:
+        return token_pieces(
+            self._policy._tokenizer, self._request.token_ids, self._sampled, self._logprobs
+        )
+
+    def take(self, logits: torch.Tensor) -> int:
+        """Draw the next token from [vocabulary] logits, and note if it ends the request."""
+        token = self._draw(logits.cpu())
+        self._sampled.append(token)
+        self._logprobs.append(float(logits.log_softmax(-1)[token]))
+        if token in self._policy._eos:
+            self.stop = Stop.END
+        elif self._request.stop and self._stops():
+            self.stop = Stop.STEP
+        elif len(self._sampled) >= self._request.max_tokens:
+            self.stop = Stop.LENGTH
+        return token
+
+    def _draw(self, logits: torch.Tensor) -> int:
+        import torch
+
+        if self._request.temperature == 0:
+            return int(logits.argmax())
+        probabilities = (logits / self._request.temperature).softmax(-1)
+        if self._policy._sampling.top_p < 1:
+            ordered, order = probabilities.sort(descending=True)
+            ordered[ordered.cumsum(-1) - ordered > self._policy._sampling.top_p] = 0  # keeps the first
+            probabilities = torch.zeros_like(probabilities).scatter(0, order, ordered)
+        return int(torch.multinomial(probabilities, 1, generator=self._random))
+
+    def _stops(self) -> bool:
+        """True if the last token completed a stop string; looks at the last few tokens only."""
+        tail = self._policy._tokenizer.decode(self._sampled[-16:], skip_special_tokens=True)
+        before = self._policy._tokenizer.decode(self._sampled[-16:-1], skip_special_tokens=True)
+        return any(tail.count(stop) > before.count(stop) for stop in self._request.stop)

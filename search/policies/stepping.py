@@ -1,0 +1,234 @@
+"""What all policies share: prompts, token-exact prefixes, and cutting what was sampled into steps.
+
+A policy proper only samples tokens (`_generate`). Here is what turns them into steps:
+
+- A prefix is the prompt's tokens followed by the steps' own tokens, never re-tokenised text, so
+  that a prefix cache hits and stepping at temperature 0 gives the tokens of one greedy decode.
+- A step ends after the token that completes its delimiter. Tokens past the end (a delimiter only
+  known by what follows it, a stop string) are charged and dropped.
+- White space alone is never a step; sampling goes on until something is said.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from search.errors import ContextError
+from search.limits import charge
+from search.prompts import Prompt
+from search.seeds import derive
+from search.segment import REPEATS, Segmenter, repeated
+from search.types import Problem, Step, Stop, Until
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How a policy samples unless a call says otherwise. temperature 0 is greedy."""
+
+    temperature: float = 0.8
+    top_p: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Prefix:
+    """What a policy continues. token_ids is empty where the policy only speaks text."""
+
+    token_ids: tuple[int, ...]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A sampled token and its text; or a line of text worth `n_tokens` unseen tokens."""
+
+    text: str
+    token_id: int | None
+    logprob: float
+    n_tokens: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """What was sampled after a prefix.
+
+    stop: STEP at a stop string, END at the model's end of turn, LENGTH at the token limit.
+    """
+
+    pieces: Sequence[Piece]
+    stop: Stop
+
+
+class SteppingPolicy(ABC):
+    """A `Policy`, given a way to sample tokens."""
+
+    def __init__(self, prompt: Prompt, segmenter: Segmenter, sampling: Sampling, context: int):
+        self._prompt, self._segmenter, self._sampling = prompt, segmenter, sampling
+        self._context = context
+        self._root = lru_cache(4096)(self._encode)
+
+    @abstractmethod
+    def _encode(self, question: str) -> Prefix:
+        """The filled prompt."""
+
+    @abstractmethod
+    async def _generate(
+        self, prefix: Prefix, *, stop: Sequence[str], max_tokens: int, seed: int, temperature: float
+    ) -> Completion:
+        """Sample until the end of turn, one of the `stop` strings, or `max_tokens`."""
+
+    async def propose(
+        self,
+        problem: Problem,
+        steps: Sequence[Step],
+        *,
+        until: Until,
+        max_tokens: int,
+        seed: int,
+        temperature: float | None = None,
+    ) -> list[Step]:
+        root = self._root(problem.question)
+        prefix = root.token_ids + tuple(token for step in steps for token in step.token_ids)
+        said = "".join(step.text for step in steps)
+        room = min(max_tokens, self._context - len(prefix))
+        if room < 1:
+            raise ContextError(
+                f"{problem.id}: prompt and steps take {len(prefix)} tokens, the policy's context holds "
+                f"{self._context}; use a shorter prompt or a model with a longer context"
+            )
+        pauses = self._segmenter.stop if until is Until.STEP else ()
+        pieces: list[Piece] = []
+        while True:
+            text, used = _text(pieces), sum(piece.n_tokens for piece in pieces)
+            completion = await self._generate(
+                Prefix(prefix + _token_ids(pieces), root.text + said + text),
+                stop=(*pauses, *self._stops_after(said + text)),
+                max_tokens=room - used,
+                seed=derive(seed, used) if used else seed,
+                temperature=self._sampling.temperature if temperature is None else temperature,
+            )
+            pieces += completion.pieces
+            stop, text = completion.stop, _text(pieces)
+            if (end := self._solution_end(said, text)) is not None:
+                pieces, stop = _until(pieces, end), Stop.END
+            elif stop is Stop.STEP and (until is Until.END or self._segmenter.first_step(text) is None):
+                if sum(piece.n_tokens for piece in pieces) < room:
+                    continue  # a false stop: nothing complete was said yet
+                stop = Stop.LENGTH
+            break
+        text = _text(pieces)
+        if until is Until.END:
+            return _cut_repetition(steps, _steps(pieces, self._segmenter.split(text), stop))
+        first = self._segmenter.first_step(text)
+        if first is not None and first < len(text):
+            pieces, stop = _through(pieces, first), Stop.STEP
+        return _cut_repetition(steps, _steps(pieces, [_text(pieces)], stop))
+
+    def _stops_after(self, said: str) -> list[str]:
+        """The prompt's stop strings; also without their line end, where a line has just ended."""
+        stops = list(self._prompt.stop)
+        if said.endswith("\n"):
+            stops += [stop[1:] for stop in stops if stop.startswith("\n") and stop[1:]]
+        return stops
+
+    def _solution_end(self, said: str, text: str) -> int | None:
+        """Where in `text` the solution ends by a stop string of the prompt, None if it does not."""
+        tail = said[-1:]  # a stop string may begin with the line end that is there already
+        found = [(tail + text).find(stop) for stop in self._prompt.stop]
+        return min((max(0, at - len(tail)) for at in found if at >= 0), default=None)
+
+
+def _text(pieces: Sequence[Piece]) -> str:
+    return "".join(piece.text for piece in pieces)
+
+
+def _token_ids(pieces: Sequence[Piece]) -> tuple[int, ...]:
+    return tuple(piece.token_id for piece in pieces if piece.token_id is not None)
+
+
+def _until(pieces: Sequence[Piece], end: int) -> list[Piece]:
+    """The pieces that lie wholly before offset `end`; the others are charged and dropped."""
+    kept, at = 0, 0
+    while kept < len(pieces) and at + len(pieces[kept].text) <= end:
+        at += len(pieces[kept].text)
+        kept += 1
+    charge(policy_tokens=sum(piece.n_tokens for piece in pieces[kept:]))
+    return list(pieces[:kept])
+
+
+def _through(pieces: Sequence[Piece], end: int) -> list[Piece]:
+    """The pieces up to the one that reaches offset `end`; the others are charged and dropped."""
+    kept, at = 0, 0
+    while kept < len(pieces) and at < end:
+        at += len(pieces[kept].text)
+        kept += 1
+    charge(policy_tokens=sum(piece.n_tokens for piece in pieces[kept:]))
+    return list(pieces[:kept])
+
+
+def _steps(pieces: Sequence[Piece], texts: Sequence[str], stop: Stop) -> list[Step]:
+    """Give each text the pieces that complete it; the last one takes what is left."""
+    steps: list[Step] = []
+    first, end, at = 0, 0, 0
+    for number, text in enumerate(texts, start=1):
+        end += len(text)
+        last = first
+        while last < len(pieces) and (at < end or number == len(texts)):
+            at += len(pieces[last].text)
+            last += 1
+        if last > first or number == len(texts):
+            own = pieces[first:last]
+            n_tokens = sum(piece.n_tokens for piece in own)
+            logprob = sum(piece.logprob for piece in own)
+            steps.append(Step(_text(own), _token_ids(own), logprob, Stop.STEP, n_tokens))
+        first = last
+    return [*steps[:-1], replace(steps[-1], stop=stop)]
+
+
+def _cut_repetition(before: Sequence[Step], new: list[Step]) -> list[Step]:
+    """End `new` where it has said the same step too often in a row."""
+    texts = [step.text for step in before[-REPEATS:]]
+    for index, step in enumerate(new):
+        texts.append(step.text)
+        if repeated(texts) and step.stop is not Stop.END:
+            charge(policy_tokens=sum(later.n_tokens for later in new[index + 1 :]))
+            return [*new[:index], replace(step, stop=Stop.REPETITION)]
+    return new
+
+
+def encode_prompt(tokenizer: PreTrainedTokenizerFast, prompt: Prompt, question: str) -> Prefix:
+    """The filled prompt as the tokenizer's tokens, by its chat template if the prompt says so."""
+    if prompt.chat:
+        text = tokenizer.apply_chat_template(
+            prompt.messages(question), add_generation_prompt=True, tokenize=False
+        )
+        assert isinstance(text, str)
+        ids = tokenizer(text, add_special_tokens=False).input_ids  # the template wrote them already
+    else:
+        text = prompt.fill(question)
+        ids = tokenizer(text).input_ids
+        if ids and ids[-1] == tokenizer.eos_token_id:  # some tokenizers end every text
+            ids = ids[:-1]
+    return Prefix(tuple(ids), text)
+
+
+def token_pieces(
+    tokenizer: PreTrainedTokenizerFast,
+    prefix: Sequence[int],
+    token_ids: Sequence[int],
+    logprobs: Sequence[float],
+) -> list[Piece]:
+    """Sampled tokens with their texts. A character split over tokens belongs to the last of them."""
+    from tokenizers.decoders import DecodeStream
+
+    stream = DecodeStream(ids=list(prefix[-8:]), skip_special_tokens=True)
+    return [
+        Piece(stream.step(tokenizer.backend_tokenizer, token) or "", token, logprob)
+        for token, logprob in zip(token_ids, logprobs, strict=True)
+    ]

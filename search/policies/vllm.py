@@ -1,0 +1,96 @@
+"""A policy on vLLM's `AsyncLLM`: continuous batching, prefix caching, cancellation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+from search.errors import PolicyError
+from search.limits import charge
+from search.policies.stepping import (
+    Completion,
+    Prefix,
+    Sampling,
+    SteppingPolicy,
+    encode_prompt,
+    token_pieces,
+)
+from search.prompts import Prompt
+from search.segment import SEGMENTERS, Segmenter
+from search.types import Stop
+from search.vllm_engine import start_engine
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+
+class VLLMPolicy(SteppingPolicy):
+    """model: a path or hub id. Close it with `shutdown`.
+
+    seeded: draw each sample with its own seed, so that a run can be repeated whatever else is in
+        flight. Without, vLLM samples a batch in one go, which may be faster.
+    settings: vLLM's engine arguments, e.g. tensor_parallel_size.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        prompt: Prompt = Prompt(),
+        segmenter: Segmenter = SEGMENTERS["newline"],
+        sampling: Sampling = Sampling(),
+        seeded: bool = True,
+        core: int | None = None,
+        **settings: Any,
+    ):
+        self._engine = start_engine(model, core=core, **settings)
+        self._tokenizer: PreTrainedTokenizerFast = self._engine.get_tokenizer()  # type: ignore[assignment]
+        self._seeded, self._requests = seeded, count()
+        super().__init__(prompt, segmenter, sampling, self._engine.model_config.max_model_len)
+
+    def shutdown(self) -> None:
+        self._engine.shutdown()
+
+    def _encode(self, question: str) -> Prefix:
+        return encode_prompt(self._tokenizer, self._prompt, question)
+
+    async def _generate(
+        self, prefix: Prefix, *, stop: Sequence[str], max_tokens: int, seed: int, temperature: float
+    ) -> Completion:
+        from vllm import SamplingParams
+        from vllm.inputs import TokensPrompt
+        from vllm.sampling_params import RequestOutputKind
+
+        params = SamplingParams(
+            temperature=temperature,
+            top_p=self._sampling.top_p if temperature else 1.0,
+            max_tokens=max_tokens,
+            seed=seed if self._seeded and temperature else None,
+            stop=list(stop),
+            include_stop_str_in_output=True,
+            logprobs=0,
+            output_kind=RequestOutputKind.FINAL_ONLY,
+        )
+        prompt = TokensPrompt(prompt_token_ids=list(prefix.token_ids))
+        result = None
+        try:
+            async for result in self._engine.generate(prompt, params, f"policy-{next(self._requests)}"):
+                pass
+        except Exception as error:
+            raise PolicyError(f"vLLM failed: {error}") from error
+        if result is None or not result.outputs:
+            raise PolicyError("vLLM returned nothing")
+        [output] = result.outputs
+        cached = result.num_cached_tokens or 0
+        charge(prompt_tokens=len(prefix.token_ids) - cached, prompt_tokens_cached=cached)
+        logprobs = [step[token].logprob for token, step in zip(output.token_ids, output.logprobs or [], strict=True)]
+        if output.finish_reason == "length":
+            stopped = Stop.LENGTH
+        elif output.finish_reason == "stop":
+            stopped = Stop.STEP if isinstance(output.stop_reason, str) else Stop.END
+        else:
+            raise PolicyError(f"vLLM ended a request with {output.finish_reason!r}")
+        return Completion(
+            token_pieces(self._tokenizer, prefix.token_ids, output.token_ids, logprobs), stopped
+        )

@@ -1,0 +1,20 @@
+"""The strategies, by the name they have on the command line. To add one: a file, a line here."""
+
+from collections.abc import Mapping
+
+from search.strategies.best_of_n import BestOfN
+from search.strategies.cot import ChainOfThought
+from search.strategies.hgs import HGS
+from search.strategies.mcts import MCTS
+from search.strategies.self_consistency import SelfConsistency
+from search.strategies.weighted_vote import WeightedVote
+from search.types import Strategy
+
+STRATEGIES: Mapping[str, type[Strategy]] = {
+    "cot": ChainOfThought,
+    "hgs": HGS,
+    "self_consistency": SelfConsistency,
+    "best_of_n": BestOfN,
+    "weighted_vote": WeightedVote,
+    "mcts": MCTS,
+}

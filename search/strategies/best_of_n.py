@@ -1,0 +1,33 @@
+"""Best-of-N: sample N solutions, keep the one that the reward model likes best.
+
+Cobbe et al. 2021, arXiv:2110.14168; with step values, Lightman et al. 2023, arXiv:2305.20050.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from search.tree import Node, Tree
+from search.values import Aggregate, at_least, path_value
+
+
+@dataclass(frozen=True, slots=True)
+class BestOfN:
+    """aggregate: how step values become a solution's value; Lightman et al. use the product.
+
+    Solutions without an answer are only chosen if there is no other. Ties go to the first.
+    """
+
+    n: int = 8
+    temperature: float | None = None
+    aggregate: Aggregate = "product"
+
+    def __post_init__(self) -> None:
+        at_least(1, n=self.n)
+        at_least(0, temperature=self.temperature)
+
+    async def __call__(self, tree: Tree) -> Node:
+        solutions = await tree.complete([tree.root], self.n, temperature=self.temperature)
+        answered = [node for node in solutions if tree.answer(node) is not None] or solutions
+        await tree.judge(answered)
+        return max(answered, key=lambda node: path_value(node, self.aggregate))

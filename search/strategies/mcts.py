@@ -1,0 +1,94 @@
+"""Monte Carlo tree search by UCT, as in RAP and LLM Reasoners.
+
+Hao et al. 2023, arXiv:2305.14992; Hao et al. 2024, arXiv:2404.05221.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from math import log, sqrt
+from typing import Literal
+
+from search.tree import Node, Tree
+from search.values import Aggregate, at_least, path_value
+
+
+@dataclass(slots=True)
+class Stats:
+    """What this search believes of a node; the tree knows nothing of it."""
+
+    visits: int = 0
+    total: float = 0.0  # of backed-up values, each in [0, 1]
+    children: list[Node] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class MCTS:
+    """Select by UCT, expand, evaluate, back up; the best solution met is the answer.
+
+    simulations: rounds; each expands at most one node.
+    width: children sampled of an expanded node; duplicates are dropped.
+    exploration: w in UCT = Q + w * sqrt(ln N(parent) / max(1, N(child))); an unvisited child's Q
+        is its reward-model value (RAP's fast reward).
+    depth: steps after which a path is not expanded, only completed.
+    value: evaluate a new node by the reward model, or by a rollout that the reward model judges.
+    aggregate: how step values become the value of a path.
+    """
+
+    simulations: int = 16
+    width: int = 3
+    exploration: float = 1.0
+    depth: int = 32
+    value: Literal["prm", "rollout"] = "prm"
+    aggregate: Aggregate = "product"
+    temperature: float | None = None
+
+    def __post_init__(self) -> None:
+        at_least(1, simulations=self.simulations, width=self.width, depth=self.depth)
+        at_least(0, exploration=self.exploration, temperature=self.temperature)
+
+    async def __call__(self, tree: Tree) -> Node:
+        stats, solutions = await self.search(tree)
+        if solutions:
+            return max(solutions, key=self._path_value)
+        node = tree.root  # no solution met: finish the most visited path
+        while stats[node].children:
+            node = max(stats[node].children, key=lambda child: stats[child].visits)
+        [solution] = await tree.complete([node], temperature=0.0)
+        return solution
+
+    async def search(self, tree: Tree) -> tuple[dict[Node, Stats], list[Node]]:
+        """Run the simulations. Returns every node's statistics, and the solutions met."""
+        stats = {tree.root: Stats()}
+        solutions: dict[Node, None] = {}
+        for _ in range(self.simulations):
+            leaf = self._select(stats, tree.root)
+            if not leaf.is_terminal and len(leaf.path) < self.depth:
+                children = await tree.expand([leaf], self.width, temperature=self.temperature)
+                stats[leaf].children = [child for child in children if child.twin is None]
+                stats.update((child, Stats()) for child in stats[leaf].children)
+                leaf = max(stats[leaf].children, key=self._path_value)
+            end = leaf
+            if self.value == "rollout" or len(leaf.path) >= self.depth:
+                [end] = await tree.complete([leaf], temperature=self.temperature)
+                await tree.judge([end])
+            if tree.answer(end) is not None:
+                solutions[end] = None
+            for node in [tree.root, *leaf.path]:
+                stats[node].visits += 1
+                stats[node].total += self._path_value(end)
+        return stats, list(solutions)
+
+    def _select(self, stats: dict[Node, Stats], node: Node) -> Node:
+        """Follow the highest UCT from `node` to one that was not expanded yet."""
+        while children := stats[node].children:
+            parent = stats[node]
+            node = max(children, key=lambda child: self._uct(child, stats[child], parent))
+        return node
+
+    def _uct(self, node: Node, own: Stats, parent: Stats) -> float:
+        q = own.total / own.visits if own.visits else self._path_value(node)
+        return q + self.exploration * sqrt(log(parent.visits) / max(1, own.visits))
+
+    def _path_value(self, node: Node) -> float:
+        return path_value(node, self.aggregate)

@@ -1,0 +1,25 @@
+"""Self-consistency: the most frequent answer wins (Wang et al. 2022, arXiv:2203.11171)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from search.tree import Node, Tree
+from search.values import at_least
+
+
+@dataclass(frozen=True, slots=True)
+class SelfConsistency:
+    """Equal answers vote together; solutions without one do not vote. Ties go to the first."""
+
+    n: int = 8
+    temperature: float | None = None
+
+    def __post_init__(self) -> None:
+        at_least(1, n=self.n)
+        at_least(0, temperature=self.temperature)
+
+    async def __call__(self, tree: Tree) -> Node:
+        solutions = await tree.complete([tree.root], self.n, temperature=self.temperature)
+        groups = await tree.vote(solutions)
+        return max(groups, key=len)[0] if groups else solutions[0]

@@ -1,0 +1,36 @@
+"""Reward-weighted vote: each solution votes for its answer with its value.
+
+Uesato et al. 2022, arXiv:2211.14275; Li et al. 2022, arXiv:2206.02336.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from search.tree import Node, Tree
+from search.values import Aggregate, at_least, path_value
+
+
+@dataclass(frozen=True, slots=True)
+class WeightedVote:
+    """Of the winning answer, the solution of the highest value is returned. Ties go to the first."""
+
+    n: int = 8
+    temperature: float | None = None
+    aggregate: Aggregate = "product"
+
+    def __post_init__(self) -> None:
+        at_least(1, n=self.n)
+        at_least(0, temperature=self.temperature)
+
+    async def __call__(self, tree: Tree) -> Node:
+        solutions = await tree.complete([tree.root], self.n, temperature=self.temperature)
+        groups = await tree.vote(solutions)
+        if not groups:
+            return solutions[0]
+        await tree.judge([node for group in groups for node in group])
+        winner = max(groups, key=lambda group: sum(map(self._value, group)))
+        return max(winner, key=self._value)
+
+    def _value(self, node: Node) -> float:
+        return path_value(node, self.aggregate)

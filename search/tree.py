@@ -1,0 +1,394 @@
+"""The tree of one problem: nodes are facts, `Tree` is the only thing that adds them."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
+
+from search.errors import PolicyError, ScorerError
+from search.limits import LimitReached, Limits, Usage, metered
+from search.seeds import derive
+from search.trace import Recorded, Recorder
+from search.types import (
+    Address,
+    Answers,
+    Judgement,
+    Label,
+    Policy,
+    Problem,
+    Step,
+    StepScorer,
+    Stop,
+    Until,
+)
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True, eq=False)
+class Node:
+    """A step appended to its parent. Only `Tree` creates nodes or sets `judgement`.
+
+    twin: the earlier sibling that says the same, None if this is the first to say it. It shares
+        the twin's judgement.
+    """
+
+    address: Address
+    parent: Node | None
+    step: Step | None
+    judgement: Judgement | None = None
+    twin: Node | None = None
+    children: list[Node] = field(default_factory=list)
+    reserved: int = 0  # child addresses given out, children still being sampled included
+
+    @property
+    def path(self) -> list[Node]:
+        """Nodes from the first step to this one; empty for the root."""
+        path: list[Node] = []
+        node: Node = self
+        while node.parent is not None:
+            path.append(node)
+            node = node.parent
+        return path[::-1]
+
+    @property
+    def steps(self) -> list[Step]:
+        return [node.step for node in self.path if node.step is not None]
+
+    @property
+    def text(self) -> str:
+        return "".join(step.text for step in self.steps)
+
+    @property
+    def spoken(self) -> Node:
+        """The node that the reward model is asked about: the twin, and never one that says nothing."""
+        node = self.twin or self
+        while node.step is not None and node.step.is_blank and node.parent is not None:
+            node = node.parent.twin or node.parent
+        return node
+
+    @property
+    def is_terminal(self) -> bool:
+        """True if nothing can follow: finished, or cut short."""
+        return self.step is not None and self.step.stop is not Stop.STEP
+
+    @property
+    def is_finished(self) -> bool:
+        """True if the model ended the solution itself: neither cut at a limit nor repeating itself."""
+        return self.step is not None and self.step.stop is Stop.END
+
+    @property
+    def label(self) -> Label:
+        return self.judged.label
+
+    @property
+    def value(self) -> float:
+        """P(the step is not wrong), in [0, 1]."""
+        return self.judged.value
+
+    @property
+    def judged(self) -> Judgement:
+        """The judgement. Raises ValueError if there is none yet, as `label` and `value` do."""
+        if self.judgement is None:
+            raise ValueError(f"node {self.address} is not judged: use expand(), or judge() first")
+        return self.judgement
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """How long texts may get, in policy tokens. A solution over its budget is cut (`Stop.LENGTH`)."""
+
+    step_tokens: int = 256
+    solution_tokens: int = 1024
+
+
+class TextAnswers:
+    """The default `Answers`: the whole text is the answer, and equality is equality of text."""
+
+    def extract(self, text: str) -> str | None:
+        return text.strip() or None
+
+    def equal(self, a: str, b: str) -> bool:
+        return a == b
+
+
+SAID_NOTHING = Judgement(negative=1.0, neutral=0.0, positive=0.0)
+"""Of a solution that ends before its first word; no reward model is asked about nothing."""
+
+Watcher = Callable[[str, Node], None]
+"""Told what happens as it happens: "sample", "judge", "backtrack", "chosen", and the node."""
+
+
+class Tree:
+    """What a strategy may do to one problem: grow, judge, limit, read.
+
+    Results keep the order of the arguments, whatever order the calls finish in.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        policy: Policy,
+        scorer: StepScorer,
+        *,
+        seed: int = 0,
+        limits: Limits = Limits(),
+        budget: Budget = Budget(),
+        answers: Answers | None = None,
+        recorder: Recorder | None = None,
+        watch: Watcher = lambda event, node: None,
+    ):
+        self.problem = problem
+        self.root = Node((), None, None)
+        self.usage = Usage()
+        self.rng = random.Random(derive(seed, problem.id, "strategy"))
+        self.watch = watch
+        self._policy, self._scorer, self._seed = policy, scorer, seed
+        self._budget, self._answers = budget, answers or TextAnswers()
+        self._limits, self._promised = [limits], 0
+        self._recorder = recorder or Recorder()
+
+    # -- growing ---------------------------------------------------------------------------------
+
+    async def expand(
+        self, nodes: Sequence[Node], width: int = 1, *, temperature: float | None = None
+    ) -> list[Node]:
+        """Sample and judge `width` next steps of each node. Returns [len(nodes) * width].
+
+        temperature: None is the policy's own. Raises LimitReached before anything is spent.
+        """
+        children = await self._sample(nodes, width, Until.STEP, temperature)
+        await self.judge(children)
+        return children
+
+    async def complete(
+        self, nodes: Sequence[Node], n: int = 1, *, temperature: float | None = None
+    ) -> list[Node]:
+        """Sample `n` full solutions from each node, unjudged. Returns [len(nodes) * n] leaves.
+
+        A node that is terminal already is its own completion.
+        """
+        open_ = [node for node in nodes if not node.is_terminal]
+        leaves = iter(await self._sample(open_, n, Until.END, temperature))
+        return [node if node.is_terminal else next(leaves) for node in nodes for _ in range(n)]
+
+    async def judge(self, nodes: Sequence[Node]) -> None:
+        """Judge what is not judged yet on the nodes' paths: one reward-model call a node."""
+        unjudged = [node for node in nodes if node.judgement is None and node.step is not None]
+        firsts = dict.fromkeys(node.spoken for node in unjudged)
+        todo = [node for node in firsts if node.step is not None and node.judgement is None]
+        need = sum(1 for node in todo for n in node.path if n.judgement is None)
+        for limits in self._limits:
+            limits.check(self.usage, judgements=need)
+        await self.together(*(self._judge(node) for node in todo))
+        for node in unjudged:
+            self._take_judgements(node)
+
+    # -- controlling -----------------------------------------------------------------------------
+
+    async def together(self, *branches: Awaitable[T]) -> list[T]:
+        """Branches of one problem at once, results in order; the first error cancels the rest."""
+        if len(branches) == 1:
+            return [await branches[0]]
+        tasks = [asyncio.ensure_future(branch) for branch in branches]
+        try:
+            return list(await asyncio.gather(*tasks))
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    @contextmanager
+    def limit(self, **bounds: int | None) -> Iterator[None]:
+        """Bound what the block may spend, counted from here; reaching it ends the block.
+
+        Names are those of `Limits`; None is unbounded.
+        """
+        total = {
+            name: None if bound is None else bound + getattr(self.usage, name)
+            for name, bound in bounds.items()
+        }
+        self._limits.append(own := Limits(**total))
+        try:
+            yield
+        except LimitReached as reached:
+            if reached.limits is not own:
+                raise
+            self.usage.exhausted += 1
+        finally:
+            self._limits.remove(own)
+
+    def backtrack(self, node: Node) -> None:
+        """Record that the strategy gives `node` up and goes back to its parent."""
+        self.usage.backtracks += 1
+        self.watch("backtrack", node)
+
+    # -- reading ---------------------------------------------------------------------------------
+
+    def answer(self, node: Node) -> str | None:
+        """The final answer of a finished solution; None if it is unfinished or states none."""
+        return self._answers.extract(node.text) if node.is_finished else None
+
+    async def vote(self, nodes: Sequence[Node]) -> list[list[Node]]:
+        """Group solutions by equal answer, in order of first appearance; no answer, no group."""
+        spelled: dict[str, list[Node]] = {}
+        for node in nodes:
+            if (answer := self.answer(node)) is not None:
+                spelled.setdefault(answer, []).append(node)
+        return await asyncio.to_thread(self._merge, spelled)
+
+    def _merge(self, spelled: dict[str, list[Node]]) -> list[list[Node]]:
+        groups: dict[str, list[Node]] = {}
+        for answer, nodes in spelled.items():
+            same = next((other for other in groups if self._answers.equal(answer, other)), answer)
+            groups.setdefault(same, []).extend(nodes)
+        return list(groups.values())
+
+    # -- spending --------------------------------------------------------------------------------
+
+    async def _sample(
+        self, nodes: Sequence[Node], width: int, until: Until, temperature: float | None
+    ) -> list[Node]:
+        """Sample `width` continuations of each node, all at once."""
+        for node in nodes:
+            if node.is_terminal:
+                raise ValueError(f"node {node.address} is terminal: nothing can follow it")
+        parents = [node for node in nodes for _ in range(width)]
+        if not parents:
+            return []
+        for limits in self._limits:
+            limits.check(self.usage, samples=len(parents))
+        share = self._token_share(len(parents))
+        promised = 0 if share is None else share * len(parents)
+        growing = [(parent, self._reserve(parent)) for parent in parents]
+        self.usage.samples += len(parents)
+        self._promised += promised
+        try:
+            leaves = await self.together(
+                *(self._grow(parent, address, until, share, temperature) for parent, address in growing)
+            )
+        finally:
+            self._promised -= promised
+        for parent in dict.fromkeys(parents):  # late siblings may have lower addresses
+            parent.children.sort(key=lambda child: child.address)
+        for parent, leaf in zip(parents, leaves, strict=True):
+            self._find_twin(parent, leaf)
+        return leaves
+
+    def _token_share(self, calls: int) -> int | None:
+        """Tokens each of `calls` may use so that none of the limits is overshot."""
+        shares = []
+        for limits in self._limits:
+            if limits.policy_tokens is not None:
+                left = limits.policy_tokens - self.usage.policy_tokens - self._promised
+                if left < calls:
+                    need = self.usage.policy_tokens + self._promised + calls
+                    raise LimitReached(limits, "policy_tokens", need, limits.policy_tokens)
+                shares.append(left // calls)
+        return min(shares, default=None)
+
+    def _reserve(self, parent: Node) -> Address:
+        """The next child's address, taken before the first await so that it is deterministic."""
+        parent.reserved += 1
+        return (*parent.address, parent.reserved - 1)
+
+    async def _grow(
+        self, parent: Node, address: Address, until: Until, share: int | None, temperature: float | None
+    ) -> Node:
+        """Add what the policy proposes after `parent`: one node a step, the first at `address`."""
+        sampled = parent.steps
+        left = self._budget.solution_tokens - sum(step.n_tokens for step in sampled)
+        wanted = left if until is Until.END else min(left, self._budget.step_tokens)
+        max_tokens = wanted if share is None else min(wanted, share)
+        if recorded := self._recorder.sample(address):
+            steps, spent = recorded
+            self.usage.replayed += 1
+        else:
+            with metered() as spent:
+                steps = await self._policy.propose(
+                    self.problem, sampled, until=until, max_tokens=max_tokens,
+                    seed=derive(self._seed, self.problem.id, *address), temperature=temperature,
+                )
+            if not steps or any(step.stop is not Stop.STEP for step in steps[:-1]):
+                raise PolicyError(
+                    f"{self.problem.id}: the policy returned {len(steps)} steps at {address}; it must be "
+                    "one or more, and only the last may end the solution"
+                )
+            if steps[-1].stop is Stop.STEP and sum(s.n_tokens for s in steps) >= left:
+                steps[-1] = replace(steps[-1], stop=Stop.LENGTH)  # nothing can follow it
+            spent.policy_tokens += sum(step.n_tokens for step in steps)
+            self._recorder.write_sample(address, steps, spent)
+        self.usage += spent
+        node = parent
+        for step in steps:
+            node = self._attach(node, address if node is parent else self._reserve(node), step)
+        return node
+
+    def _attach(self, parent: Node, address: Address, step: Step) -> Node:
+        node = Node(address, parent, step)
+        parent.children.append(node)
+        self.watch("sample", node)
+        return node
+
+    def _find_twin(self, parent: Node, leaf: Node) -> None:
+        """Link a leaf to the first one that says the same from `parent` on, step by step."""
+        first = leaf.path[len(parent.path)]
+        for other in parent.children:
+            if other.address >= first.address:
+                return
+            if twin := _same_below(other, leaf.path[len(parent.path):]):
+                leaf.twin = twin.twin or twin
+                self.usage.duplicates += 1
+                return
+
+    async def _judge(self, node: Node) -> None:
+        """Judge `node` and what is unjudged before it."""
+        path = node.path
+        if recorded := self._recorder.judgements(node.address):
+            known, found, spent = recorded
+            self.usage.replayed += 1
+        else:
+            known = next(i for i, n in enumerate(path) if n.judgement is None)
+            with metered() as spent:
+                found = await self._scorer.judge(self.problem, node.steps, known=known)
+            if len(found) != len(path) - known:
+                raise ScorerError(
+                    f"{self.problem.id}: the reward model returned {len(found)} judgements for "
+                    f"{len(path) - known} steps at {node.address}"
+                )
+            spent.judgements += len(found)
+            self._recorder.write_judgements(node.address, known, found, spent)
+        self.usage += spent
+        for n, judgement in zip(path[known:], found, strict=True):
+            if n.judgement is None:  # the first judgement stands, however often the path is read
+                n.judgement = judgement
+                self.watch("judge", n)
+
+    def _take_judgements(self, node: Node) -> None:
+        """Give `node` what was said of its twin; if it says nothing, what was said before it."""
+        if node.judgement is None and node.twin is not None:
+            for n, same in zip(reversed(node.path), reversed(node.twin.path), strict=True):
+                self._set_judgement(n, same)
+        if node.judgement is None and node.parent is not None:
+            self._take_judgements(node.parent)
+            self._set_judgement(node, node.parent)
+
+    def _set_judgement(self, node: Node, like: Node) -> None:
+        if node.judgement is None:
+            node.judgement = like.judgement or SAID_NOTHING
+            self.watch("judge", node)
+
+
+def _same_below(node: Node, path: Sequence[Node]) -> Node | None:
+    """The node that says what `path` says, starting at `node`; None if there is none."""
+    if node.step is None or path[0].step is None:
+        return None
+    if (node.step.text, node.step.stop) != (path[0].step.text, path[0].step.stop):
+        return None
+    if len(path) == 1:
+        return node
+    return next((found for child in node.children if (found := _same_below(child, path[1:]))), None)

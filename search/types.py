@@ -1,0 +1,177 @@
+"""The nouns of the engine and the protocols it is built against. Standard library only.
+
+Problem   what is asked; it holds no reference answer.
+Step      one reasoning step, as the policy emitted it.
+Judgement what a reward model says of one step.
+Policy    proposes steps.      StepScorer  judges them.
+Strategy  decides where to go. Answers     reads the final answer off a solution.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+from math import isfinite
+from typing import TYPE_CHECKING, Protocol
+
+from search.errors import ScorerError
+
+if TYPE_CHECKING:
+    from search.tree import Node, Tree
+
+Address = tuple[int, ...]
+"""Where a node sits: the child index at each level; () is the root, (0, 2) its first child's third."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A question. It holds no reference answer, so no strategy can see one.
+
+    id: unique in a run, e.g. "gsm8k/test/17"; seeds, traces and resuming are keyed by it.
+    question: task text, before any prompt template.
+    """
+
+    id: str
+    question: str
+
+
+class Stop(StrEnum):
+    """Why a step ends where it does. Only END finishes a solution."""
+
+    STEP = "step"
+    """At the step delimiter; the solution goes on."""
+    END = "end"
+    """The model ended its turn, or a stop string of the prompt was reached."""
+    LENGTH = "length"
+    """Cut at a token limit; the text may be incomplete."""
+    REPETITION = "repetition"
+    """The same step over and over; cut, for it would go on so."""
+
+
+class Until(StrEnum):
+    """How far one proposal goes."""
+
+    STEP = "step"
+    END = "end"
+
+
+class Label(IntEnum):
+    """PRM800K's step labels (Lightman et al. 2023, arXiv:2305.20050)."""
+
+    NEGATIVE = -1
+    NEUTRAL = 0
+    POSITIVE = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One reasoning step, exactly as the policy emitted it.
+
+    text: includes its delimiter, so "".join(s.text for s in steps) is the completion.
+    token_ids: the policy's own tokens; prefixes are re-sent as tokens, never re-tokenised.
+        Empty if the policy has none to show (a server that only speaks text).
+    logprob: sum over the tokens, in nats, at temperature 1; 0.0 if the policy does not report it.
+    n_tokens: what the step cost; needs to be given only where `token_ids` is empty.
+    """
+
+    text: str
+    token_ids: tuple[int, ...]
+    logprob: float
+    stop: Stop
+    n_tokens: int = -1
+
+    def __post_init__(self) -> None:
+        if self.n_tokens < 0:
+            object.__setattr__(self, "n_tokens", len(self.token_ids))
+
+    @property
+    def is_blank(self) -> bool:
+        """True if it says nothing: the model ended the solution right after the step before."""
+        return not self.text.strip()
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """A reward model's probabilities for one step; they sum to 1. Raises ScorerError if not.
+
+    Two-class models have neutral = 0.
+    """
+
+    negative: float
+    neutral: float
+    positive: float
+
+    def __post_init__(self) -> None:
+        parts = (self.negative, self.neutral, self.positive)
+        if not all(isfinite(p) and p >= 0 for p in parts) or abs(sum(parts) - 1) > 1e-3:
+            raise ScorerError(
+                f"the reward model returned {parts}, which are not probabilities; "
+                "check its weights, its precision and its layout (prm.json)"
+            )
+
+    @property
+    def label(self) -> Label:
+        """The most probable label; a tie goes to the lower one."""
+        by_label = {
+            Label.NEGATIVE: self.negative, Label.NEUTRAL: self.neutral, Label.POSITIVE: self.positive,
+        }
+        return max(by_label, key=by_label.__getitem__)
+
+    @property
+    def value(self) -> float:
+        """P(step is not wrong), in [0, 1]."""
+        return min(1.0, self.positive + self.neutral)
+
+
+class Policy(Protocol):
+    """A language model that continues partial solutions. Safe to call concurrently."""
+
+    async def propose(
+        self,
+        problem: Problem,
+        steps: Sequence[Step],
+        *,
+        until: Until,
+        max_tokens: int,
+        seed: int,
+        temperature: float | None = None,
+    ) -> list[Step]:
+        """Sample one continuation of `steps`: one step, or all the rest (`Until.END`).
+
+        max_tokens: for this call. seed: equal arguments, equal sample, whatever else is in flight.
+        temperature: None is the policy's own; 0 is greedy.
+        Returns at least one step; only the last may have a `stop` other than STEP.
+        Raises PolicyError; ContextError if the prefix does not fit the context window.
+        """
+        ...
+
+
+class StepScorer(Protocol):
+    """A process reward model. Safe to call concurrently; batching is its own business."""
+
+    async def judge(self, problem: Problem, steps: Sequence[Step], *, known: int = 0) -> list[Judgement]:
+        """Judge every step after the first `known`, given those before it.
+
+        Returns [len(steps) - known]. A judgement does not depend on later steps.
+        Raises ScorerError; ContextError if the steps do not fit the context window.
+        """
+        ...
+
+
+class Answers(Protocol):
+    """How a task reads answers. Equality is mathematical where the task is ("1/2" and "0.5")."""
+
+    def extract(self, text: str) -> str | None:
+        """The final answer in a solution's text, None if there is none."""
+        ...
+
+    def equal(self, a: str, b: str) -> bool:
+        """True if two extracted answers are the same answer. May block; never raises."""
+        ...
+
+
+class Strategy(Protocol):
+    """A decoding strategy: grows `tree`, returns the leaf it answers with."""
+
+    async def __call__(self, tree: Tree) -> Node: ...

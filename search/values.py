@@ -1,0 +1,42 @@
+"""Values of whole solutions, from the values of their steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import prod
+from statistics import fmean
+from typing import Literal
+
+from search.tree import Node
+
+Aggregate = Literal["last", "min", "product", "mean"]
+
+AGGREGATES: dict[Aggregate, Callable[[Sequence[float]], float]] = {
+    "last": lambda values: values[-1],
+    "min": min,
+    "product": prod,  # Lightman et al. 2023, arXiv:2305.20050, appendix E
+    "mean": fmean,
+}
+
+
+def path_value(node: Node, how: Aggregate = "last") -> float:
+    """Aggregate the step values along the node's path, in [0, 1].
+
+    Raises ValueError if a step on it is not judged. The root's value is 1: nothing is wrong yet.
+    """
+    values = [n.value for n in node.path]
+    return AGGREGATES[how](values) if values else 1.0
+
+
+def at_least(minimum: float, **knobs: float | None) -> None:
+    """Check knobs of a strategy; None passes. Raises ValueError naming the knob."""
+    for name, value in knobs.items():
+        if value is not None and value < minimum:
+            raise ValueError(f"{name}={value}: it must be at least {minimum}")
+
+
+def share(**knobs: float | None) -> None:
+    """Check that knobs of a strategy lie in [0, 1]; None passes. Raises ValueError."""
+    for name, value in knobs.items():
+        if value is not None and not 0 <= value <= 1:
+            raise ValueError(f"{name}={value}: it must lie between 0 and 1")
