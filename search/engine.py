@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from itertools import islice
 from time import perf_counter
 from typing import Any
 
+from search.errors import UsageError
 from search.limits import LimitReached, Limits, Usage
 from search.trace import Trace
 from search.tree import Budget, Node, Tree
@@ -26,7 +28,7 @@ Watch = Callable[[Problem, str, Node], None]
 class Outcome:
     """What one problem came to.
 
-    steps: the chosen solution; empty iff `error` is not None.
+    steps: the chosen solution; empty if there is an error, or if the strategy gives no answer.
     answer: None if there is an error, or if the solution is unfinished or states no answer.
     value: the reward model's value of the last step, in [0, 1]; None if it was never judged.
     seconds: from the start of this problem to its end, others being worked on at the same time.
@@ -62,12 +64,19 @@ async def solve(
     """Yield outcomes as problems finish; `concurrency` problems are worked on at a time.
 
     A problem that fails yields an Outcome with `error`; the others go on. Closing the iterator
-    cancels what is in flight.
+    cancels what is in flight. Raises UsageError, before anything is spent, if two problems have
+    the same id.
 
+    problems: read to their end before the first is started.
     limits: what one problem may cost. budget: how long a step and a solution may get.
     answers: how the task reads answers; the default compares whole texts.
     """
     trace = trace or Trace()
+    todo = list(problems)
+    if twice := [id for id, count in Counter(problem.id for problem in todo).items() if count > 1]:
+        raise UsageError(f"problem ids must be unique; given more than once: {', '.join(twice[:3])}")
+    if concurrency < 1:
+        raise UsageError(f"concurrency={concurrency}: it must be at least 1")
 
     async def one(problem: Problem) -> Outcome:
         start = perf_counter()
@@ -87,16 +96,15 @@ async def solve(
             recorder.write_chosen(leaf.address, answer)
             tree.watch("chosen", leaf)
         except LimitReached as reached:
-            return Outcome(problem, (), None, None, usage, perf_counter() - start, str(reached))
+            return _failed(problem, usage, start, str(reached))
         except Exception as error:
             log.debug("%s failed", problem.id, exc_info=True)
-            reason = f"{type(error).__name__}: {error}"
-            return Outcome(problem, (), None, None, usage, perf_counter() - start, reason)
+            return _failed(problem, usage, start, f"{type(error).__name__}: {error}")
         usage.policy_tokens_discarded = usage.policy_tokens - sum(s.n_tokens for s in leaf.steps)
         value = leaf.value if leaf.judgement else None
         return Outcome(problem, tuple(leaf.steps), answer, value, usage, perf_counter() - start)
 
-    source = iter(problems)
+    source = iter(todo)
     running: set[asyncio.Task[Outcome]] = set()
     try:
         while True:
@@ -110,6 +118,11 @@ async def solve(
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
+
+
+def _failed(problem: Problem, usage: Usage, start: float, reason: str) -> Outcome:
+    usage.policy_tokens_discarded = usage.policy_tokens
+    return Outcome(problem, (), None, None, usage, perf_counter() - start, reason)
 
 
 def solve_all(

@@ -14,12 +14,16 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from search.errors import TraceError
+from search.errors import ScorerError, TraceError
 from search.limits import Usage
 from search.types import Address, Judgement, Problem, Step, Stop
 
 Samples = tuple[list[Step], Usage]
 Judgements = tuple[int, list[Judgement], Usage]
+
+
+_RUN = b'{"event": "run"'
+"""How every trace begins."""
 
 
 @dataclass(slots=True)
@@ -67,7 +71,7 @@ class Trace:
         The recorded part is handed over, not kept: ask once a problem.
         """
         recorded = self._recorded.pop(problem.id, None) or _Recorded()
-        digest = blake2b(problem.question.encode(), digest_size=8).hexdigest()
+        digest = blake2b(problem.question.encode(errors="surrogatepass"), digest_size=8).hexdigest()
         if not recorded.digest:
             self._write({"event": "problem", "problem": problem.id, "digest": digest})
         elif recorded.digest != digest:
@@ -80,20 +84,24 @@ class Trace:
 
     def _write(self, event: Mapping[str, Any]) -> None:
         if self._file is not None:
-            self._file.write(json.dumps(event, ensure_ascii=False).encode() + b"\n")
+            self._file.write(json.dumps(event, ensure_ascii=False).encode(errors="surrogatepass") + b"\n")
             self._file.flush()
 
     def _load(self) -> None:
         assert self._file is not None
         self._file.seek(0)
-        whole, _, torn = self._file.read().rpartition(b"\n")
-        if torn:  # or the next event would be glued to it and both be lost
-            self._file.truncate(len(whole) + 1 if whole else 0)
-        for number, line in enumerate(whole.splitlines(), start=1):
+        whole, end, torn = self._file.read().rpartition(b"\n")
+        for number, line in enumerate(whole.split(b"\n") if end else [], start=1):
             try:
                 self._remember(json.loads(line))
-            except (ValueError, KeyError, TypeError) as error:
+                if self._run is None:
+                    raise ValueError("the first line must say which run this is")
+            except (ValueError, KeyError, TypeError, ScorerError) as error:
                 raise TraceError(f"{self._path}, line {number}: not an event of a trace ({error})") from error
+        if not end and not torn.startswith(_RUN[: len(torn)]):
+            raise TraceError(f"{self._path} is not a trace; choose another --out")
+        if torn:  # or the next event would be glued to it and both be lost
+            self._file.truncate(len(whole) + len(end))
 
     def _remember(self, event: dict[str, Any]) -> None:
         if event["event"] == "run":
@@ -109,6 +117,10 @@ class Trace:
             case "judge":
                 found = [Judgement(*parts) for parts in event["judgements"]]
                 recorded.judgements[tuple(event["at"])] = event["known"], found, Usage(**event["spent"])
+            case "chosen":
+                pass  # for the reader; resuming comes to it again
+            case other:
+                raise ValueError(f"no event is called {other!r}")
 
 
 class Recorder:

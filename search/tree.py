@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TypeVar
 
 from search.errors import PolicyError, ScorerError
 from search.limits import LimitReached, Limits, Usage, metered
 from search.seeds import derive
-from search.trace import Recorded, Recorder
+from search.trace import Recorder
 from search.types import (
     Address,
     Answers,
@@ -105,6 +105,11 @@ class Budget:
     step_tokens: int = 256
     solution_tokens: int = 1024
 
+    def __post_init__(self) -> None:
+        for name, tokens in asdict(self).items():
+            if tokens < 1:
+                raise ValueError(f"budget {name}={tokens}: it must be at least 1")
+
 
 class TextAnswers:
     """The default `Answers`: the whole text is the answer, and equality is equality of text."""
@@ -149,7 +154,7 @@ class Tree:
         self.watch = watch
         self._policy, self._scorer, self._seed = policy, scorer, seed
         self._budget, self._answers = budget, answers or TextAnswers()
-        self._limits, self._promised = [limits], 0
+        self._limits, self._promised = [limits], Usage()
         self._recorder = recorder or Recorder()
 
     # -- growing ---------------------------------------------------------------------------------
@@ -180,11 +185,21 @@ class Tree:
         """Judge what is not judged yet on the nodes' paths: one reward-model call a node."""
         unjudged = [node for node in nodes if node.judgement is None and node.step is not None]
         firsts = dict.fromkeys(node.spoken for node in unjudged)
-        todo = [node for node in firsts if node.step is not None and node.judgement is None]
-        need = sum(1 for node in todo for n in node.path if n.judgement is None)
+        todo = {node: known for node in firsts if (known := _known(node)) < len(node.path)}
+        for node in list(todo):  # what lies on another's path is judged with it
+            for passed in node.path[:-1]:
+                todo.pop(passed, None)
+        need = sum(len(node.path) - known for node, known in todo.items())
         for limits in self._limits:
-            limits.check(self.usage, judgements=need)
-        await self.together(*(self._judge(node) for node in todo))
+            limits.check(self.usage + self._promised, judgements=need)
+        self._promised += Usage(judgements=need)
+        try:
+            found = await self.together(*(self._judge(node, known) for node, known in todo.items()))
+        finally:
+            self._promised -= Usage(judgements=need)
+        for (node, known), judgements in zip(todo.items(), found, strict=True):
+            for n, judgement in zip(node.path[known:], judgements, strict=True):
+                self._set_judgement(n, judgement)
         for node in unjudged:
             self._take_judgements(node)
 
@@ -234,19 +249,22 @@ class Tree:
         return self._answers.extract(node.text) if node.is_finished else None
 
     async def vote(self, nodes: Sequence[Node]) -> list[list[Node]]:
-        """Group solutions by equal answer, in order of first appearance; no answer, no group."""
-        spelled: dict[str, list[Node]] = {}
-        for node in nodes:
-            if (answer := self.answer(node)) is not None:
-                spelled.setdefault(answer, []).append(node)
-        return await asyncio.to_thread(self._merge, spelled)
-
-    def _merge(self, spelled: dict[str, list[Node]]) -> list[list[Node]]:
+        """Group solutions by equal answer, all in order of appearance; no answer, no group."""
+        answered = [(node, answer) for node in nodes if (answer := self.answer(node)) is not None]
+        spellings = dict.fromkeys(answer for _, answer in answered)
+        first = await asyncio.to_thread(self._first_spellings, spellings)
         groups: dict[str, list[Node]] = {}
-        for answer, nodes in spelled.items():
-            same = next((other for other in groups if self._answers.equal(answer, other)), answer)
-            groups.setdefault(same, []).extend(nodes)
+        for node, answer in answered:
+            groups.setdefault(first[answer], []).append(node)
         return list(groups.values())
+
+    def _first_spellings(self, answers: Iterable[str]) -> dict[str, str]:
+        """Each answer with the first that it equals."""
+        first: dict[str, str] = {}
+        for answer in answers:
+            firsts = dict.fromkeys(first.values())
+            first[answer] = next((a for a in firsts if self._answers.equal(answer, a)), answer)
+        return first
 
     # -- spending --------------------------------------------------------------------------------
 
@@ -263,7 +281,7 @@ class Tree:
         for limits in self._limits:
             limits.check(self.usage, samples=len(parents))
         share = self._token_share(len(parents))
-        promised = 0 if share is None else share * len(parents)
+        promised = Usage(policy_tokens=(share or 0) * len(parents))
         growing = [(parent, self._reserve(parent)) for parent in parents]
         self.usage.samples += len(parents)
         self._promised += promised
@@ -284,10 +302,8 @@ class Tree:
         shares = []
         for limits in self._limits:
             if limits.policy_tokens is not None:
-                left = limits.policy_tokens - self.usage.policy_tokens - self._promised
-                if left < calls:
-                    need = self.usage.policy_tokens + self._promised + calls
-                    raise LimitReached(limits, "policy_tokens", need, limits.policy_tokens)
+                limits.check(self.usage + self._promised, policy_tokens=calls)
+                left = limits.policy_tokens - self.usage.policy_tokens - self._promised.policy_tokens
                 shares.append(left // calls)
         return min(shares, default=None)
 
@@ -313,13 +329,9 @@ class Tree:
                     self.problem, sampled, until=until, max_tokens=max_tokens,
                     seed=derive(self._seed, self.problem.id, *address), temperature=temperature,
                 )
-            if not steps or any(step.stop is not Stop.STEP for step in steps[:-1]):
-                raise PolicyError(
-                    f"{self.problem.id}: the policy returned {len(steps)} steps at {address}; it must be "
-                    "one or more, and only the last may end the solution"
-                )
+            _check_steps(self.problem, address, steps, until)
             if steps[-1].stop is Stop.STEP and sum(s.n_tokens for s in steps) >= left:
-                steps[-1] = replace(steps[-1], stop=Stop.LENGTH)  # nothing can follow it
+                steps = [*steps[:-1], replace(steps[-1], stop=Stop.LENGTH)]  # nothing can follow it
             spent.policy_tokens += sum(step.n_tokens for step in steps)
             self._recorder.write_sample(address, steps, spent)
         self.usage += spent
@@ -345,42 +357,57 @@ class Tree:
                 self.usage.duplicates += 1
                 return
 
-    async def _judge(self, node: Node) -> None:
-        """Judge `node` and what is unjudged before it."""
-        path = node.path
+    async def _judge(self, node: Node, known: int) -> list[Judgement]:
+        """What the reward model says of the steps to `node` after the first `known`."""
         if recorded := self._recorder.judgements(node.address):
-            known, found, spent = recorded
+            _, found, spent = recorded
             self.usage.replayed += 1
         else:
-            known = next(i for i, n in enumerate(path) if n.judgement is None)
             with metered() as spent:
                 found = await self._scorer.judge(self.problem, node.steps, known=known)
-            if len(found) != len(path) - known:
+            if len(found) != len(node.path) - known:
                 raise ScorerError(
                     f"{self.problem.id}: the reward model returned {len(found)} judgements for "
-                    f"{len(path) - known} steps at {node.address}"
+                    f"{len(node.path) - known} steps at {node.address}"
                 )
             spent.judgements += len(found)
             self._recorder.write_judgements(node.address, known, found, spent)
         self.usage += spent
-        for n, judgement in zip(path[known:], found, strict=True):
-            if n.judgement is None:  # the first judgement stands, however often the path is read
-                n.judgement = judgement
-                self.watch("judge", n)
+        return found
 
     def _take_judgements(self, node: Node) -> None:
         """Give `node` what was said of its twin; if it says nothing, what was said before it."""
         if node.judgement is None and node.twin is not None:
-            for n, same in zip(reversed(node.path), reversed(node.twin.path), strict=True):
-                self._set_judgement(n, same)
+            self._take_judgements(node.twin)
+            for n, same in zip(node.path, node.twin.path, strict=True):
+                self._set_judgement(n, same.judgement)
         if node.judgement is None and node.parent is not None:
             self._take_judgements(node.parent)
-            self._set_judgement(node, node.parent)
+            self._set_judgement(node, node.parent.judgement)
 
-    def _set_judgement(self, node: Node, like: Node) -> None:
-        if node.judgement is None:
-            node.judgement = like.judgement or SAID_NOTHING
+    def _set_judgement(self, node: Node, judgement: Judgement | None) -> None:
+        if node.judgement is None:  # the first judgement stands, however often the path is read
+            node.judgement = judgement or SAID_NOTHING
             self.watch("judge", node)
+
+
+def _known(node: Node) -> int:
+    """How many steps of the node's path are judged before the first that is not."""
+    path = node.path
+    return next((i for i, n in enumerate(path) if n.judgement is None), len(path))
+
+
+def _check_steps(problem: Problem, address: Address, steps: Sequence[Step], until: Until) -> None:
+    """Raise PolicyError if `steps` are not what `until` asked for."""
+    if not steps or any(step.stop is not Stop.STEP for step in steps[:-1]):
+        fault = "it must be one or more, and only the last may end the solution"
+    elif until is Until.STEP and len(steps) > 1:
+        fault = "one was asked for"
+    elif until is Until.END and steps[-1].stop is Stop.STEP:
+        fault = "all the rest was asked for, and the last of them does not end the solution"
+    else:
+        return
+    raise PolicyError(f"{problem.id}: the policy returned {len(steps)} steps at {address}; {fault}")
 
 
 def _same_below(node: Node, path: Sequence[Node]) -> Node | None:

@@ -22,9 +22,10 @@ AGGREGATES: dict[Aggregate, Callable[[Sequence[float]], float]] = {
 def path_value(node: Node, how: Aggregate = "last") -> float:
     """Aggregate the step values along the node's path, in [0, 1].
 
+    A blank step has its parent's judgement and does not count a second time.
     Raises ValueError if a step on it is not judged. The root's value is 1: nothing is wrong yet.
     """
-    values = [n.value for n in node.path]
+    values = [n.value for n in node.path if n.step and not (n.step.is_blank and n.address[1:])]
     return AGGREGATES[how](values) if values else 1.0
 
 

@@ -35,6 +35,9 @@ def start_engine(model: str, *, core: int | None = None, **settings: Any) -> Asy
             mine = cores[:half] if core == 0 else cores[half:]
             environment["VLLM_CPU_OMP_THREADS_BIND"] = ",".join(map(str, mine))
         settings.setdefault("enforce_eager", True)  # compiling takes a minute, for nothing at this size
+        # A seeded request whose prompt is computed in parts stops the CPU engine: vLLM then rewinds
+        # the request's generator, which CPU generators cannot do (0.32, `_bookkeeping_sync`).
+        settings.setdefault("enable_chunked_prefill", False)
     added = [name for name in environment if name not in os.environ]
     os.environ.update({name: environment[name] for name in added})
     try:

@@ -138,14 +138,13 @@ def fit(
     steps: int,
     lr: float,
     log: Path,
-    evaluate: Callable[[], dict[str, Any]],
-    compiled: bool = False,
+    evaluate: Callable[[int], dict[str, Any]],
 ) -> None:
     """Train with Muon on the matrices and AdamW on the rest; the learning rate falls to 0 in the
-    last 40 % of the steps. Writes a line of `log` every EVALUATE_EVERY steps.
+    last 40 % of the steps. Writes a line of `log` every EVALUATE_EVERY steps, with what `evaluate`
+    says of that step.
     """
     head = model.lm_head if isinstance(model, LlamaForCausalLM) else model.score
-    core = torch.compile(model.model, dynamic=True) if compiled else model.model
     matrices = [p for p in model.model.layers.parameters() if p.ndim == 2]
     others = [p for p in model.parameters() if not any(p is q for q in matrices)]
     optimizers: list[torch.optim.Optimizer] = [
@@ -164,7 +163,7 @@ def fit(
                 group["lr"] = rate
         used = targets != IGNORED
         with torch.autocast(ids.device.type, torch.bfloat16):
-            logits = head(core(input_ids=ids).last_hidden_state[used])
+            logits = head(model.model(input_ids=ids).last_hidden_state[used])
         loss = torch.nn.functional.cross_entropy(logits.float(), targets[used])
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -177,7 +176,7 @@ def fit(
             model.eval()
             row = {"step": step + 1, "seconds": round(perf_counter() - start), "tokens": tokens, "loss": mean}
             with log.open("a") as file, torch.inference_mode():
-                file.write(json.dumps({**row, **evaluate()}) + "\n")
+                file.write(json.dumps({**row, **evaluate(step + 1)}) + "\n")
             model.train()
     model.eval()
 

@@ -12,6 +12,12 @@ if TYPE_CHECKING:
     from bench.tasks.base import Task
 
 
+def _builtin() -> Task:
+    from bench.tasks.builtin import Builtin
+
+    return Builtin()
+
+
 def _gsm8k() -> Task:
     from bench.tasks.gsm8k import Gsm8k
 
@@ -31,6 +37,7 @@ def _jsonl() -> Task:
 
 
 TASKS: dict[str, Callable[[], Task]] = {
+    "builtin": _builtin,
     "gsm8k": _gsm8k,
     "math": _math,
     "jsonl": _jsonl,

@@ -18,3 +18,6 @@ STRATEGIES: Mapping[str, type[Strategy]] = {
     "weighted_vote": WeightedVote,
     "mcts": MCTS,
 }
+
+UNGUIDED = frozenset({"cot", "self_consistency"})
+"""Those that never ask a reward model, so that none need be loaded."""

@@ -1,7 +1,6 @@
 """HGS-PRM: heuristic greedy search with step-level backtracking.
 
-Ma et al. 2023, "Let's reward step by step: Step-Level Reward Model as the Navigators for
-Reasoning", arXiv:2310.10080. The paper leaves much open; every choice is a knob.
+Ma et al. 2023, "Let's reward step by step", arXiv:2310.10080. What it leaves open is a knob.
 """
 
 from __future__ import annotations
@@ -20,17 +19,14 @@ class HGS:
 
     width: children sampled of a node before it is given up (the paper's bandwidth B).
     max_samples, max_tokens: bounds on the search, in policy calls and tokens; None is unbounded.
-    neutral: enter a neutral child only when no positive one led to a solution, as if positive,
-        or never.
-    accept: for scalar and two-class reward models, the least value that counts as positive; what
-        is below is negative.
+    neutral: enter a neutral child after the positive ones led to no solution, like them, or never.
+    accept: for scalar and two-class reward models: from this value on positive, else negative.
     reject: the least P(negative) that counts as negative, in place of the most probable label.
     temperature: of a node's first child; None is the policy's own.
-    escalation: added to the temperature for each further child, for at a low temperature a
-        resample mostly repeats itself.
-    on_dead_end: when every node is dead, take back the best rejected one, or finish.
-    on_budget: when the budget ends, finish the deepest, most probable prefix greedily, restart
-        with plain chain of thought, or give no answer.
+    escalation: added for each further child: at a low temperature a resample repeats itself.
+    on_dead_end: when every node is dead, take back the best rejected one, or end the search.
+    on_budget: then, or when the budget ends: finish the deepest, most probable prefix greedily, or
+        restart with plain chain of thought, or give no answer.
     """
 
     width: int = 4
@@ -51,66 +47,53 @@ class HGS:
         share(accept=self.accept, reject=self.reject)
 
     async def __call__(self, tree: Tree) -> Node:
-        entered: list[Node] = []
-        rejected: list[Node] = []
+        entered, rejected = list[Node](), list[Node]()
         with tree.limit(samples=self.max_samples, policy_tokens=self.max_tokens):
-            found = await self._descend(tree, tree.root, entered, rejected)
+            found = await self._enter(tree, tree.root, entered, rejected)
             while not found and rejected and self.on_dead_end == "readmit":
-                best = max(rejected, key=lambda node: node.value)
+                best = min(rejected, key=lambda node: (-node.value, node.address))
                 rejected.remove(best)
-                found = await self._descend(tree, best, entered, rejected)
+                found = await self._enter(tree, best, entered, rejected)
             if found:
                 return found
-        return await self._finish(tree, entered)
+        if self.on_budget == "abstain":
+            return tree.root
+        prefixes = entered if self.on_budget == "best_prefix" else []
+        by_depth = sorted(prefixes, key=lambda n: (-len(n.path), -path_value(n, "product"), n.address))
+        [solution] = await tree.complete(by_depth[:1] or [tree.root], temperature=0.0)
+        return solution
 
-    async def _descend(
-        self, tree: Tree, node: Node, entered: list[Node], rejected: list[Node]
-    ) -> Node | None:
+    async def _enter(self, tree: Tree, node: Node, entered: list[Node], rejected: list[Node]) -> Node | None:
         """The first solution below `node`, None if every child is dead."""
         entered.append(node)
         if node.is_terminal:
             return node
         deferred = []
         for retry in range(self.width):
-            [child] = await tree.expand([node], temperature=self._heat(retry))
+            heat = None if self.temperature is None else self.temperature + retry * self.escalation
+            [child] = await tree.expand([node], temperature=heat)
             if child.twin or (child.is_terminal and tree.answer(child) is None):
                 continue  # said before, or cut short: charged, but no way on
             match self._verdict(child):
                 case Label.POSITIVE:
-                    if found := await self._descend(tree, child, entered, rejected):
+                    if found := await self._enter(tree, child, entered, rejected):
                         return found
                 case Label.NEUTRAL:
                     deferred.append(child)
                 case Label.NEGATIVE:
                     rejected.append(child)
         for child in sorted(deferred, key=lambda child: -child.value):
-            if found := await self._descend(tree, child, entered, rejected):
+            if found := await self._enter(tree, child, entered, rejected):
                 return found
         tree.backtrack(node)
         return None  # the caller tries its next child
 
     def _verdict(self, child: Node) -> Label:
-        """The label that decides, by the knobs."""
-        judgement = child.judged
+        said, label = child.judged, child.label
         if self.accept is not None:
-            return Label.POSITIVE if judgement.value >= self.accept else Label.NEGATIVE
-        label = judgement.label
+            return Label.POSITIVE if said.value >= self.accept else Label.NEGATIVE
         if self.reject is not None:
-            better = Label.POSITIVE if judgement.positive > judgement.neutral else Label.NEUTRAL
-            label = Label.NEGATIVE if judgement.negative >= self.reject else better
-        if label is Label.NEUTRAL:
-            return {"accept": Label.POSITIVE, "reject": Label.NEGATIVE}.get(self.neutral, label)
-        return label
-
-    def _heat(self, retry: int) -> float | None:
-        return None if self.temperature is None else self.temperature + retry * self.escalation
-
-    async def _finish(self, tree: Tree, entered: list[Node]) -> Node:
-        """What to answer when the search found no solution."""
-        if self.on_budget == "abstain":
-            return tree.root
-        start = tree.root
-        if self.on_budget == "best_prefix":
-            start = max(entered, key=lambda node: (len(node.path), path_value(node, "product")), default=start)
-        [solution] = await tree.complete([start], temperature=0.0)
-        return solution
+            better = Label.POSITIVE if said.positive > said.neutral else Label.NEUTRAL
+            label = Label.NEGATIVE if said.negative >= self.reject else better
+        as_knob = {"accept": Label.POSITIVE, "reject": Label.NEGATIVE}.get(self.neutral, label)
+        return as_knob if label is Label.NEUTRAL else label

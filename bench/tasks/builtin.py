@@ -1,0 +1,48 @@
+"""The built-in task: multi-step arithmetic word problems, generated, with exact answers.
+
+Needs no data; see `bench.builtin.problems` for what they look like.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from bench.builtin.problems import generate
+from bench.tasks.base import Example, Grade
+from search.errors import UsageError
+from search.prompts import Prompt
+from search.types import Problem
+
+TEST_SEED = 0
+DEFAULT_SIZE = 200
+"""Problems of a run without --limit: what 2 cores do in about two minutes."""
+
+ANSWER = re.compile(r"The answer is (\d+)\.\s*$")
+
+
+class Builtin:
+    """The test split, in a fixed order: --limit N takes the first N of them."""
+
+    name = "builtin"
+    prompts = {"plain": Prompt("{question}\n"), "chat": Prompt("{question}", chat=True)}
+
+    def load(self, data: Path | None, limit: int | None) -> list[Example]:
+        """The first `limit` test problems, grouped by their number of steps. Raises UsageError."""
+        if data is not None:
+            raise UsageError("the built-in task is generated: it takes no --data")
+        problems = generate("test", TEST_SEED, DEFAULT_SIZE if limit is None else limit)
+        return [
+            Example(Problem(p.id, p.question), str(p.answer), f"{p.n_steps} steps") for p in problems
+        ]
+
+    def extract(self, text: str) -> str | None:
+        """The number of a last line "The answer is N."."""
+        found = ANSWER.search(text)
+        return found[1] if found else None
+
+    def equal(self, a: str, b: str) -> bool:
+        return int(a) == int(b)
+
+    def grade(self, answer: str | None, reference: str) -> Grade:
+        return Grade(answer is not None and self.equal(answer, reference), "exact")

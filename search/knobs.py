@@ -1,0 +1,80 @@
+"""A strategy by name and knobs, as text from a command line: checked before anything is spent."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, fields
+from difflib import get_close_matches
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from search.errors import UsageError
+from search.strategies import STRATEGIES
+from search.types import Strategy
+
+
+def make_strategy(name: str, settings: Mapping[str, str] | None = None) -> Strategy:
+    """The strategy `name`, with knobs such as {"width": "4"}.
+
+    Raises UsageError for a name or knob that does not exist, with the nearest ones, and for a
+    value that the knob does not take.
+    """
+    settings = settings or {}
+    if name not in STRATEGIES:
+        raise UsageError(f"unknown strategy {name!r}{nearest(name, STRATEGIES)}")
+    kind: Any = STRATEGIES[name]
+    hints = {f.name: get_type_hints(kind)[f.name] for f in fields(kind)}
+    for knob in settings:
+        if knob not in hints:
+            raise UsageError(f"{name} has no knob {knob!r}{nearest(knob, hints)}")
+    values = {knob: _parse(f"{name}: {knob}", text, hints[knob]) for knob, text in settings.items()}
+    try:
+        strategy: Strategy = kind(**values)
+    except ValueError as error:
+        raise UsageError(f"{name}: {error}") from error
+    return strategy
+
+
+def has_knob(name: str, knob: str) -> bool:
+    kind: Any = STRATEGIES[name]
+    return any(field.name == knob for field in fields(kind))
+
+
+def knobs(strategy: Strategy) -> dict[str, Any]:
+    """A strategy's knobs and their values, defaults included."""
+    return asdict(strategy)  # type: ignore[call-overload,no-any-return]
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """What to say after an unknown name."""
+    names = sorted(names)
+    close = get_close_matches(name, names, n=2, cutoff=0.5)
+    meant = f": did you mean {' or '.join(close)}?" if close else ";"
+    return f"{meant} there is {', '.join(names)}"
+
+
+def describe() -> str:
+    """All strategies with their knobs and defaults, for --help."""
+    lines = []
+    for name, kind in STRATEGIES.items():
+        given: Any = kind
+        shown = ", ".join(f"{field.name}={field.default}" for field in fields(given))
+        lines.append(f"  {name:<17}{shown}")
+    return "\n".join(lines)
+
+
+def _parse(name: str, text: str, hint: Any) -> Any:
+    """`text` as a value of the type `hint`: int, float, bool, a Literal, or one of these or None."""
+    options = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+    if type(None) in options and text.lower() == "none":
+        return None
+    [kind] = [option for option in options if option is not type(None)]
+    if get_origin(kind) is Literal:
+        if text in get_args(kind):
+            return text
+        raise UsageError(f"{name} is one of {', '.join(get_args(kind))}, not {text!r}")
+    try:
+        return kind(text)
+    except ValueError:
+        or_none = " or none" if type(None) in options else ""
+        raise UsageError(f"{name} takes a {kind.__name__}{or_none}, not {text!r}") from None

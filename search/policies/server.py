@@ -1,0 +1,502 @@
+"""A policy behind any OpenAI-compatible `/v1/completions`: vLLM, SGLang, llama.cpp, TGI, hosted ones.
+
+With a tokenizer here and a server that shows token ids (vLLM), prefixes travel as token ids.
+Otherwise they travel as text, and the pieces are the tokens of `logprobs`, or, where those do not
+add up to the text, parts of its lines worth their share of `usage.completion_tokens`.
+
+"stop" ends a step or a solution, and OpenAI's interface does not say which of the two:
+  1. Some servers do: `stop_reason` in vLLM, `matched_stop` in SGLang, "stop_sequence" in TGI.
+  2. Or the stop string is still there, in the text or among the tokens.
+  3. Or else the sample is charged, dropped, and drawn again, streamed and with no stop string sent:
+     the text now shows the stop string, and the request is closed when it does; what ends by itself
+     is the model's end of turn. From then on the policy's samples are drawn like this.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import math
+import os
+import re
+from collections.abc import Mapping, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
+from time import monotonic, time
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+from search.errors import ContextError, PolicyError, UsageError
+from search.limits import charge
+from search.policies.stepping import (
+    Completion,
+    Piece,
+    Prefix,
+    Sampling,
+    SteppingPolicy,
+    encode_prompt,
+    token_pieces,
+)
+from search.prompts import Prompt
+from search.seeds import derive
+from search.segment import SEGMENTERS, Segmenter
+from search.types import Problem, Step, Stop, Until
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+log = logging.getLogger(__name__)
+
+
+class ServerPolicy(SteppingPolicy):
+    """Servers of one model, dealt to the problems in turn, so that steps find their prefix cached.
+
+    urls: base URLs such as "http://localhost:8000/v1"; "/v1" is added to one that has no path.
+    model: its name on the servers; "" asks them, who must then serve just one.
+    tokenizer: path or hub id of the model's tokenizer; "" sends text. Chat prompts need it.
+    seeded: send a seed with each sample.
+    context: bound on prompt and sampled tokens together, beside what the server says of its own.
+    api_key: "" takes the environment's OPENAI_API_KEY, if there is one.
+    concurrency: requests in flight. timeout_s: for one request, from connecting to the last byte.
+    retries: how often a request is made again after failures that may pass.
+
+    Cached prompt tokens are counted where `usage` shows them (vLLM: --enable-prompt-tokens-details).
+    A streamed sample's prompt tokens are known, and counted, only if it ended by itself.
+    """
+
+    def __init__(
+        self,
+        urls: Sequence[str],
+        *,
+        model: str = "",
+        tokenizer: str = "",
+        prompt: Prompt = Prompt(),
+        segmenter: Segmenter = SEGMENTERS["newline"],
+        sampling: Sampling = Sampling(),
+        seeded: bool = True,
+        context: int = 1 << 20,
+        api_key: str = "",
+        concurrency: int = 64,
+        timeout_s: float = 600.0,
+        connect_s: float = 10.0,
+        retries: int = 5,
+    ):
+        super().__init__(prompt, segmenter, sampling, context)
+        if prompt.chat and not tokenizer:
+            raise UsageError("a chat prompt needs the model's template: pass tokenizer, a path or hub id")
+        self._servers = _Servers(urls, api_key, concurrency, timeout_s, connect_s, retries)
+        self._tokenizer = _load_tokenizer(tokenizer) if tokenizer else None
+        self._model, self._seeded = model, seeded
+        self._turns: dict[str, int] = {}
+        self._refused: set[str] = set()
+        self._connected = self._speaks_tokens = self._streams = False
+
+    async def connect(self) -> None:
+        """Find out what the servers serve. `propose` does so by itself; call it to fail early."""
+        async with self._servers.session().connecting:
+            if not self._connected:
+                await self._find_model()
+                self._speaks_tokens = await self._shows_token_ids()
+                self._connected = True
+
+    async def close(self) -> None:
+        """Close the connections of the running event loop. The policy can still be used."""
+        await self._servers.close()
+
+    async def propose(
+        self,
+        problem: Problem,
+        steps: Sequence[Step],
+        *,
+        until: Until,
+        max_tokens: int,
+        seed: int,
+        temperature: float | None = None,
+    ) -> list[Step]:
+        await self.connect()
+        _TURN.set(self._turns.setdefault(problem.id, len(self._turns)))
+        return await super().propose(
+            problem, steps, until=until, max_tokens=max_tokens, seed=seed, temperature=temperature
+        )
+
+    def _encode(self, question: str) -> Prefix:
+        if self._tokenizer is None:
+            return Prefix((), self._prompt.fill(question))
+        prefix = encode_prompt(self._tokenizer, self._prompt, question)
+        if self._speaks_tokens:
+            return prefix
+        bos = self._tokenizer.bos_token_id
+        if bos is not None and self._tokenizer("").input_ids[:1] == [bos]:  # the server adds its own
+            return Prefix((), prefix.text.removeprefix(self._tokenizer.bos_token))
+        return Prefix((), prefix.text)
+
+    async def _generate(
+        self, prefix: Prefix, *, stop: Sequence[str], max_tokens: int, seed: int, temperature: float
+    ) -> Completion:
+        sampling = {
+            "max_tokens": max_tokens,
+            "temperature": temperature,
+            "top_p": self._sampling.top_p if temperature else 1.0,
+            **({"seed": seed} if self._seeded and temperature else {}),
+        }
+        if self._speaks_tokens and self._tokenizer is not None:
+            reply = await self._complete(list(prefix.token_ids), sampling, stop, salt=seed)
+            if reply.text and not reply.token_ids:
+                raise PolicyError("a server shows no token ids, another did; serve all by the same engine")
+            logprobs = reply.logprobs or [0.0] * len(reply.token_ids)
+            pieces = token_pieces(self._tokenizer, prefix.token_ids, reply.token_ids, logprobs)
+            return Completion(pieces, reply.stopped(stop) or Stop.END)
+        streamed = self._streams
+        reply = await self._complete(prefix.text, sampling, stop, salt=seed, streamed=streamed)
+        may_go_on = any(pause in stop for pause in self._segmenter.stop)
+        if may_go_on and not streamed and reply.stopped(stop) is None:
+            if not self._streams:
+                log.warning("the server does not say why samples stop: they are streamed from now on")
+            self._streams = True
+            charge(policy_tokens=reply.n_tokens)
+            reply = await self._complete(prefix.text, sampling, stop, salt=seed, streamed=True)
+        stopped = reply.stopped(stop) or Stop.END
+        return Completion(reply.pieces(stop, stopped), stopped)
+
+    async def _complete(
+        self,
+        prompt: str | list[int],
+        sampling: Mapping[str, Any],
+        stop: Sequence[str],
+        *,
+        salt: int = 0,
+        streamed: bool = False,
+    ) -> _Reply:
+        """One sample. Fields that OpenAI's interface lacks are left out if a server refuses them."""
+        extras: dict[str, Any] = {"logprobs": 1}
+        if isinstance(prompt, list):
+            extras["return_token_ids"] = True
+        if streamed:
+            extras["stream_options"] = {"include_usage": True}
+        elif stop:
+            extras["include_stop_str_in_output"] = True
+        body = {"model": self._model, "prompt": prompt, **sampling}
+        body |= {"stream": True} if streamed else {"stop": list(stop)} if stop else {}
+        while True:
+            fields = {name: value for name, value in extras.items() if name not in self._refused}
+            try:
+                data = await self._servers.ask("completions", body | fields, salt=salt, until=stop)
+                break
+            except _RefusedError as refusal:
+                refused = {name for name in fields if name in str(refusal)}
+                if not refused:
+                    raise
+                self._refused |= refused
+        reply = _read(data)
+        n_prompt = reply.prompt_tokens or (len(prompt) if isinstance(prompt, list) else 0)
+        charge(prompt_tokens=n_prompt - reply.cached_tokens, prompt_tokens_cached=reply.cached_tokens)
+        return reply
+
+    async def _find_model(self) -> None:
+        try:
+            listing = await self._servers.ask("models")
+            served = {card["id"]: card.get("max_model_len") for card in listing["data"]}
+        except _RefusedError as refusal:
+            if not self._model or refusal.status in (401, 403):
+                raise
+            return
+        except (KeyError, TypeError, AttributeError) as error:
+            raise PolicyError(f"the server's list of models is none: {str(listing)[:200]}") from error
+        if not self._model and len(served) != 1:
+            raise UsageError(f"the server has {len(served)} models, name one: {', '.join(served)}")
+        self._model = self._model or next(iter(served))
+        self._context = min(self._context, served.get(self._model) or self._context)
+
+    async def _shows_token_ids(self) -> bool:
+        if self._tokenizer is None:
+            return False
+        try:
+            prompt = self._tokenizer("1 2 3").input_ids
+            reply = await self._complete(prompt, {"max_tokens": 1, "temperature": 0.0}, ())
+            charge(policy_tokens=reply.n_tokens)
+            if reply.token_ids:
+                return True
+        except _RefusedError:
+            pass
+        log.warning("the server does not speak in token ids: prefixes are sent as text")
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class _Reply:
+    """A completion. says_why: the server tells a stop string, `matched`, from the end of turn."""
+
+    text: str
+    finish: str
+    says_why: bool
+    matched: str
+    tokens: Sequence[str]
+    logprobs: Sequence[float]
+    token_ids: Sequence[int]
+    n_tokens: int
+    prompt_tokens: int
+    cached_tokens: int
+
+    @property
+    def _shown(self) -> str:
+        """The text of the tokens, if the server's is its beginning: that may lack the stop string."""
+        shown = "".join(self.tokens)
+        return shown if shown.startswith(self.text) else ""
+
+    def stopped(self, stop: Sequence[str]) -> Stop | None:
+        """Why it ended, None if that cannot be known."""
+        if self.matched or any(end in (self._shown or self.text) for end in stop):
+            return Stop.STEP
+        if self.finish == "length":
+            return Stop.LENGTH
+        return Stop.END if self.says_why or not stop else None
+
+    def pieces(self, stop: Sequence[str], stopped: Stop) -> list[Piece]:
+        """The tokens with their texts if they add up to the text, else parts of its lines."""
+        cut_off = self.matched and not any(end in self.text for end in stop)
+        text = self.text + self.matched if cut_off else self.text
+        pieces, at = [], 0
+        if self.tokens and self._shown.startswith(text):
+            end = len(self._shown) if stopped is Stop.STEP else len(text)  # </s> may be shown as text
+            for token, logprob in zip(self.tokens, self.logprobs, strict=True):
+                pieces.append(Piece(token[: max(0, end - at)], None, logprob))
+                at += len(token)
+            return pieces
+        if not text:
+            return [Piece("", None, sum(self.logprobs), self.n_tokens)]
+        ends = {"\n", *(end.strip("\n") for end in stop)} - {""}  # stepping may cut at any of them
+        for part in re.split(f"({'|'.join(map(re.escape, sorted(ends)))})", text):
+            share = self.n_tokens * (at + len(part)) // len(text) - self.n_tokens * at // len(text)
+            pieces.append(Piece(part, None, sum(self.logprobs) * len(part) / len(text), share))
+            at += len(part)
+        return pieces
+
+
+def _read(data: Any) -> _Reply:
+    try:
+        choice, usage = data["choices"][0], data.get("usage") or {}
+        tokens, logprobs = _shown_tokens(choice)
+        token_ids = choice.get("token_ids") or ()
+        why = choice.get("stop_reason", choice.get("matched_stop"))
+        reply = _Reply(
+            text=choice["text"],
+            finish=choice["finish_reason"],
+            says_why=not {"stop_reason", "matched_stop"}.isdisjoint(choice),
+            matched=why if isinstance(why, str) else "",
+            tokens=tokens,
+            logprobs=logprobs,
+            token_ids=token_ids,
+            n_tokens=usage.get("completion_tokens") or len(token_ids) or len(tokens),
+            prompt_tokens=usage.get("prompt_tokens") or 0,
+            cached_tokens=(usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0,
+        )
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+        raise PolicyError(f"the server's answer is no completion: {str(data)[:300]}") from error
+    if reply.finish not in ("stop", "stop_sequence", "length"):
+        raise PolicyError(f"the server ended a sample with {reply.finish!r}")
+    if reply.text and not reply.n_tokens:
+        raise PolicyError("the server shows neither `usage` nor `logprobs`: what it costs cannot be counted")
+    return reply
+
+
+def _shown_tokens(choice: Mapping[str, Any]) -> tuple[list[str], list[float]]:
+    shown = choice.get("logprobs") or {}
+    if "content" in shown:  # llama.cpp
+        return [t["token"] for t in shown["content"]], [t["logprob"] for t in shown["content"]]
+    return shown.get("tokens") or [], [logprob or 0.0 for logprob in shown.get("token_logprobs") or ()]
+
+
+# From here on: asking servers that may fail.
+
+_RETRIED = {408, 409, 425, 429, *range(500, 600)}
+_BACKOFF_S, _BACKOFF_MAX_S = 0.5, 30.0
+_REST_S = 10.0  # a server that has failed is left alone for so long, unless all have
+_KEEPALIVE_S = 4.0  # uvicorn, and so vLLM, closes an idle connection after 5 s
+_TOO_LONG = re.compile(r"context[ _-]?(length|size|window)|max_model_len|max_new_tokens", re.IGNORECASE)
+_HINTS = {
+    401: "; pass api_key or set OPENAI_API_KEY",
+    403: "; pass api_key or set OPENAI_API_KEY",
+    404: "; check the model's name, and the URL, which as a rule ends in /v1",
+}
+_TURN: ContextVar[int] = ContextVar("turn", default=0)
+
+
+class _RefusedError(PolicyError):
+    def __init__(self, message: str, status: int):
+        super().__init__(message)
+        self.status = status
+
+
+class _BusyError(Exception):
+    def __init__(self, message: str, after_s: float):
+        super().__init__(message)
+        self.after_s = after_s
+
+
+@dataclass(frozen=True, slots=True)
+class _Session:
+    """What belongs to one event loop."""
+
+    client: httpx.AsyncClient
+    slots: asyncio.Semaphore
+    connecting: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+class _Servers:
+    """Asks the server whose turn it is; if it fails, the next one, or it again after a while."""
+
+    def __init__(
+        self,
+        urls: Sequence[str],
+        api_key: str,
+        concurrency: int,
+        timeout_s: float,
+        connect_s: float,
+        retries: int,
+    ):
+        self._urls = [_base(url) for url in urls]
+        if not self._urls:
+            raise UsageError("no server: pass urls, such as http://localhost:8000/v1")
+        key = api_key or os.environ.get("OPENAI_API_KEY", "")
+        self._headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self._concurrency, self._timeout_s, self._connect_s = concurrency, timeout_s, connect_s
+        self._attempts = max(retries + 1, len(self._urls))
+        self._resting: dict[str, float] = {}
+        self._sessions: dict[asyncio.AbstractEventLoop, _Session] = {}
+
+    def session(self) -> _Session:
+        loop = asyncio.get_running_loop()
+        if loop not in self._sessions:
+            self._sessions = {other: s for other, s in self._sessions.items() if not other.is_closed()}
+            client = httpx.AsyncClient(
+                headers=self._headers,
+                timeout=httpx.Timeout(None, connect=self._connect_s),
+                limits=httpx.Limits(keepalive_expiry=_KEEPALIVE_S),
+            )
+            self._sessions[loop] = _Session(client, asyncio.Semaphore(self._concurrency))
+        return self._sessions[loop]
+
+    async def close(self) -> None:
+        if session := self._sessions.pop(asyncio.get_running_loop(), None):
+            await session.client.aclose()
+
+    async def ask(
+        self, path: str, body: Mapping[str, Any] | None = None, *, salt: int = 0, until: Sequence[str] = ()
+    ) -> Any:
+        """The JSON that answers `body`; a stream is read up to one of the strings of `until`.
+
+        salt: what the jitter of the back-off derives from.
+        """
+        session, failures = self.session(), dict[str, str]()
+        for attempt in range(self._attempts):
+            url, after_s = self._next(), 0.0
+            try:
+                async with session.slots, asyncio.timeout(self._timeout_s):
+                    answer = await _exchange(session.client, f"{url}/{path}", body, until)
+                self._resting.pop(url, None)
+                return answer
+            except TimeoutError:
+                failures[url] = f"no answer within {self._timeout_s:g} s"
+            except httpx.RequestError as error:
+                failures[url] = f"{type(error).__name__}: {error}"
+            except _BusyError as error:
+                failures[url], after_s = str(error), error.after_s
+            self._resting[url] = monotonic() + max(_REST_S, after_s)
+            if self._rest_s(self._next()) and attempt + 1 < self._attempts:
+                backoff_s = min(_BACKOFF_MAX_S, _BACKOFF_S * 2 ** (attempt // len(self._urls)))
+                await asyncio.sleep(max(after_s, backoff_s * (0.5 + derive(salt, attempt) / 2**64)))
+        tried = "; ".join(f"{url}: {failure}" for url, failure in failures.items())
+        raise PolicyError(f"no answer in {self._attempts} attempts, see that the servers are up: {tried}")
+
+    def _next(self) -> str:
+        first = _TURN.get() % len(self._urls)
+        return min(self._urls[first:] + self._urls[:first], key=self._rest_s)
+
+    def _rest_s(self, url: str) -> float:
+        return max(0.0, self._resting.get(url, 0.0) - monotonic())
+
+
+def _base(url: str) -> str:
+    try:
+        parsed = httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise UsageError(f"{url!r} is no URL: {error}") from error
+    if parsed.scheme not in ("http", "https") or not parsed.host:
+        raise UsageError(f"{url!r} is no server's URL; one looks like http://localhost:8000/v1")
+    return url.rstrip("/") + ("/v1" if parsed.path in ("", "/") else "")
+
+
+def _load_tokenizer(name: str) -> PreTrainedTokenizerFast:
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer: PreTrainedTokenizerFast = AutoTokenizer.from_pretrained(name)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"cannot load the tokenizer {name}: {error}") from error
+    return tokenizer
+
+
+async def _exchange(
+    client: httpx.AsyncClient, url: str, body: Mapping[str, Any] | None, until: Sequence[str]
+) -> Any:
+    async with client.stream("GET" if body is None else "POST", url, json=body) as response:
+        try:
+            if response.status_code != 200:
+                raise await _failure(response)
+            if response.headers.get("content-type", "").startswith("text/event-stream"):
+                return await _read_stream(response, until)
+            return json.loads(await response.aread())
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise PolicyError(f"{url} does not answer as an OpenAI-compatible server would: {error!r}") from error
+
+
+async def _read_stream(response: httpx.Response, until: Sequence[str]) -> dict[str, Any]:
+    """The chunks put together. Returning early closes the request."""
+    text, finish, tokens, logprobs = "", None, list[str](), list[float]()
+    chunks, usage = 0, dict[str, Any]()
+    async for line in response.aiter_lines():
+        if not line.startswith("data:") or line.endswith("[DONE]"):
+            continue
+        chunk = json.loads(line.removeprefix("data:"))
+        usage = chunk.get("usage") or usage
+        for choice in chunk["choices"]:
+            text, finish, chunks = text + choice["text"], choice["finish_reason"] or finish, chunks + 1
+            more_tokens, more_logprobs = _shown_tokens(choice)
+            tokens, logprobs = tokens + more_tokens, logprobs + more_logprobs
+        if any(end in text for end in until):
+            finish = "stop"
+            break
+    choice = {"text": text, "finish_reason": finish}
+    return {
+        "choices": [choice | {"logprobs": {"tokens": tokens, "token_logprobs": logprobs}}],
+        "usage": {"completion_tokens": len(tokens) or chunks} | usage,
+    }
+
+
+async def _failure(response: httpx.Response) -> Exception:
+    """What to raise for an answer that is an error."""
+    status, message = response.status_code, (await response.aread()).decode(errors="replace")
+    try:
+        detail = json.loads(message)
+        detail = detail.get("error", detail)
+        message = str(detail.get("message", detail))
+    except (ValueError, AttributeError):
+        pass  # not JSON, or not an object: the message is all of it
+    message = f"{response.url} answered {status}: {message[:500]}"
+    if status != 429 and _TOO_LONG.search(message):
+        return ContextError(f"{message}; use a shorter prompt, a lower max_tokens or a longer context")
+    if status in _RETRIED:
+        return _BusyError(message, _retry_after_s(response.headers.get("retry-after", "")))
+    return _RefusedError(message + _HINTS.get(status, ""), status)
+
+
+def _retry_after_s(header: str) -> float:
+    """RFC 9110, 10.2.3: seconds, or a date."""
+    try:
+        after_s = float(header) if header[:1].isdigit() else parsedate_to_datetime(header).timestamp() - time()
+    except ValueError:
+        return 0.0
+    return max(0.0, after_s) if math.isfinite(after_s) else 0.0

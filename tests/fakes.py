@@ -1,0 +1,207 @@
+"""Policies and reward models without a model. They answer by what was asked, not by how many times.
+
+ScriptedPolicy, ScriptedScorer   a picture: the whole world in one dict
+RandomWorld                      both at once, drawn from hashes of the arguments
+FractionAnswers                  "= 1/2" and "= 0.5" are the same answer
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+from search.limits import charge
+from search.seeds import derive
+from search.types import Address, Judgement, Problem, Step, Stop, Until
+
+GOOD, MEH, BAD = Judgement(0.1, 0.1, 0.8), Judgement(0.2, 0.6, 0.2), Judgement(0.9, 0.05, 0.05)
+
+STOPS = {".": Stop.END, "~": Stop.LENGTH, "!": Stop.REPETITION}
+
+
+def step(text: str) -> Step:
+    """A step as scripts write it: "a," goes on, "a." ends, "" ends saying nothing, "a~" was cut at a
+    limit, "a!" repeats itself. One token a character."""
+    stop = STOPS.get(text[-1], Stop.STEP) if text else Stop.END
+    return Step(text, tuple(map(ord, text)), -0.5 * len(text), stop)
+
+
+def cut(text: str, max_tokens: int) -> Step:
+    """The first `max_tokens` tokens of a step."""
+    return Step(text[:max_tokens], tuple(map(ord, text[:max_tokens])), -0.5 * max_tokens, Stop.LENGTH)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a scripted policy was asked: its `child`-th continuation of `after`."""
+
+    after: str
+    child: int
+    until: Until
+    temperature: float | None
+
+
+@dataclass
+class ScriptedPolicy:
+    """script[prefix] holds what the prefix's 1st, 2nd, ... child says.
+
+    Which child is asked for is read off the seed, which derives from the child's address, so that
+    neither the order of the calls nor a replay changes what is said.
+    """
+
+    script: Mapping[str, Sequence[str]]
+    seed: int = 0
+    asked: list[Asked] = field(default_factory=list)
+
+    async def propose(
+        self,
+        problem: Problem,
+        steps: Sequence[Step],
+        *,
+        until: Until,
+        max_tokens: int,
+        seed: int,
+        temperature: float | None = None,
+    ) -> list[Step]:
+        after = "".join(s.text for s in steps)
+        child = self._child(problem, after, seed)
+        self.asked.append(Asked(after, child, until, temperature))
+        said: list[Step] = []
+        while True:
+            scripted = self.script.get(after, ())
+            if child >= len(scripted):
+                raise AssertionError(f"child {child} of {after!r} was asked for, scripted are {scripted}")
+            new = step(scripted[child])
+            said.append(new if new.n_tokens <= max_tokens else cut(new.text, max_tokens))
+            max_tokens -= new.n_tokens
+            if until is Until.STEP or said[-1].stop is not Stop.STEP:
+                return said
+            after, child = after + new.text, 0
+
+    def _child(self, problem: Problem, text: str, seed: int) -> int:
+        for address in self._addresses("", text, ()):
+            for child in range(32):
+                if derive(self.seed, problem.id, *address, child) == seed:
+                    return child
+        raise AssertionError(f"{text!r} was asked for with a seed that is no child's")
+
+    def _addresses(self, at: str, text: str, address: Address) -> Iterator[Address]:
+        """Every address at which the script says `text`."""
+        if at == text:
+            yield address
+            return
+        for child, said in enumerate(self.script.get(at, ())):
+            if said and text.startswith(at + said):
+                yield from self._addresses(at + said, text, (*address, child))
+
+
+@dataclass
+class ScriptedScorer:
+    """Judges a step by the text up to it, or else by its own; what is not listed is GOOD."""
+
+    judgements: Mapping[str, Judgement] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)  # a "|" before the first step to be judged
+
+    async def judge(self, problem: Problem, steps: Sequence[Step], *, known: int = 0) -> list[Judgement]:
+        texts = [s.text for s in steps]
+        self.asked.append("".join(texts[:known]) + "|" + "".join(texts[known:]))
+        upto = ["".join(texts[: i + 1]) for i in range(len(texts))]
+        own = [self.judgements.get(text, GOOD) for text in texts]
+        return [self.judgements.get(upto[i], own[i]) for i in range(known, len(texts))]
+
+
+class FractionAnswers:
+    """Reads "a/b" or "a.b" from the last "=" to the end of its line."""
+
+    def extract(self, text: str) -> str | None:
+        said = text.rpartition("=")[2].partition("\n")[0]
+        return said.strip(" .") or None if "=" in text else None
+
+    def equal(self, a: str, b: str) -> bool:
+        return Fraction(a) == Fraction(b)
+
+
+WORDS = ["add\n", "double\n", "halve\n", "it is = 1/2\n"]
+ENDS = ["so = 1/2\n", "so = 0.5\n", "so = 2\n", "so = 2.0\n", "who knows\n", ""]
+END_OF_TURN = 0  # the token that ends a solution; it has no text
+
+
+class RandomWorld:
+    """A policy and a reward model drawn from hashes of their arguments: equal arguments, equal answer.
+
+    It has all that may happen: solutions that end, with an answer or without one or saying nothing;
+    steps cut at limits, repetitions, duplicates, ties, and tokens that are thrown away. A token is
+    a character. At temperature 0 the draw does not depend on the seed.
+
+    jitter: shuffles the order in which concurrent calls finish, nothing else.
+    pause_s: each call takes that long.
+    """
+
+    def __init__(self, jitter: int | None = None, *, depth: int = 5, pause_s: float = 0.0):
+        self._clock = None if jitter is None else random.Random(jitter)
+        self._depth, self._pause_s = depth, pause_s
+        self.calls = 0
+
+    async def propose(
+        self,
+        problem: Problem,
+        steps: Sequence[Step],
+        *,
+        until: Until,
+        max_tokens: int,
+        seed: int,
+        temperature: float | None = None,
+    ) -> list[Step]:
+        await self._wait()
+        charge(prompt_tokens=len(problem.question), prompt_tokens_cached=sum(s.n_tokens for s in steps))
+        said: list[Step] = []
+        text, left = "".join(s.text for s in steps), max_tokens
+        while True:
+            luck = derive("greedy") if temperature == 0 else derive(seed, temperature)
+            rng = random.Random(derive("policy", problem.id, text, luck))
+            new = self._draw(rng, len(steps) + len(said))
+            if new.n_tokens > left:
+                new = cut(new.text, left)
+            left -= new.n_tokens
+            text += new.text
+            if until is Until.STEP and rng.random() < 0.2:
+                charge(policy_tokens=(extra := min(left, 3)))  # sampled past the end, and dropped
+                left -= extra
+            if until is Until.END and new.stop is Stop.STEP and left == 0:
+                new = Step(new.text, new.token_ids, new.logprob, Stop.LENGTH)
+            said.append(new)
+            if until is Until.STEP or new.stop is not Stop.STEP:
+                return said
+
+    def _draw(self, rng: random.Random, depth: int) -> Step:
+        luck = rng.random()
+        if depth >= self._depth or luck < 0.2:
+            text = rng.choice(ENDS)
+            return Step(text, (*map(ord, text), END_OF_TURN), -rng.random(), Stop.END)
+        text = rng.choice(WORDS)
+        stop = Stop.LENGTH if luck < 0.25 else Stop.REPETITION if luck < 0.28 else Stop.STEP
+        return Step(text, tuple(map(ord, text)), -rng.random(), stop)
+
+    async def judge(self, problem: Problem, steps: Sequence[Step], *, known: int = 0) -> list[Judgement]:
+        await self._wait()
+        tokens = [s.n_tokens for s in steps]
+        charge(prm_tokens=sum(tokens[known:]), prm_tokens_cached=sum(tokens[:known]))
+        texts = [s.text for s in steps]
+        return [judgement(problem.id, *texts[: i + 1]) for i in range(known, len(texts))]
+
+    async def _wait(self) -> None:
+        self.calls += 1
+        if self._pause_s:
+            await asyncio.sleep(self._pause_s)
+        for _ in range(self._clock.randrange(5) if self._clock else 0):
+            await asyncio.sleep(0)
+
+
+def judgement(*parts: object) -> Judgement:
+    """A judgement drawn from a hash, coarse enough for ties."""
+    rng = random.Random(derive("judgement", *parts))
+    weights = [rng.choice((1, 2, 5)) for _ in range(3)]
+    return Judgement(*(weight / sum(weights) for weight in weights))

@@ -1,0 +1,413 @@
+"""The loop over problems: what may not change an outcome, and what must never happen."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from itertools import product
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from search.engine import Outcome, solve, solve_all
+from search.errors import PolicyError, ScorerError, UsageError
+from search.limits import Limits, Usage, charge, metered
+from search.microbatch import Microbatcher
+from search.strategies import STRATEGIES
+from search.strategies.best_of_n import BestOfN
+from search.strategies.cot import ChainOfThought
+from search.strategies.hgs import HGS
+from search.strategies.mcts import MCTS
+from search.tree import Budget, Node, Tree
+from search.types import Judgement, Problem, Step, Stop, Strategy, Until
+from tests.fakes import FractionAnswers, RandomWorld, step
+
+PROBLEMS = [Problem(f"p{i}", f"question {i}") for i in range(5)]
+SMALL: dict[str, Strategy] = {
+    **{name: strategy() for name, strategy in STRATEGIES.items()},
+    "hgs_short": HGS(width=2, max_samples=6, max_tokens=60, neutral="accept"),
+    "mcts": MCTS(simulations=6),
+    "mcts_rollout": MCTS(simulations=4, width=2, value="rollout"),
+}
+
+
+def run(strategy: Strategy, world: Any, problems: Sequence[Problem] = PROBLEMS, **options: Any) -> list[Outcome]:
+    return solve_all(
+        problems, strategy, world, world, answers=FractionAnswers(),
+        **{"seed": 7, "budget": Budget(step_tokens=12, solution_tokens=40), **options},
+    )
+
+
+def timeless(outcomes: Sequence[Outcome]) -> list[Outcome]:
+    return [replace(outcome, seconds=0.0) for outcome in outcomes]
+
+
+# -- what may not change an outcome ----------------------------------------------------------------
+
+QUIET = {name: timeless(run(strategy, RandomWorld())) for name, strategy in SMALL.items()}
+
+
+@given(jitter=st.integers(0, 10**6), concurrency=st.integers(1, 8), name=st.sampled_from(sorted(SMALL)))
+@settings(max_examples=150, deadline=None)
+def test_timing_and_concurrency_change_neither_outcomes_nor_usages(
+    jitter: int, concurrency: int, name: str
+) -> None:
+    world = RandomWorld(jitter)
+    assert timeless(run(SMALL[name], world, concurrency=concurrency)) == QUIET[name]
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_what_else_is_solved_changes_nothing(name: str) -> None:
+    assert timeless(run(SMALL[name], RandomWorld(3), PROBLEMS[2:3])) == QUIET[name][2:3]
+
+
+@pytest.mark.parametrize("name", ["self_consistency", "mcts"])
+def test_another_seed_is_another_run(name: str) -> None:
+    assert timeless(run(SMALL[name], RandomWorld(), seed=8)) != QUIET[name]
+
+
+async def test_the_samples_of_best_of_4_are_among_those_of_best_of_8() -> None:
+    texts = []
+    for n in (4, 8):
+        world = RandomWorld(n)
+        tree = Tree(PROBLEMS[0], world, world)
+        texts.append([leaf.text for leaf in await tree.complete([tree.root], n)])
+    assert texts[1][:4] == texts[0]
+
+
+# -- limits ----------------------------------------------------------------------------------------
+
+BOUND = st.none() | st.integers(0, 60)
+
+
+@given(
+    limits=st.builds(Limits, samples=BOUND, policy_tokens=BOUND, judgements=BOUND),
+    name=st.sampled_from(sorted(SMALL)),
+    jitter=st.integers(0, 99),
+)
+@settings(max_examples=200, deadline=None)
+def test_limits_are_never_overshot(limits: Limits, name: str, jitter: int) -> None:
+    for outcome in run(SMALL[name], RandomWorld(jitter), PROBLEMS[:2], limits=limits):
+        for bound in ("samples", "policy_tokens", "judgements"):
+            if (most := getattr(limits, bound)) is not None:
+                assert getattr(outcome.usage, bound) <= most
+        assert outcome.error is None or " limit reached: " in outcome.error
+
+
+def test_a_limit_reached_is_that_problems_error() -> None:
+    [outcome] = run(BestOfN(n=4), RandomWorld(), PROBLEMS[:1], limits=Limits(samples=3))
+    assert outcome.error == "samples limit reached: the call needs 4, the bound is 3"
+    assert (outcome.steps, outcome.answer, outcome.value) == ((), None, None)
+    assert outcome.usage == Usage()
+
+
+def test_a_limit_or_a_budget_that_makes_no_sense_is_refused() -> None:
+    with pytest.raises(ValueError, match="samples=-1"):
+        Limits(samples=-1)
+    with pytest.raises(ValueError, match="step_tokens=0"):
+        Budget(step_tokens=0)
+
+
+# -- usage -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_tokens_are_kept_or_thrown_away(name: str) -> None:
+    for outcome in QUIET[name]:
+        assert outcome.error is None
+        kept = sum(s.n_tokens for s in outcome.steps)
+        assert outcome.usage.policy_tokens == kept + outcome.usage.policy_tokens_discarded
+    assert sum(outcome.usage.policy_tokens_discarded for outcome in QUIET["hgs"]) > 0
+
+
+def test_the_tokens_of_a_failed_problem_are_all_thrown_away() -> None:
+    outcomes = run(BestOfN(), RandomWorld(), limits=Limits(judgements=0))
+    assert all(outcome.error for outcome in outcomes)
+    assert all(o.usage.policy_tokens == o.usage.policy_tokens_discarded > 0 for o in outcomes)
+
+
+def test_usage_adds_up_field_by_field() -> None:
+    one = Usage(**{f.name: i for i, f in enumerate(fields(Usage))})
+    assert one + one == Usage(**{f.name: 2 * i for i, f in enumerate(fields(Usage))})
+    assert one - one == Usage()
+
+
+async def test_a_cost_is_charged_to_the_call_in_which_it_arises() -> None:
+    async def spend(tokens: int) -> int:
+        with metered() as spent:
+            await asyncio.sleep(0)
+            await asyncio.gather(*(asyncio.to_thread(charge, policy_tokens=tokens) for _ in range(3)))
+        return spent.policy_tokens
+
+    assert await asyncio.gather(*map(spend, range(4))) == [0, 3, 6, 9]
+    charge(policy_tokens=1)  # outside of any: nobody's
+
+
+# -- faults ----------------------------------------------------------------------------------------
+
+
+class Faulty(RandomWorld):
+    """The random world, but for one problem."""
+
+    def __init__(self, fault: str, jitter: int | None = None):
+        super().__init__(jitter)
+        self.fault = fault
+
+    async def propose(self, problem: Problem, steps: Sequence[Step], **asked: Any) -> list[Step]:
+        said = await super().propose(problem, steps, **asked)
+        if problem.id != "p3":
+            return said
+        match self.fault:
+            case "policy":
+                raise PolicyError("the server is gone")
+            case "bug":
+                raise KeyError("oops")
+            case "no steps":
+                return []
+            case "goes on after the end":
+                return [replace(s, stop=Stop.END) for s in [*said, *said]]
+            case "two steps":
+                return [step("a,"), step("b,")]
+            case "never ends":
+                return [replace(s, stop=Stop.STEP) for s in said]
+        return said
+
+    async def judge(self, problem: Problem, steps: Sequence[Step], *, known: int = 0) -> list[Judgement]:
+        said = await super().judge(problem, steps, known=known)
+        if problem.id != "p3":
+            return said
+        match self.fault:
+            case "scorer":
+                raise ScorerError("the reward model is gone")
+            case "too few":
+                return said[:-1]
+            case "too many":
+                return [*said, *said]
+            case "nan":
+                return [Judgement(float("nan"), 0.5, 0.5) for _ in said]
+            case "no distribution":
+                return [Judgement(0.9, 0.9, 0.9) for _ in said]
+        return said
+
+
+FAULTS = {
+    "policy": "PolicyError: the server is gone",
+    "bug": "KeyError: 'oops'",
+    "no steps": "PolicyError: p3: the policy returned 0 steps",
+    "goes on after the end": "only the last may end the solution",
+    "scorer": "ScorerError: the reward model is gone",
+    "too few": "ScorerError: p3: the reward model returned ",
+    "too many": "ScorerError: p3: the reward model returned ",
+    "nan": "ScorerError: the reward model returned (nan, 0.5, 0.5), which are not probabilities",
+    "no distribution": "ScorerError: the reward model returned (0.9, 0.9, 0.9), which are not probabilities",
+}
+
+
+@pytest.mark.parametrize(("fault", "name"), product(FAULTS, ["hgs", "best_of_n", "mcts"]))
+def test_an_error_in_one_problem_is_its_outcome_and_the_others_go_on(fault: str, name: str) -> None:
+    outcomes = timeless(run(SMALL[name], Faulty(fault, jitter=1), concurrency=3))
+    failed = outcomes[3]
+    assert failed.error is not None and FAULTS[fault] in failed.error
+    assert (failed.steps, failed.answer, failed.value) == ((), None, None)
+    assert outcomes[:3] + outcomes[4:] == QUIET[name][:3] + QUIET[name][4:]
+
+
+@pytest.mark.parametrize(
+    ("fault", "strategy", "error"),
+    [
+        ("two steps", HGS(), "one was asked for"),
+        ("never ends", ChainOfThought(), "does not end the solution"),
+    ],
+)
+def test_steps_that_were_not_asked_for_are_an_error(fault: str, strategy: Strategy, error: str) -> None:
+    outcome = run(strategy, Faulty(fault))[3]
+    assert outcome.error is not None and error in outcome.error
+
+
+def test_problems_of_the_same_id_are_refused_before_anything_is_spent() -> None:
+    world = RandomWorld()
+    with pytest.raises(UsageError, match="p1"):
+        run(ChainOfThought(), world, [*PROBLEMS, Problem("p1", "another question")])
+    assert world.calls == 0
+
+
+def test_no_concurrency_is_refused() -> None:
+    with pytest.raises(UsageError, match="concurrency=0"):
+        run(ChainOfThought(), RandomWorld(), concurrency=0)
+
+
+# -- cancelling ------------------------------------------------------------------------------------
+
+
+class Hanging(RandomWorld):
+    """Answers p0 and fails p1; every other call hangs. `hanging` counts those in flight."""
+
+    hanging = 0
+    cancelled = 0
+
+    async def propose(self, problem: Problem, steps: Sequence[Step], **asked: Any) -> list[Step]:
+        if problem.id == "p0":
+            return await super().propose(problem, steps, **asked)
+        try:
+            self.hanging += 1
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        finally:
+            self.hanging -= 1
+        raise AssertionError
+
+
+async def test_closing_the_iterator_cancels_what_is_in_flight() -> None:
+    world = Hanging()
+    outcomes = solve(PROBLEMS, BestOfN(n=3), world, world)
+    first = await anext(aiter(outcomes))
+    assert (first.problem.id, world.hanging) == ("p0", 4 * 3)
+    await outcomes.aclose()  # type: ignore[attr-defined]
+    assert (world.hanging, world.cancelled) == (0, 4 * 3)
+
+
+async def test_the_first_error_cancels_the_other_branches() -> None:
+    world = RandomWorld()
+    tree, hung = Tree(PROBLEMS[0], world, world), []
+
+    async def hang() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            hung.append("cancelled")
+
+    async def fail() -> None:
+        await asyncio.sleep(0)
+        raise PolicyError("no")
+
+    with pytest.raises(PolicyError):
+        await tree.together(hang(), fail(), hang())
+    assert hung == ["cancelled"] * 2
+
+
+async def test_branches_give_their_results_in_order() -> None:
+    tree = Tree(PROBLEMS[0], RandomWorld(), RandomWorld())
+
+    async def after(turns: int) -> int:
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        return turns
+
+    assert await tree.together(*map(after, [3, 0, 2])) == [3, 0, 2]
+    assert await tree.together(after(1)) == [1]
+    assert await tree.together() == []
+
+
+async def test_no_more_than_so_many_problems_are_worked_on_at_a_time() -> None:
+    world, most = Hanging(), 0
+    problems = [Problem(f"q{i}", "") for i in range(9)]
+    task = asyncio.ensure_future(_drain(problems, world, concurrency=4))
+    for _ in range(20):
+        await asyncio.sleep(0)
+        most = max(most, world.hanging)
+    assert most == 4
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert world.hanging == 0
+
+
+async def _drain(problems: Sequence[Problem], world: RandomWorld, **options: Any) -> list[Outcome]:
+    return [o async for o in solve(problems, ChainOfThought(), world, world, **options)]
+
+
+# -- around it -------------------------------------------------------------------------------------
+
+
+async def test_solve_all_inside_a_running_loop() -> None:
+    assert timeless(run(ChainOfThought(), RandomWorld())) == QUIET["cot"]
+
+
+def test_nothing_to_solve() -> None:
+    assert run(ChainOfThought(), RandomWorld(), []) == []
+
+
+async def test_a_watcher_is_told_of_everything_as_it_happens() -> None:
+    events: list[tuple[str, str]] = []
+
+    def watch(problem: Problem, event: str, node: Node) -> None:
+        events.append((problem.id, event))
+
+    world = RandomWorld()
+    [outcome] = [o async for o in solve(PROBLEMS[:1], HGS(), world, world, watch=watch)]
+    assert {problem for problem, _ in events} == {"p0"}
+    assert [event for _, event in events].count("backtrack") == outcome.usage.backtracks
+    assert events[0] == ("p0", "sample")
+    assert events[-1] == ("p0", "chosen")
+
+
+async def test_one_step_and_the_rest_come_from_the_same_seed() -> None:
+    world = RandomWorld()
+    asked: dict[str, Any] = {"max_tokens": 99, "seed": 3}
+    [first] = await world.propose(PROBLEMS[0], [], until=Until.STEP, **asked)
+    whole = await world.propose(PROBLEMS[0], [], until=Until.END, **asked)
+    assert first == whole[0]
+
+
+# -- micro-batching --------------------------------------------------------------------------------
+
+
+async def test_a_batch_fills_up_while_the_one_before_it_is_computed() -> None:
+    sizes: list[int] = []
+
+    def double(items: Sequence[int]) -> list[int]:
+        sizes.append(len(items))
+        return [2 * item for item in items]
+
+    batch = Microbatcher(double, max_cost=8)
+    assert await asyncio.gather(*map(batch, range(20))) == [2 * i for i in range(20)]
+    assert sizes == [8, 8, 4]
+
+
+async def test_a_batch_is_bounded_by_its_cost_and_one_item_always_fits() -> None:
+    batches: list[Sequence[int]] = []
+
+    def note(items: Sequence[int]) -> Sequence[int]:
+        batches.append(list(items))
+        return items
+
+    batch = Microbatcher(note, max_cost=5, cost=lambda item: item)
+    await asyncio.gather(*map(batch, [9, 2, 3, 1]))
+    assert batches == [[9], [2, 3], [1]]
+
+
+async def test_what_fails_in_a_batch_fails_for_that_batch_only() -> None:
+    def fail_on_3(items: Sequence[int]) -> Sequence[int]:
+        if 3 in items:
+            raise RuntimeError("out of memory")
+        return items
+
+    batch = Microbatcher(fail_on_3, max_cost=2)
+    got = await asyncio.gather(*map(batch, range(6)), return_exceptions=True)
+    assert got[:2] + got[4:] == [0, 1, 4, 5]
+    assert all(isinstance(error, RuntimeError) for error in got[2:4])
+
+
+async def test_a_wrong_count_of_results_is_an_error() -> None:
+    batch: Microbatcher[int, int] = Microbatcher(lambda items: items[1:], max_cost=9)
+    with pytest.raises(ValueError, match="1 items went in, 0 results came out"):
+        await batch(1)
+
+
+async def test_nothing_is_spent_on_what_was_cancelled_while_it_waited() -> None:
+    computed: list[int] = []
+
+    def note(items: Sequence[int]) -> Sequence[int]:
+        computed.extend(items)
+        return items
+
+    batch = Microbatcher(note, max_cost=1)
+    tasks = [asyncio.ensure_future(batch(i)) for i in range(3)]
+    await asyncio.sleep(0)
+    tasks[1].cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert computed == [0, 2]
