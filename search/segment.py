@@ -87,7 +87,8 @@ def _statement_ends(text: str) -> list[int]:
         elif char in ")]}":
             depth = max(0, depth - 1)
         elif char == "\n" and depth == 0:
-            if not text[line:i].lstrip().startswith(("#", "@")):
+            said = text[line:i].lstrip()
+            if said and said[0] not in "#@":
                 ends.append(i + 1)
             line = i + 1
         i += 1

@@ -51,7 +51,7 @@ QUIET = {name: timeless(run(strategy, RandomWorld())) for name, strategy in SMAL
 
 
 @given(jitter=st.integers(0, 10**6), concurrency=st.integers(1, 8), name=st.sampled_from(sorted(SMALL)))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_timing_and_concurrency_change_neither_outcomes_nor_usages(
     jitter: int, concurrency: int, name: str
 ) -> None:
@@ -88,7 +88,7 @@ BOUND = st.none() | st.integers(0, 60)
     name=st.sampled_from(sorted(SMALL)),
     jitter=st.integers(0, 99),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_limits_are_never_overshot(limits: Limits, name: str, jitter: int) -> None:
     for outcome in run(SMALL[name], RandomWorld(jitter), PROBLEMS[:2], limits=limits):
         for bound in ("samples", "policy_tokens", "judgements"):

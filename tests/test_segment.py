@@ -30,21 +30,21 @@ def one_by_one(segmenter: Segmenter, text: str) -> list[str]:
 
 @EVERY
 @given(text=TEXTS)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_joining_the_steps_gives_back_the_text(segmenter: Segmenter, text: str) -> None:
     assert "".join(segmenter.split(text)) == text
 
 
 @EVERY
 @given(text=TEXTS)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_step_by_step_is_the_same_as_all_at_once(segmenter: Segmenter, text: str) -> None:
     assert one_by_one(segmenter, text) == segmenter.split(text)
 
 
 @EVERY
 @given(text=TEXTS)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_no_step_is_blank_unless_all_is(segmenter: Segmenter, text: str) -> None:
     steps = segmenter.split(text)
     assert steps
@@ -53,7 +53,7 @@ def test_no_step_is_blank_unless_all_is(segmenter: Segmenter, text: str) -> None
 
 @EVERY
 @given(text=TEXTS)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_a_policy_pauses_before_it_has_gone_past_a_step(segmenter: Segmenter, text: str) -> None:
     """A step that is complete holds a stop string, or is followed by the rest of one."""
     if (end := segmenter.first_step(text)) is not None:
@@ -63,7 +63,7 @@ def test_a_policy_pauses_before_it_has_gone_past_a_step(segmenter: Segmenter, te
 
 @EVERY
 @given(text=TEXTS, more=TEXTS)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_what_comes_later_does_not_move_the_end_of_a_step(segmenter: Segmenter, text: str, more: str) -> None:
     if (end := segmenter.first_step(text)) is not None:
         assert segmenter.first_step(text + more) == end
@@ -91,7 +91,7 @@ def test_what_comes_later_does_not_move_the_end_of_a_step(segmenter: Segmenter, 
         ("python", ["# a comment\n\nx = 1\n"]),
         ("python", ["@cache\n@other(\n  1\n)\ndef f():\n", '    """Doc."""\n', "    pass\n"]),
         ("python", ["s = 'it\\'s ('\n", 't = r"\\("\n', "pass\n"]),
-        ("python", ["print('never closed\n", "x = 1\n"]),
+        ("python", ["s = 'never closed\n", "x = 1\n"]),
         ("python", ["if x:\n", "\n    pass\n", "# the end"]),
     ],
 )
@@ -164,7 +164,7 @@ def simple_statements(code: str) -> list[ast.stmt]:
 
 
 @given(code=st.lists(BLOCKS, min_size=1, max_size=5).map("".join))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_no_step_ends_inside_a_simple_statement(code: str) -> None:
     steps = SEGMENTERS["python"].split(code)
     assert "".join(steps) == code
@@ -175,7 +175,7 @@ def test_no_step_ends_inside_a_simple_statement(code: str) -> None:
 
 
 @given(code=st.lists(STATEMENTS, min_size=1, max_size=6))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_each_simple_statement_is_a_step(code: list[str]) -> None:
     assert SEGMENTERS["python"].split("".join(f"{line}\n" for line in code)) == [f"{line}\n" for line in code]
 

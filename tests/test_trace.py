@@ -65,7 +65,7 @@ def uninterrupted(name: str) -> tuple[list[Outcome], bytes]:
 
 @pytest.mark.parametrize("name", SMALL)
 @given(data=st.data())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 def test_killed_at_any_byte_and_resumed_it_is_the_uninterrupted_run(name: str, data: st.DataObject) -> None:
     want, whole = uninterrupted(name)
     with folder() as tmp:

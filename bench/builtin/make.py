@@ -117,7 +117,7 @@ def weak(work: Path, out: Path) -> None:
 
 
 def card(work: Path, out: Path) -> None:
-    write_card(work, out)
+    write_card(work, out, labelled, encode_labels)
 
 
 STAGES = {"pretrain": pretrain, "prm": prm, "weak": weak, "card": card}

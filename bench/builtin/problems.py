@@ -2,8 +2,8 @@
 
 One problem and its worked solution:
 
-    Ann has 7 marbles. Ben has 12 more marbles than Ann. Dan has 5 marbles. Cat has as many
-    marbles as Ann and Ben together. How many marbles does Cat have?
+    Ann has just 7 marbles. Ben has 12 more marbles than Ann. Dan has exactly 5 marbles. Cat has
+    as many marbles as Ann and Ben together. How many marbles does Cat have?
 
     Ben has Ann's 7 + 12 = 19 marbles.
     Cat has Ann's 7 + Ben's 19 = 26 marbles.
@@ -86,7 +86,7 @@ THEMES = (
         PEOPLE, ("marbles", "coins", "cards", "shells", "stamps", "pens"), "has",
         "How many {u} does {s} have?",
         {
-            Relation.GIVEN: ("{s} has {n} {u}.", "There are {n} {u} in {s}'s bag."),
+            Relation.GIVEN: ("{s} has just {n} {u}.", "{s} has exactly {n} {u}."),
             Relation.MORE: ("{s} has {n} more {u} than {o}.", "Compared with {o}, {s} has {n} more {u}."),
             Relation.FEWER: ("{s} has {n} fewer {u} than {o}.", "Compared with {o}, {s} has {n} fewer {u}."),
             Relation.TIMES: ("{s} has {n} times as many {u} as {o}.",),
@@ -98,7 +98,7 @@ THEMES = (
         THINGS, ("dollars", "cents"), "costs",
         "How many {u} does {s} cost?",
         {
-            Relation.GIVEN: ("{s} costs {n} {u}.", "The price of {s} is {n} {u}."),
+            Relation.GIVEN: ("{s} costs just {n} {u}.", "{s} costs exactly {n} {u}."),
             Relation.MORE: ("{s} costs {n} {u} more than {o}.", "Compared with {o}, {s} costs {n} {u} more."),
             Relation.FEWER: ("{s} costs {n} {u} less than {o}.", "Compared with {o}, {s} costs {n} {u} less."),
             Relation.TIMES: ("{s} costs {n} times as much as {o}.",),
@@ -110,7 +110,7 @@ THEMES = (
         THINGS, ("grams", "pounds"), "weighs",
         "How many {u} does {s} weigh?",
         {
-            Relation.GIVEN: ("{s} weighs {n} {u}.", "The weight of {s} is {n} {u}."),
+            Relation.GIVEN: ("{s} weighs just {n} {u}.", "{s} weighs exactly {n} {u}."),
             Relation.MORE: ("{s} weighs {n} {u} more than {o}.", "{s} is {n} {u} heavier than {o}."),
             Relation.FEWER: ("{s} weighs {n} {u} less than {o}.", "{s} is {n} {u} lighter than {o}."),
             Relation.TIMES: ("{s} weighs {n} times as much as {o}.",),
@@ -122,7 +122,7 @@ THEMES = (
         PEOPLE, ("minutes", "hours"), "walks",
         "How many {u} does {s} walk?",
         {
-            Relation.GIVEN: ("{s} walks {n} {u}.", "It takes {s} {n} {u} to walk home."),
+            Relation.GIVEN: ("{s} walks just {n} {u}.", "{s} walks exactly {n} {u}."),
             Relation.MORE: ("{s} walks {n} {u} longer than {o}.", "Compared with {o}, {s} walks {n} {u} longer."),
             Relation.FEWER: ("{s} walks {n} {u} less than {o}.", "Compared with {o}, {s} walks {n} {u} less."),
             Relation.TIMES: ("{s} walks {n} times as long as {o}.",),

@@ -92,7 +92,7 @@ class HFPolicy(SteppingPolicy):
         cache: Any = None
         active = list(rows)
         with torch.inference_mode():
-            while active:
+            while True:
                 positions = (mask.cumsum(-1) - 1).clamp(min=0)[:, -ids.shape[1] :]
                 out = self._model(
                     input_ids=ids, attention_mask=mask, position_ids=positions,
@@ -104,6 +104,8 @@ class HFPolicy(SteppingPolicy):
                     raise PolicyError("the policy's logits are not finite; try another dtype (--dtype float32)")
                 ids = torch.tensor([[row.take(line)] for row, line in zip(active, logits, strict=True)])
                 keep = [i for i, row in enumerate(active) if row.stop is None]
+                if not keep:
+                    break
                 if len(keep) < len(active):
                     index = torch.tensor(keep, device=self._model.device)
                     ids, mask = ids[keep], mask[index]

@@ -17,7 +17,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import math
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -450,7 +449,7 @@ async def _exchange(
                 return await _read_stream(response, until)
             return json.loads(await response.aread())
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise PolicyError(f"{url} does not answer as an OpenAI-compatible server would: {error!r}") from error
+            raise PolicyError(f"{url} is no OpenAI-compatible server, it answers {error!r}") from error
 
 
 async def _read_stream(response: httpx.Response, until: Sequence[str]) -> dict[str, Any]:
@@ -461,9 +460,12 @@ async def _read_stream(response: httpx.Response, until: Sequence[str]) -> dict[s
         if not line.startswith("data:") or line.endswith("[DONE]"):
             continue
         chunk = json.loads(line.removeprefix("data:"))
+        if "choices" not in chunk:
+            raise PolicyError(f"{response.url} broke off a sample: {str(chunk)[:300]}")
         usage = chunk.get("usage") or usage
         for choice in chunk["choices"]:
-            text, finish, chunks = text + choice["text"], choice["finish_reason"] or finish, chunks + 1
+            text, chunks = text + choice["text"], chunks + 1
+            finish = choice.get("finish_reason") or finish
             more_tokens, more_logprobs = _shown_tokens(choice)
             tokens, logprobs = tokens + more_tokens, logprobs + more_logprobs
         if any(end in text for end in until):
@@ -496,7 +498,6 @@ async def _failure(response: httpx.Response) -> Exception:
 def _retry_after_s(header: str) -> float:
     """RFC 9110, 10.2.3: seconds, or a date."""
     try:
-        after_s = float(header) if header[:1].isdigit() else parsedate_to_datetime(header).timestamp() - time()
+        return float(header) if header.isdecimal() else parsedate_to_datetime(header).timestamp() - time()
     except ValueError:
         return 0.0
-    return max(0.0, after_s) if math.isfinite(after_s) else 0.0

@@ -115,8 +115,8 @@ class SteppingPolicy(ABC):
             )
             pieces += completion.pieces
             stop, text = completion.stop, _text(pieces)
-            if (end := self._solution_end(said, text)) is not None:
-                pieces, stop = _until(pieces, end), Stop.END
+            if (kept := self._solution_end(said, pieces)) is not None:
+                pieces, stop = _keep(pieces, kept), Stop.END
             elif stop is Stop.STEP and (until is Until.END or self._segmenter.first_step(text) is None):
                 if sum(piece.n_tokens for piece in pieces) < room:
                     continue  # a false stop: nothing complete was said yet
@@ -124,24 +124,50 @@ class SteppingPolicy(ABC):
             break
         text = _text(pieces)
         if until is Until.END:
-            return _cut_repetition(steps, _steps(pieces, self._segmenter.split(text), stop))
+            return self._cut_repetition(steps, _steps(pieces, self._segmenter.split(text), stop))
         first = self._segmenter.first_step(text)
         if first is not None and first < len(text):
-            pieces, stop = _through(pieces, first), Stop.STEP
-        return _cut_repetition(steps, _steps(pieces, [_text(pieces)], stop))
+            pieces, stop = _keep(pieces, _through(pieces, first)), Stop.STEP
+        return self._cut_repetition(steps, _steps(pieces, [_text(pieces)], stop))
+
+    def _cut_repetition(self, before: Sequence[Step], new: list[Step]) -> list[Step]:
+        """End `new` where it has said the same complete step too often in a row."""
+        texts = [step.text for step in before[-REPEATS:]]
+        for index, step in enumerate(new):
+            texts.append(step.text)
+            complete = step.stop is not Stop.END or self._segmenter.first_step(step.text) is not None
+            if complete and repeated(texts):
+                charge(policy_tokens=sum(later.n_tokens for later in new[index + 1 :]))
+                return [*new[:index], replace(step, stop=Stop.REPETITION)]
+        return new
 
     def _stops_after(self, said: str) -> list[str]:
-        """The prompt's stop strings; also without their line end, where a line has just ended."""
-        stops = list(self._prompt.stop)
-        if said.endswith("\n"):
-            stops += [stop[1:] for stop in stops if stop.startswith("\n") and stop[1:]]
-        return stops
+        """The prompt's stop strings; also what is left of one that has begun already."""
+        stops = self._prompt.stop
+        return [stop[k:] for stop in stops for k in range(len(stop)) if said.endswith(stop[:k])]
 
-    def _solution_end(self, said: str, text: str) -> int | None:
-        """Where in `text` the solution ends by a stop string of the prompt, None if it does not."""
-        tail = said[-1:]  # a stop string may begin with the line end that is there already
-        found = [(tail + text).find(stop) for stop in self._prompt.stop]
-        return min((max(0, at - len(tail)) for at in found if at >= 0), default=None)
+    def _solution_end(self, said: str, pieces: Sequence[Piece]) -> int | None:
+        """How many pieces come before a stop string of the prompt, None if there is none.
+
+        A delimiter that the stop string begins with still completes its step, as it would if
+        sampling had paused there.
+        """
+        text, longest = _text(pieces), max(map(len, self._prompt.stop), default=0)
+        tail = said[max(0, len(said) - longest + 1) :]  # a stop string may have begun there
+        found = [(at, at + len(stop)) for stop in self._prompt.stop if (at := (tail + text).find(stop)) >= 0]
+        if not found:
+            return None
+        begin, over = (offset - len(tail) for offset in min(found))
+        start = 0
+        for end in self._segmenter.ends(text):
+            if end >= begin and text[start : max(0, begin)].strip():
+                kept = _through(pieces, end)
+                if len(_text(pieces[:kept])) < over:
+                    return kept
+                break
+            if text[start:end].strip():
+                start = end
+        return _before(pieces, begin)
 
 
 def _text(pieces: Sequence[Piece]) -> str:
@@ -152,22 +178,26 @@ def _token_ids(pieces: Sequence[Piece]) -> tuple[int, ...]:
     return tuple(piece.token_id for piece in pieces if piece.token_id is not None)
 
 
-def _until(pieces: Sequence[Piece], end: int) -> list[Piece]:
-    """The pieces that lie wholly before offset `end`; the others are charged and dropped."""
+def _before(pieces: Sequence[Piece], end: int) -> int:
+    """How many pieces lie wholly before offset `end`."""
     kept, at = 0, 0
     while kept < len(pieces) and at + len(pieces[kept].text) <= end:
         at += len(pieces[kept].text)
         kept += 1
-    charge(policy_tokens=sum(piece.n_tokens for piece in pieces[kept:]))
-    return list(pieces[:kept])
+    return kept
 
 
-def _through(pieces: Sequence[Piece], end: int) -> list[Piece]:
-    """The pieces up to the one that reaches offset `end`; the others are charged and dropped."""
+def _through(pieces: Sequence[Piece], end: int) -> int:
+    """How many pieces it takes to reach offset `end`."""
     kept, at = 0, 0
     while kept < len(pieces) and at < end:
         at += len(pieces[kept].text)
         kept += 1
+    return kept
+
+
+def _keep(pieces: Sequence[Piece], kept: int) -> list[Piece]:
+    """The first `kept` pieces; the others are charged and dropped."""
     charge(policy_tokens=sum(piece.n_tokens for piece in pieces[kept:]))
     return list(pieces[:kept])
 
@@ -189,17 +219,6 @@ def _steps(pieces: Sequence[Piece], texts: Sequence[str], stop: Stop) -> list[St
             steps.append(Step(_text(own), _token_ids(own), logprob, Stop.STEP, n_tokens))
         first = last
     return [*steps[:-1], replace(steps[-1], stop=stop)]
-
-
-def _cut_repetition(before: Sequence[Step], new: list[Step]) -> list[Step]:
-    """End `new` where it has said the same step too often in a row."""
-    texts = [step.text for step in before[-REPEATS:]]
-    for index, step in enumerate(new):
-        texts.append(step.text)
-        if repeated(texts) and step.stop is not Stop.END:
-            charge(policy_tokens=sum(later.n_tokens for later in new[index + 1 :]))
-            return [*new[:index], replace(step, stop=Stop.REPETITION)]
-    return new
 
 
 def encode_prompt(tokenizer: PreTrainedTokenizerFast, prompt: Prompt, question: str) -> Prefix:

@@ -1,0 +1,108 @@
+"""The fakes keep the contracts that they stand in for; and the contracts catch who does not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from search.types import Judgement, Policy, Problem, Step, StepScorer, Until
+from tests.contracts import PolicyContract, ScorerContract, check_policy, check_scorer
+from tests.fakes import RandomWorld, ScriptedPolicy, ScriptedScorer, judgement
+
+Q = Problem("q", "?")
+
+
+class TestRandomPolicy(PolicyContract):
+    @pytest.fixture(params=[None, 1])
+    def policy(self, request: pytest.FixtureRequest) -> Policy:
+        return RandomWorld(jitter=request.param)
+
+
+class TestRandomScorer(ScorerContract):
+    @pytest.fixture(params=[None, 1])
+    def scorer(self, request: pytest.FixtureRequest) -> StepScorer:
+        return RandomWorld(jitter=request.param)
+
+
+class TestScriptedScorer(ScorerContract):
+    @pytest.fixture
+    def scorer(self) -> StepScorer:
+        return ScriptedScorer({"2 + 12 = 15\n": Judgement(1.0, 0.0, 0.0)})
+
+
+async def test_all_of_a_contract_in_one_call() -> None:
+    await check_policy(RandomWorld(2))
+    await check_scorer(RandomWorld(2))
+
+
+class Forgetful(RandomWorld):
+    """Its samples depend on how many it has given."""
+
+    async def propose(self, *args: Any, seed: int, **asked: Any) -> list[Step]:
+        return await super().propose(*args, seed=seed + self.calls, **{**asked, "temperature": 1.0})
+
+
+class Seedless(RandomWorld):
+    async def propose(self, *args: Any, seed: int, **asked: Any) -> list[Step]:
+        return await super().propose(*args, seed=0, **asked)
+
+
+class Wordy(RandomWorld):
+    async def propose(self, *args: Any, max_tokens: int, **asked: Any) -> list[Step]:
+        return await super().propose(*args, max_tokens=max_tokens + 1, **asked)
+
+
+class Hasty(RandomWorld):
+    """Asked for a step, it says all the rest."""
+
+    async def propose(self, *args: Any, until: Until, **asked: Any) -> list[Step]:
+        return await super().propose(*args, until=Until.END, **asked)
+
+
+@pytest.mark.parametrize("policy", [Forgetful(), Seedless(), Wordy(), Hasty()], ids=lambda p: type(p).__name__)
+async def test_the_contract_catches_a_bad_policy(policy: Policy) -> None:
+    with pytest.raises((AssertionError, ValueError)):
+        await check_policy(policy)
+
+
+class Clairvoyant(RandomWorld):
+    """A judgement depends on what comes later."""
+
+    async def judge(self, problem: Problem, steps: Sequence[Step], *, known: int = 0) -> list[Judgement]:
+        return [judgement(i, *(s.text for s in steps)) for i in range(known, len(steps))]
+
+
+class ShortSighted(RandomWorld):
+    """A judgement depends on where judging began."""
+
+    async def judge(self, problem: Problem, steps: Sequence[Step], *, known: int = 0) -> list[Judgement]:
+        return [judgement(known, steps[i].text) for i in range(known, len(steps))]
+
+
+class Repetitive(RandomWorld):
+    """Judges what is known again."""
+
+    async def judge(self, problem: Problem, steps: Sequence[Step], *, known: int = 0) -> list[Judgement]:
+        return await super().judge(problem, steps)
+
+
+@pytest.mark.parametrize(
+    "scorer", [Clairvoyant(), ShortSighted(), Repetitive()], ids=lambda s: type(s).__name__
+)
+async def test_the_contract_catches_a_bad_scorer(scorer: StepScorer) -> None:
+    with pytest.raises(AssertionError):
+        await check_scorer(scorer)
+
+
+async def test_a_script_is_followed_by_address() -> None:
+    from search.tree import Tree
+
+    policy = ScriptedPolicy({"": ["a,", "a,", "b."], "a,": ["x.", "y."]})
+    tree = Tree(Q, policy, ScriptedScorer())
+    first, second, _ = await tree.expand([tree.root], 3)
+    texts = [leaf.text for leaf in await tree.complete([second, first], 2)]
+    assert texts == ["a,x.", "a,y.", "a,x.", "a,y."]
+    with pytest.raises(AssertionError, match="child 2 of 'a,' was asked for"):
+        await tree.expand([first])
