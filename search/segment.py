@@ -61,7 +61,8 @@ def _statement_ends(text: str) -> list[int]:
     is what fits between two places where the interpreter could be asked for an indented line.
     A comment or decorator line goes with the statement after it.
     """
-    ends, depth, quote, i, line = [], 0, "", 0, 0
+    ends: list[int] = []
+    depth, quote, i, line = 0, "", 0, 0
     while i < len(text):
         char = text[i]
         if quote:

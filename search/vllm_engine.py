@@ -42,7 +42,7 @@ def start_engine(model: str, *, core: int | None = None, **settings: Any) -> Asy
     os.environ.update({name: environment[name] for name in added})
     try:
         args = AsyncEngineArgs(
-            model=model, enable_prefix_caching=True, disable_log_stats=True, **settings
+            model=model, disable_log_stats=True, **{"enable_prefix_caching": True, **settings}
         )
         return AsyncLLM.from_engine_args(args)
     except (ValueError, OSError, RuntimeError) as error:

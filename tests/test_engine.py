@@ -34,7 +34,9 @@ SMALL: dict[str, Strategy] = {
 }
 
 
-def run(strategy: Strategy, world: Any, problems: Sequence[Problem] = PROBLEMS, **options: Any) -> list[Outcome]:
+def run(
+    strategy: Strategy, world: Any, problems: Sequence[Problem] = PROBLEMS, **options: Any
+) -> list[Outcome]:
     return solve_all(
         problems, strategy, world, world, answers=FractionAnswers(),
         **{"seed": 7, "budget": Budget(step_tokens=12, solution_tokens=40), **options},
@@ -206,7 +208,7 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize(("fault", "name"), product(FAULTS, ["hgs", "best_of_n", "mcts"]))
+@pytest.mark.parametrize(("fault", "name"), [*product(FAULTS, ["hgs", "best_of_n", "mcts"])])
 def test_an_error_in_one_problem_is_its_outcome_and_the_others_go_on(fault: str, name: str) -> None:
     outcomes = timeless(run(SMALL[name], Faulty(fault, jitter=1), concurrency=3))
     failed = outcomes[3]

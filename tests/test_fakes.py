@@ -61,7 +61,9 @@ class Hasty(RandomWorld):
         return await super().propose(*args, until=Until.END, **asked)
 
 
-@pytest.mark.parametrize("policy", [Forgetful(), Seedless(), Wordy(), Hasty()], ids=lambda p: type(p).__name__)
+@pytest.mark.parametrize(
+    "policy", [Forgetful(), Seedless(), Wordy(), Hasty()], ids=lambda p: type(p).__name__
+)
 async def test_the_contract_catches_a_bad_policy(policy: Policy) -> None:
     with pytest.raises((AssertionError, ValueError)):
         await check_policy(policy)

@@ -118,7 +118,8 @@ ATOMS = st.one_of(
     NAMES,
     st.integers(0, 99).map(str),
     st.sampled_from(
-        ['"("', "')'", "'it\\'s'", '"a # b"', '"""one\n\ntwo\')"""', "'''[\n'''", 'f"{x}"', 'r"\\d("', "b'\\\\'"]
+        ['"("', "')'", "'it\\'s'", '"a # b"', '"""one\n\ntwo\')"""', "'''[\n'''", 'f"{x}"', 'r"\\d("',
+         "b'\\\\'"]
     ),
 )
 EXPRESSIONS = st.recursive(
@@ -154,7 +155,9 @@ def indented(lines: list[str]) -> str:
 
 BLOCKS = st.one_of(
     STATEMENTS.map("{}\n".format),
-    st.builds(lambda head, body: f"{head}\n{indented(body)}", HEADERS, st.lists(STATEMENTS, min_size=1, max_size=3)),
+    st.builds(
+        lambda head, body: f"{head}\n{indented(body)}", HEADERS, st.lists(STATEMENTS, min_size=1, max_size=3)
+    ),
     st.sampled_from(["\n", "# a note: don't (\n", "   \n"]),
 )
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
+from typing import Any, TypeVar, cast
 
 import pytest
 from hypothesis import example, given, settings
@@ -17,6 +18,7 @@ from search.segment import SEGMENTERS
 from search.types import Policy, Problem, Step, Stop, Until
 from tests.contracts import PolicyContract, text, tokens
 
+T = TypeVar("T")
 Q = Problem("q", "1 + 1?")
 PROMPT_TOKENS = (900, 901, 902)
 END_OF_TURN = 999
@@ -267,12 +269,12 @@ def test_stepping_gives_the_tokens_of_one_uninterrupted_decode(
     assert stepped[-1].stop is whole[-1].stop
 
 
-def run(coroutine):  # type: ignore[no-untyped-def]
+def run(coroutine: Coroutine[Any, Any, T]) -> T:
     """Drive a coroutine that never waits; an event loop for each example would take most of the time."""
     try:
         coroutine.send(None)
     except StopIteration as done:
-        return done.value
+        return cast(T, done.value)
     raise AssertionError("it waits")
 
 

@@ -140,7 +140,8 @@ def test_hgs_accepts_a_neutral_child_as_if_it_were_positive() -> None:
 
 
 def test_hgs_rejects_a_neutral_child() -> None:
-    seen = Picture(HGS(width=1, neutral="reject", on_dead_end="finish"), {"": ["meh,", "cot."]}, {"meh,": MEH})
+    strict = HGS(width=1, neutral="reject", on_dead_end="finish")
+    seen = Picture(strict, {"": ["meh,", "cot."]}, {"meh,": MEH})
     assert seen.text == "cot."
     assert seen.path == ["", ""]
 
@@ -312,7 +313,7 @@ VALUES = {
 )
 def test_best_of_n_by_each_aggregate(aggregate: Aggregate, best: str) -> None:
     script: dict[str, list[str]] = {"": list(VALUES)}
-    judged = {}
+    judged: dict[str, Judgement] = {}
     for first, values in VALUES.items():
         texts = [first, first + "2,", first + "2,3."]
         script |= {texts[0]: ["2,"], texts[1]: ["3."]}
@@ -345,8 +346,9 @@ def test_best_of_n_judges_a_duplicate_once() -> None:
 def test_a_blank_end_does_not_count_its_parents_value_twice() -> None:
     script = {"": ["a,", "b,"], "a,": [""], "b,": ["c."]}
     judged = {"a,": of_value(0.5), "b,": of_value(0.6), "b,c.": of_value(0.6)}
-    for aggregate in ("product", "mean"):
-        seen = Picture(BestOfN(n=2, aggregate=aggregate), script, judged)  # type: ignore[arg-type]
+    both: tuple[Aggregate, ...] = ("product", "mean")
+    for aggregate in both:
+        seen = Picture(BestOfN(n=2, aggregate=aggregate), script, judged)
         assert seen.text == {"product": "a,", "mean": "b,c."}[aggregate]
 
 
@@ -414,14 +416,11 @@ def test_mcts_follows_the_reward_to_a_solution() -> None:
 
 
 def test_mcts_explores_what_was_visited_less() -> None:
-    script = {"": ["a,", "b,"], "a,": ["x."], "b,": ["y."]}
+    script = {"": ["a,", "b,"], "a,": ["x.", "z."], "b,": ["y.", "w."]}
     judged = {"a,": of_value(0.6), "b,": of_value(0.5)}
-    greedy = Picture(MCTS(simulations=4, width=2, exploration=0.0), {**script, "a,": ["x.", "z."]}, judged)
+    greedy = Picture(MCTS(simulations=4, width=2, exploration=0.0), script, judged)
     assert "b," not in greedy.path
-    curious = Picture(
-        MCTS(simulations=4, width=2, exploration=5.0), {"": ["a,", "b,"], "a,": ["x.", "z."], "b,": ["y.", "w."]},
-        judged,
-    )  # fmt: skip
+    curious = Picture(MCTS(simulations=4, width=2, exploration=5.0), script, judged)
     assert "b," in curious.path
 
 
@@ -454,10 +453,9 @@ def test_mcts_depth_ends_expansion() -> None:
 
 
 def test_mcts_of_equally_good_solutions_the_lower_address_is_the_answer() -> None:
-    script = {"": ["a,", "b,"], "a,": ["x."], "b,": ["y."]}
+    script = {"": ["a,", "b,"], "a,": ["x.", "x."], "b,": ["y.", "y."]}
     judged = {"a,": of_value(0.5), "b,": of_value(0.6), "y.": of_value(0.5), "x.": of_value(0.6)}
-    seen = Picture(MCTS(simulations=4, width=2, exploration=9.0), {**script, "a,": ["x.", "x."], "b,": ["y.", "y."]},
-                   judged)  # fmt: skip
+    seen = Picture(MCTS(simulations=4, width=2, exploration=9.0), script, judged)
     assert seen.text == "a,x."  # b,y. was met first
 
 
@@ -468,7 +466,8 @@ class SlowMCTS:
     """
 
     def __init__(self, knobs: MCTS, world: RandomWorld, problem: Problem, seed: int, budget: Budget):
-        self.knobs, self.world, self.problem, self.seed, self.budget = knobs, world, problem, seed, budget
+        self.knobs, self.world, self.problem = knobs, world, problem
+        self.seed, self.budget = seed, budget
         self.said: dict[Address, Step] = {}
         self.given: dict[Address, int] = {}
         self.options: dict[Address, list[Address]] = {}
@@ -512,7 +511,7 @@ class SlowMCTS:
             self.said[leaf] = new
         if steps[-1].stop is Stop.STEP and sum(s.n_tokens for s in steps) >= left:
             self.said[leaf] = replace(steps[-1], stop=Stop.LENGTH)
-        tail = [(self.said[leaf[:i]].text, self.said[leaf[:i]].stop) for i in range(len(at) + 1, len(leaf) + 1)]
+        tail = [(self.said[leaf[:i]].text, self.said[leaf[:i]].stop) for i in range(len(own), len(leaf) + 1)]
         for other in sorted(self.said):  # tuples sort as addresses do
             if len(other) == len(leaf) and other[: len(at)] == at and other[len(at)] < own[-1]:
                 path = [other[:i] for i in range(len(at) + 1, len(other) + 1)]

@@ -36,7 +36,12 @@ LIMITS = Limits(policy_tokens=400)
 
 
 def run(
-    strategy: Strategy, world: RandomWorld, path: Path, *, problems: Sequence[Problem] = PROBLEMS, **config: Any
+    strategy: Strategy,
+    world: RandomWorld,
+    path: Path,
+    *,
+    problems: Sequence[Problem] = PROBLEMS,
+    **config: Any,
 ) -> list[Outcome]:
     with closing(Trace(path, {"seed": 7, **config})) as trace:
         return solve_all(
@@ -218,7 +223,7 @@ def test_a_run_may_be_resumed_with_more_problems(tmp_path: Path) -> None:
 
 def test_any_text_survives(tmp_path: Path) -> None:
     trace = Trace(tmp_path / "trace.jsonl")
-    odd = 'a "b"\\\n\u2028\x85\x0b\x1c\r\n\x00 é 𝔸 \ud800'
+    odd = 'a "b"\\\n\u2028\x85\x0b\x1c\r\n\x00 é \U0001d538 \ud800'
     trace.recorder(Problem("p", "?")).write_chosen((0,), odd)
     trace.close()
     reread = Trace(tmp_path / "trace.jsonl")

@@ -91,7 +91,7 @@ def pretrain(work: Path, out: Path) -> None:
 
     fit(
         model, batches(solutions(3, 0), SECOND["tokens"], 0), steps=SECOND["steps"], lr=SECOND["lr"],
-        log=work / "pretrain-2.jsonl", evaluate=measure,
+        decay=1.0, log=work / "pretrain-2.jsonl", evaluate=measure,
     )
     model.save_pretrained(work / "backbone")
     _ship(LlamaForCausalLM.from_pretrained(work / "policy"), out / "policy")

@@ -137,11 +137,12 @@ def fit(
     *,
     steps: int,
     lr: float,
+    decay: float = 0.4,
     log: Path,
     evaluate: Callable[[int], dict[str, Any]],
 ) -> None:
-    """Train with Muon on the matrices and AdamW on the rest; the learning rate falls to 0 in the
-    last 40 % of the steps. Writes a line of `log` every EVALUATE_EVERY steps, with what `evaluate`
+    """Train with Muon on the matrices and AdamW on the rest; the learning rate falls to 0 over
+    the last `decay` of the steps. Writes a line of `log` every EVALUATE_EVERY steps, with what `evaluate`
     says of that step.
     """
     head = model.lm_head if isinstance(model, LlamaForCausalLM) else model.score
@@ -157,7 +158,7 @@ def fit(
     for step, (ids, targets) in enumerate(track(data, log.stem, total=steps)):
         if step == steps:
             break
-        rate = lr * min(1.0, step / 100, (steps - step) / (0.4 * steps))
+        rate = lr * min(1.0, step / 100, (steps - step) / (decay * steps))
         for optimizer in optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = rate

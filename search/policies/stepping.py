@@ -104,6 +104,7 @@ class SteppingPolicy(ABC):
             )
         pauses = self._segmenter.stop if until is Until.STEP else ()
         pieces: list[Piece] = []
+        stop = Stop.STEP
         while True:
             text, used = _text(pieces), sum(piece.n_tokens for piece in pieces)
             completion = await self._generate(
@@ -124,11 +125,11 @@ class SteppingPolicy(ABC):
             break
         text = _text(pieces)
         if until is Until.END:
-            return self._cut_repetition(steps, _steps(pieces, self._segmenter.split(text), stop))
+            return self._cut_repetition(steps, _steps(self._split(pieces), stop))
         first = self._segmenter.first_step(text)
         if first is not None and first < len(text):
             pieces, stop = _keep(pieces, _through(pieces, first)), Stop.STEP
-        return self._cut_repetition(steps, _steps(pieces, [_text(pieces)], stop))
+        return self._cut_repetition(steps, _steps([pieces], stop))
 
     def _cut_repetition(self, before: Sequence[Step], new: list[Step]) -> list[Step]:
         """End `new` where it has said the same complete step too often in a row."""
@@ -141,6 +142,18 @@ class SteppingPolicy(ABC):
                 return [*new[:index], replace(step, stop=Stop.REPETITION)]
         return new
 
+    def _split(self, pieces: Sequence[Piece]) -> list[list[Piece]]:
+        """The pieces of each step, as if every step had been sampled by itself."""
+        steps: list[list[Piece]] = []
+        rest = list(pieces)
+        while (end := self._segmenter.first_step(_text(rest))) is not None:
+            kept = _through(rest, end)
+            steps.append(rest[:kept])
+            rest = rest[kept:]
+        if not steps or _text(rest).strip():
+            return [*steps, rest]
+        return [*steps[:-1], steps[-1] + rest]
+
     def _stops_after(self, said: str) -> list[str]:
         """The prompt's stop strings; also what is left of one that has begun already."""
         stops = self._prompt.stop
@@ -149,8 +162,8 @@ class SteppingPolicy(ABC):
     def _solution_end(self, said: str, pieces: Sequence[Piece]) -> int | None:
         """How many pieces come before a stop string of the prompt, None if there is none.
 
-        A delimiter that the stop string begins with still completes its step, as it would if
-        sampling had paused there.
+        A step that is complete before the stop string is stays whole, even if its delimiter is
+        where the stop string begins: sampling it by itself would have paused there.
         """
         text, longest = _text(pieces), max(map(len, self._prompt.stop), default=0)
         tail = said[max(0, len(said) - longest + 1) :]  # a stop string may have begun there
@@ -158,16 +171,13 @@ class SteppingPolicy(ABC):
         if not found:
             return None
         begin, over = (offset - len(tail) for offset in min(found))
-        start = 0
-        for end in self._segmenter.ends(text):
-            if end >= begin and text[start : max(0, begin)].strip():
-                kept = _through(pieces, end)
-                if len(_text(pieces[:kept])) < over:
-                    return kept
+        kept = 0
+        while (end := self._segmenter.first_step(_text(pieces[kept:]))) is not None:
+            through = kept + _through(pieces[kept:], end)
+            if len(_text(pieces[:through])) >= over:
                 break
-            if text[start:end].strip():
-                start = end
-        return _before(pieces, begin)
+            kept = through
+        return max(kept, _before(pieces, begin))
 
 
 def _text(pieces: Sequence[Piece]) -> str:
@@ -202,22 +212,15 @@ def _keep(pieces: Sequence[Piece], kept: int) -> list[Piece]:
     return list(pieces[:kept])
 
 
-def _steps(pieces: Sequence[Piece], texts: Sequence[str], stop: Stop) -> list[Step]:
-    """Give each text the pieces that complete it; the last one takes what is left."""
-    steps: list[Step] = []
-    first, end, at = 0, 0, 0
-    for number, text in enumerate(texts, start=1):
-        end += len(text)
-        last = first
-        while last < len(pieces) and (at < end or number == len(texts)):
-            at += len(pieces[last].text)
-            last += 1
-        if last > first or number == len(texts):
-            own = pieces[first:last]
-            n_tokens = sum(piece.n_tokens for piece in own)
-            logprob = sum(piece.logprob for piece in own)
-            steps.append(Step(_text(own), _token_ids(own), logprob, Stop.STEP, n_tokens))
-        first = last
+def _steps(groups: Sequence[Sequence[Piece]], stop: Stop) -> list[Step]:
+    """One step of each group of pieces; `stop` is the last one's."""
+    steps = [
+        Step(
+            _text(own), _token_ids(own), sum(piece.logprob for piece in own), Stop.STEP,
+            sum(piece.n_tokens for piece in own),
+        )
+        for own in groups
+    ]
     return [*steps[:-1], replace(steps[-1], stop=stop)]
 
 

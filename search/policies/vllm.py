@@ -52,6 +52,10 @@ class VLLMPolicy(SteppingPolicy):
     def shutdown(self) -> None:
         self._engine.shutdown()
 
+    async def reset(self) -> None:
+        """Forget all cached prefixes, as a measurement must between its rounds."""
+        await self._engine.reset_prefix_cache()
+
     def _encode(self, question: str) -> Prefix:
         return encode_prompt(self._tokenizer, self._prompt, question)
 
