@@ -161,9 +161,12 @@ class Models:
                 await close()
 
 
-def load_models(settings: Settings) -> Models:
-    """Load what `settings` names. Call it inside the running event loop. Raises UsageError."""
-    return Models(_load_policy(settings), _load_scorer(settings))
+async def load_models(settings: Settings) -> Models:
+    """Load what `settings` names, for the running event loop. Raises UsageError."""
+    policy, scorer = _load_policy(settings), _load_scorer(settings)
+    if (connect := getattr(policy, "connect", None)) is not None:
+        await connect()
+    return Models(policy, scorer)
 
 
 def _load_policy(settings: Settings) -> SteppingPolicy:
@@ -178,10 +181,11 @@ def _load_policy(settings: Settings) -> SteppingPolicy:
     if settings.engine == "server":
         from search.policies.server import ServerPolicy
 
-        tokenizer = settings.policy if Path(settings.policy).is_dir() else None
+        has_tokenizer = Path(settings.policy).is_dir()
         return ServerPolicy(
-            settings.servers, model=None if tokenizer else settings.policy, tokenizer=tokenizer, prompt=prompt,
-            segmenter=segmenter, sampling=sampling,
+            settings.servers, tokenizer=settings.policy if has_tokenizer else "", prompt=prompt,
+            model="" if has_tokenizer else settings.policy, segmenter=segmenter, sampling=sampling,
+            seeded=settings.seeded,
         )
     from search.policies.hf import HFPolicy
 

@@ -220,7 +220,7 @@ def _open_traces(run: Run) -> dict[str, Trace]:
 async def _execute(run: Run, asked: argparse.Namespace, console: Console, notes: Console) -> list[Summary]:
     start = perf_counter()
     with notes.status(f"loading {run.models.described}"):
-        models = load_models(run.models)
+        models = await load_models(run.models)
     try:
         notes.print(f"{run.models.described}: ready in {perf_counter() - start:.0f} s", highlight=False)
         if asked.question is not None:

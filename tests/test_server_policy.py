@@ -20,7 +20,7 @@ from transformers import PreTrainedTokenizerFast
 
 from search.errors import ContextError, PolicyError, UsageError
 from search.limits import Usage, metered
-from search.policies import server as server_module
+from search.policies import http
 from search.policies.server import ServerPolicy
 from search.policies.stepping import Sampling
 from search.prompts import Prompt
@@ -251,7 +251,7 @@ def serving(dialect: str | Dialect = "vllm", **settings: Any) -> Iterator[Fake]:
 def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    monkeypatch.setattr(server_module, "_BACKOFF_S", 0.01)
+    monkeypatch.setattr(http, "_BACKOFF_S", 0.01)
 
 
 @pytest.fixture(scope="session")
@@ -525,8 +525,8 @@ async def test_retry_after_is_honoured() -> None:
 
 def test_retry_after_in_its_forms() -> None:
     soon = time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(time.time() + 60))
-    assert [server_module._retry_after_s(h) for h in ("7", "", "soon")] == [7, 0, 0]
-    assert 55 < server_module._retry_after_s(soon) <= 60
+    assert [http._retry_after_s(h) for h in ("7", "", "soon")] == [7, 0, 0]
+    assert 55 < http._retry_after_s(soon) <= 60
 
 
 async def test_back_off_grows_and_derives_from_the_seed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -688,4 +688,4 @@ def test_no_such_tokenizer(tmp_path: Path) -> None:
 def test_base_urls() -> None:
     urls = ["http://x:1", "http://x:1/", "https://x/v1/", "https://x/api/v3"]
     expected = ["http://x:1/v1", "http://x:1/v1", "https://x/v1", "https://x/api/v3"]
-    assert [server_module._base(url) for url in urls] == expected
+    assert [http.base_url(url) for url in urls] == expected

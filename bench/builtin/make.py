@@ -48,13 +48,13 @@ CHAT_TEMPLATE = "{{ messages[-1]['content'] }}\n"
 
 SIZE = Size(hidden=128, layers=4)
 FIRST = {"steps": 7000, "lr": 6e-3, "tokens": 2048}
-SECOND = {"steps": 12000, "lr": 4e-3, "tokens": 3072}
+SECOND = {"steps": 11000, "lr": 5e-3, "tokens": 3072}
 POLICY_AT = 4000
 """The step of the second part at which the policy is taken."""
 
-SOLUTIONS = 40_000
+SOLUTIONS = 20_000
 """Sampled and labelled in the first round."""
-SEARCHED = 4_000
+SEARCHED = 1_500
 """Problems searched in the second round; each gives several solutions."""
 PRM_LR = 1e-3
 PRM_TOKENS = 4096
@@ -153,7 +153,7 @@ async def search_labels(policy: Path, prm: Path, n: int) -> list[LabelledSolutio
             leaves.pop((problem.id, "\n".join(steps[:-1])), None)  # only whole paths are kept
             leaves[problem.id, "\n".join(steps)] = labelled(problems[problem.id], steps, "train")
 
-    models = load_models(settings)
+    models = await load_models(settings)
     try:
         asked = [Problem(p.id, p.question) for p in problems.values()]
         strategy = HGS(temperature=0.6, escalation=0.2, max_samples=40)

@@ -24,6 +24,8 @@ from hashlib import blake2b
 
 SPLITS = {"validation": range(0, 3), "test": range(3, 6), "train": range(6, 100)}
 """Hundredths of all problems, by hash."""
+MOST_NAMES = 20
+"""Quantities that every theme has names for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +34,24 @@ class Difficulty:
 
     distractors: most quantities that the answer does not depend on.
     max_value: no quantity exceeds it; at least 40, so that every relation stays possible.
+    Raises ValueError if no such problem can be drawn.
     """
 
     min_steps: int = 2
     max_steps: int = 8
     distractors: int = 3
     max_value: int = 200
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.min_steps <= self.max_steps:
+            raise ValueError(f"{self.min_steps} to {self.max_steps} steps: must be 1 or more, the least first")
+        if self.distractors < 0 or 2 * self.max_steps + self.distractors > MOST_NAMES:
+            raise ValueError(
+                f"{self.max_steps} steps and {self.distractors} distractors: a problem has names for "
+                f"{MOST_NAMES} quantities, and each step takes up to two"
+            )
+        if self.max_value < 40:
+            raise ValueError(f"max_value={self.max_value}: it must be at least 40")
 
 
 class Relation(StrEnum):
@@ -161,7 +175,12 @@ class WordProblem:
 
 
 def generate(split: str, seed: int, n: int, difficulty: Difficulty = Difficulty()) -> Iterator[WordProblem]:
-    """Yield `n` different problems of a split: a pure function of its arguments."""
+    """Yield `n` different problems of a split: a pure function of its arguments.
+
+    Raises ValueError if there is no such split.
+    """
+    if split not in SPLITS:
+        raise ValueError(f"unknown split {split!r}: there is {', '.join(SPLITS)}")
     rng = random.Random(f"{split}/{seed}/{difficulty}")
     seen: set[str] = set()
     while len(seen) < n:

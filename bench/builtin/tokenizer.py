@@ -5,6 +5,7 @@ Digits stay single, so that arithmetic is on digits; any other text still encode
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING
 
 from bench.builtin.problems import generate
@@ -19,9 +20,23 @@ PIECES = r" ?\d| ?[A-Za-z]+|'s| ?[^\sA-Za-z\d]+|\n|\s+"
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
-    """Train the tokenizer on training problems; the same bytes each time."""
-    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+    """The tokenizer, a new object each time; the first call trains it."""
+    from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerFast
+
+    return PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer.from_str(_train()),
+        pad_token="<pad>",
+        eos_token="<eos>",
+        model_max_length=CONTEXT,
+        clean_up_tokenization_spaces=False,
+    )
+
+
+@cache
+def _train() -> str:
+    """Train on training problems; the same bytes each time. Takes seconds."""
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([
@@ -37,10 +52,4 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
     )
     texts = ("\n".join([p.question, *p.steps]) for p in generate("train", 0, 20_000))
     tokenizer.train_from_iterator(texts, trainer)
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        pad_token="<pad>",
-        eos_token="<eos>",
-        model_max_length=CONTEXT,
-        clean_up_tokenization_spaces=False,
-    )
+    return str(tokenizer.to_str())

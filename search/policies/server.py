@@ -14,22 +14,15 @@ add up to the text, parts of its lines worth their share of `usage.completion_to
 
 from __future__ import annotations
 
-import asyncio
-import json
 import logging
-import os
 import re
 from collections.abc import Mapping, Sequence
-from contextvars import ContextVar
-from dataclasses import dataclass, field
-from email.utils import parsedate_to_datetime
-from time import monotonic, time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import httpx
-
-from search.errors import ContextError, PolicyError, UsageError
+from search.errors import PolicyError, UsageError
 from search.limits import charge
+from search.policies.http import TURN, RefusedError, Servers, shown_tokens
 from search.policies.stepping import (
     Completion,
     Piece,
@@ -40,7 +33,6 @@ from search.policies.stepping import (
     token_pieces,
 )
 from search.prompts import Prompt
-from search.seeds import derive
 from search.segment import SEGMENTERS, Segmenter
 from search.types import Problem, Step, Stop, Until
 
@@ -86,7 +78,7 @@ class ServerPolicy(SteppingPolicy):
         super().__init__(prompt, segmenter, sampling, context)
         if prompt.chat and not tokenizer:
             raise UsageError("a chat prompt needs the model's template: pass tokenizer, a path or hub id")
-        self._servers = _Servers(urls, api_key, concurrency, timeout_s, connect_s, retries)
+        self._servers = Servers(urls, api_key, concurrency, timeout_s, connect_s, retries)
         self._tokenizer = _load_tokenizer(tokenizer) if tokenizer else None
         self._model, self._seeded = model, seeded
         self._turns: dict[str, int] = {}
@@ -116,7 +108,7 @@ class ServerPolicy(SteppingPolicy):
         temperature: float | None = None,
     ) -> list[Step]:
         await self.connect()
-        _TURN.set(self._turns.setdefault(problem.id, len(self._turns)))
+        TURN.set(self._turns.setdefault(problem.id, len(self._turns)))
         return await super().propose(
             problem, steps, until=until, max_tokens=max_tokens, seed=seed, temperature=temperature
         )
@@ -184,7 +176,7 @@ class ServerPolicy(SteppingPolicy):
             try:
                 data = await self._servers.ask("completions", body | fields, salt=salt, until=stop)
                 break
-            except _RefusedError as refusal:
+            except RefusedError as refusal:
                 refused = {name for name in fields if name in str(refusal)}
                 if not refused:
                     raise
@@ -198,7 +190,7 @@ class ServerPolicy(SteppingPolicy):
         try:
             listing = await self._servers.ask("models")
             served = {card["id"]: card.get("max_model_len") for card in listing["data"]}
-        except _RefusedError as refusal:
+        except RefusedError as refusal:
             if not self._model or refusal.status in (401, 403):
                 raise
             return
@@ -218,7 +210,7 @@ class ServerPolicy(SteppingPolicy):
             charge(policy_tokens=reply.n_tokens)
             if reply.token_ids:
                 return True
-        except _RefusedError:
+        except RefusedError:
             pass
         log.warning("the server does not speak in token ids: prefixes are sent as text")
         return False
@@ -277,7 +269,7 @@ class _Reply:
 def _read(data: Any) -> _Reply:
     try:
         choice, usage = data["choices"][0], data.get("usage") or {}
-        tokens, logprobs = _shown_tokens(choice)
+        tokens, logprobs = shown_tokens(choice)
         token_ids = choice.get("token_ids") or ()
         why = choice.get("stop_reason", choice.get("matched_stop"))
         reply = _Reply(
@@ -301,133 +293,6 @@ def _read(data: Any) -> _Reply:
     return reply
 
 
-def _shown_tokens(choice: Mapping[str, Any]) -> tuple[list[str], list[float]]:
-    shown = choice.get("logprobs") or {}
-    if "content" in shown:  # llama.cpp
-        return [t["token"] for t in shown["content"]], [t["logprob"] for t in shown["content"]]
-    return shown.get("tokens") or [], [logprob or 0.0 for logprob in shown.get("token_logprobs") or ()]
-
-
-# From here on: asking servers that may fail.
-
-_RETRIED = {408, 409, 425, 429, *range(500, 600)}
-_BACKOFF_S, _BACKOFF_MAX_S = 0.5, 30.0
-_REST_S = 10.0  # a server that has failed is left alone for so long, unless all have
-_KEEPALIVE_S = 4.0  # uvicorn, and so vLLM, closes an idle connection after 5 s
-_TOO_LONG = re.compile(r"context[ _-]?(length|size|window)|max_model_len|max_new_tokens", re.IGNORECASE)
-_HINTS = {
-    401: "; pass api_key or set OPENAI_API_KEY",
-    403: "; pass api_key or set OPENAI_API_KEY",
-    404: "; check the model's name, and the URL, which as a rule ends in /v1",
-}
-_TURN: ContextVar[int] = ContextVar("turn", default=0)
-
-
-class _RefusedError(PolicyError):
-    def __init__(self, message: str, status: int):
-        super().__init__(message)
-        self.status = status
-
-
-class _BusyError(Exception):
-    def __init__(self, message: str, after_s: float):
-        super().__init__(message)
-        self.after_s = after_s
-
-
-@dataclass(frozen=True, slots=True)
-class _Session:
-    """What belongs to one event loop."""
-
-    client: httpx.AsyncClient
-    slots: asyncio.Semaphore
-    connecting: asyncio.Lock = field(default_factory=asyncio.Lock)
-
-
-class _Servers:
-    """Asks the server whose turn it is; if it fails, the next one, or it again after a while."""
-
-    def __init__(
-        self,
-        urls: Sequence[str],
-        api_key: str,
-        concurrency: int,
-        timeout_s: float,
-        connect_s: float,
-        retries: int,
-    ):
-        self._urls = [_base(url) for url in urls]
-        if not self._urls:
-            raise UsageError("no server: pass urls, such as http://localhost:8000/v1")
-        key = api_key or os.environ.get("OPENAI_API_KEY", "")
-        self._headers = {"Authorization": f"Bearer {key}"} if key else {}
-        self._concurrency, self._timeout_s, self._connect_s = concurrency, timeout_s, connect_s
-        self._attempts = max(retries + 1, len(self._urls))
-        self._resting: dict[str, float] = {}
-        self._sessions: dict[asyncio.AbstractEventLoop, _Session] = {}
-
-    def session(self) -> _Session:
-        loop = asyncio.get_running_loop()
-        if loop not in self._sessions:
-            self._sessions = {other: s for other, s in self._sessions.items() if not other.is_closed()}
-            client = httpx.AsyncClient(
-                headers=self._headers,
-                timeout=httpx.Timeout(None, connect=self._connect_s),
-                limits=httpx.Limits(keepalive_expiry=_KEEPALIVE_S),
-            )
-            self._sessions[loop] = _Session(client, asyncio.Semaphore(self._concurrency))
-        return self._sessions[loop]
-
-    async def close(self) -> None:
-        if session := self._sessions.pop(asyncio.get_running_loop(), None):
-            await session.client.aclose()
-
-    async def ask(
-        self, path: str, body: Mapping[str, Any] | None = None, *, salt: int = 0, until: Sequence[str] = ()
-    ) -> Any:
-        """The JSON that answers `body`; a stream is read up to one of the strings of `until`.
-
-        salt: what the jitter of the back-off derives from.
-        """
-        session, failures = self.session(), dict[str, str]()
-        for attempt in range(self._attempts):
-            url, after_s = self._next(), 0.0
-            try:
-                async with session.slots, asyncio.timeout(self._timeout_s):
-                    answer = await _exchange(session.client, f"{url}/{path}", body, until)
-                self._resting.pop(url, None)
-                return answer
-            except TimeoutError:
-                failures[url] = f"no answer within {self._timeout_s:g} s"
-            except httpx.RequestError as error:
-                failures[url] = f"{type(error).__name__}: {error}"
-            except _BusyError as error:
-                failures[url], after_s = str(error), error.after_s
-            self._resting[url] = monotonic() + max(_REST_S, after_s)
-            if self._rest_s(self._next()) and attempt + 1 < self._attempts:
-                backoff_s = min(_BACKOFF_MAX_S, _BACKOFF_S * 2 ** (attempt // len(self._urls)))
-                await asyncio.sleep(max(after_s, backoff_s * (0.5 + derive(salt, attempt) / 2**64)))
-        tried = "; ".join(f"{url}: {failure}" for url, failure in failures.items())
-        raise PolicyError(f"no answer in {self._attempts} attempts, see that the servers are up: {tried}")
-
-    def _next(self) -> str:
-        first = _TURN.get() % len(self._urls)
-        return min(self._urls[first:] + self._urls[:first], key=self._rest_s)
-
-    def _rest_s(self, url: str) -> float:
-        return max(0.0, self._resting.get(url, 0.0) - monotonic())
-
-
-def _base(url: str) -> str:
-    try:
-        parsed = httpx.URL(url)
-    except httpx.InvalidURL as error:
-        raise UsageError(f"{url!r} is no URL: {error}") from error
-    if parsed.scheme not in ("http", "https") or not parsed.host:
-        raise UsageError(f"{url!r} is no server's URL; one looks like http://localhost:8000/v1")
-    return url.rstrip("/") + ("/v1" if parsed.path in ("", "/") else "")
-
-
 def _load_tokenizer(name: str) -> PreTrainedTokenizerFast:
     from transformers import AutoTokenizer
 
@@ -436,68 +301,3 @@ def _load_tokenizer(name: str) -> PreTrainedTokenizerFast:
     except (OSError, ValueError) as error:
         raise UsageError(f"cannot load the tokenizer {name}: {error}") from error
     return tokenizer
-
-
-async def _exchange(
-    client: httpx.AsyncClient, url: str, body: Mapping[str, Any] | None, until: Sequence[str]
-) -> Any:
-    async with client.stream("GET" if body is None else "POST", url, json=body) as response:
-        try:
-            if response.status_code != 200:
-                raise await _failure(response)
-            if response.headers.get("content-type", "").startswith("text/event-stream"):
-                return await _read_stream(response, until)
-            return json.loads(await response.aread())
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise PolicyError(f"{url} is no OpenAI-compatible server, it answers {error!r}") from error
-
-
-async def _read_stream(response: httpx.Response, until: Sequence[str]) -> dict[str, Any]:
-    """The chunks put together. Returning early closes the request."""
-    text, finish, tokens, logprobs = "", None, list[str](), list[float]()
-    chunks, usage = 0, dict[str, Any]()
-    async for line in response.aiter_lines():
-        if not line.startswith("data:") or line.endswith("[DONE]"):
-            continue
-        chunk = json.loads(line.removeprefix("data:"))
-        if "choices" not in chunk:
-            raise PolicyError(f"{response.url} broke off a sample: {str(chunk)[:300]}")
-        usage = chunk.get("usage") or usage
-        for choice in chunk["choices"]:
-            text, chunks = text + choice["text"], chunks + 1
-            finish = choice.get("finish_reason") or finish
-            more_tokens, more_logprobs = _shown_tokens(choice)
-            tokens, logprobs = tokens + more_tokens, logprobs + more_logprobs
-        if any(end in text for end in until):
-            finish = "stop"
-            break
-    choice = {"text": text, "finish_reason": finish}
-    return {
-        "choices": [choice | {"logprobs": {"tokens": tokens, "token_logprobs": logprobs}}],
-        "usage": {"completion_tokens": len(tokens) or chunks} | usage,
-    }
-
-
-async def _failure(response: httpx.Response) -> Exception:
-    """What to raise for an answer that is an error."""
-    status, message = response.status_code, (await response.aread()).decode(errors="replace")
-    try:
-        detail = json.loads(message)
-        detail = detail.get("error", detail)
-        message = str(detail.get("message", detail))
-    except (ValueError, AttributeError):
-        pass  # not JSON, or not an object: the message is all of it
-    message = f"{response.url} answered {status}: {message[:500]}"
-    if status != 429 and _TOO_LONG.search(message):
-        return ContextError(f"{message}; use a shorter prompt, a lower max_tokens or a longer context")
-    if status in _RETRIED:
-        return _BusyError(message, _retry_after_s(response.headers.get("retry-after", "")))
-    return _RefusedError(message + _HINTS.get(status, ""), status)
-
-
-def _retry_after_s(header: str) -> float:
-    """RFC 9110, 10.2.3: seconds, or a date."""
-    try:
-        return float(header) if header.isdecimal() else parsedate_to_datetime(header).timestamp() - time()
-    except ValueError:
-        return 0.0

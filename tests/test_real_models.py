@@ -1,0 +1,192 @@
+"""The shipped models on the real engines: contracts, caching, a killed run. vLLM where it is there."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from bench.builtin.problems import generate
+from bench.models import BUILTIN
+from bench.tasks.builtin import Builtin
+from prm.scorer import BLOCK_SIZE, HFScorer, VLLMScorer
+from search import STRATEGIES, Policy, Problem, Step, StepScorer, Stop, solve
+from search.limits import metered
+from search.policies.hf import HFPolicy
+from search.policies.vllm import VLLMPolicy
+from search.prompts import Prompt
+from tests.contracts import PolicyContract, ScorerContract
+
+POLICY, PRM = str(BUILTIN / "policy"), str(BUILTIN / "prm")
+PROBLEMS = list(generate("validation", 11, 12))
+
+needs_vllm = pytest.mark.skipif(find_spec("vllm") is None, reason="vLLM is not installed")
+one_loop = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.slow]
+
+
+class BuiltinPolicyContract(PolicyContract):
+    problem = Problem(PROBLEMS[0].id, PROBLEMS[0].question)
+    others = tuple(Problem(p.id, p.question) for p in PROBLEMS[1:5])
+    max_tokens = 220
+
+
+class BuiltinScorerContract(ScorerContract):
+    """Right solutions, and one that goes wrong, repeats itself and holds awkward steps."""
+
+    problem = Problem(PROBLEMS[0].id, PROBLEMS[0].question)
+    solutions = (
+        [step + "\n" for step in PROBLEMS[0].steps],
+        [PROBLEMS[0].steps[0] + "\n"] * 3 + ["The answer is 7."],
+        ["\n  Zoë hat “12” Äpfel — ½\n", "x" * 300 + "\n", PROBLEMS[0].steps[-1]],
+    )
+    atol = 0.03  # bfloat16
+
+    def steps(self, texts: Sequence[str]) -> list[Step]:
+        return [Step(text, (), 0.0, Stop.STEP, 1) for text in texts]
+
+
+class TestHFPolicy(BuiltinPolicyContract):
+    @pytest.fixture(scope="class")
+    def policy(self) -> Policy:
+        return HFPolicy(POLICY, dtype="float32")
+
+
+class TestHFScorer(BuiltinScorerContract):
+    @pytest.fixture(scope="class")
+    def scorer(self) -> StepScorer:
+        return HFScorer(PRM)
+
+
+class TestHFScorerInFloat32(BuiltinScorerContract):
+    atol = 1e-5
+
+    @pytest.fixture(scope="class")
+    def scorer(self) -> StepScorer:
+        return HFScorer(PRM, dtype="float32")
+
+
+async def test_the_tree_cache_computes_each_token_of_the_trees_once() -> None:
+    scorer = HFScorer(PRM)
+    problem = BuiltinScorerContract.problem
+    steps = BuiltinScorerContract().steps([step + "\n" for step in PROBLEMS[0].steps])
+    with metered() as first:
+        await scorer.judge(problem, steps)
+    with metered() as again:
+        await scorer.judge(problem, steps)
+    assert again.prm_tokens == 0 and again.prm_tokens_cached == first.prm_tokens
+    with metered() as fork:  # eight calls at once that share all but their last step
+        others = [[*steps[:2], *BuiltinScorerContract().steps([f"The answer is {n}.\n"])] for n in range(8)]
+        await asyncio.gather(*(scorer.judge(problem, other, known=2) for other in others))
+    assert fork.prm_tokens <= 8 * 8
+
+
+async def test_a_small_tree_cache_forgets_but_judges_the_same() -> None:
+    large, small = HFScorer(PRM, dtype="float32"), HFScorer(PRM, dtype="float32", max_tokens=1)
+    contract = BuiltinScorerContract()
+    for texts in contract.solutions:
+        steps = contract.steps(texts)
+        for known in range(len(steps)):
+            pair = [await scorer.judge(contract.problem, steps, known=known) for scorer in (large, small)]
+            assert [j.value for j in pair[0]] == pytest.approx([j.value for j in pair[1]], abs=1e-5)
+
+
+@needs_vllm
+@one_loop
+class TestVLLMPolicy(BuiltinPolicyContract):
+    @pytest_asyncio.fixture(scope="module", loop_scope="module")
+    async def policy(self) -> AsyncIterator[Policy]:
+        policy = VLLMPolicy(POLICY, core=0, dtype="float32")
+        yield policy
+        policy.shutdown()
+
+    async def test_a_prefix_is_read_from_the_cache(self, policy: Policy) -> None:
+        from search.types import Until
+
+        longest = max(PROBLEMS, key=lambda p: len(p.question))
+        problem = Problem("longest", longest.question)
+        for seed in range(2):
+            with metered() as spent:
+                await policy.propose(problem, [], until=Until.STEP, max_tokens=40, seed=seed)
+        assert spent.prompt_tokens_cached >= 128
+
+    async def test_hgs_on_both_engines_solves_problems(self, policy: Policy, scorer: StepScorer) -> None:
+        problems = [Problem(p.id, p.question) for p in PROBLEMS]
+        outcomes = [
+            outcome
+            async for outcome in solve(problems, STRATEGIES["hgs"](), policy, scorer, answers=Builtin())
+        ]
+        assert [o.error for o in outcomes] == [None] * len(problems)
+        right = {p.id: str(p.answer) for p in PROBLEMS}
+        assert sum(o.answer == right[o.problem.id] for o in outcomes) >= len(problems) // 2
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def scorer() -> AsyncIterator[StepScorer]:
+    scorer = VLLMScorer(PRM, core=1)
+    yield scorer
+    scorer.shutdown()
+
+
+@needs_vllm
+@one_loop
+class TestVLLMScorer(BuiltinScorerContract):
+    async def test_no_judgement_computes_more_than_the_new_step_and_a_block(self, scorer: StepScorer) -> None:
+        for problem in PROBLEMS:
+            steps = self.steps([step + "\n" for step in problem.steps])
+            for k in range(len(steps)):
+                with metered() as spent:
+                    await scorer.judge(Problem(problem.id, problem.question), steps[: k + 1], known=k)
+                if k:
+                    assert spent.prm_tokens <= 20 + BLOCK_SIZE
+
+    async def test_it_agrees_with_transformers(self, scorer: StepScorer) -> None:
+        other = HFScorer(PRM)
+        for texts in self.solutions:
+            theirs = await other.judge(self.problem, self.steps(texts))
+            self._same(await scorer.judge(self.problem, self.steps(texts)), theirs)
+
+
+RUN = [sys.executable, "-m", "search.run", "--limit", "10", "--no-baseline", "--dtype", "float32"]
+SAME = ["correct", "policy_tokens", "policy_tokens_discarded", "samples", "judgements", "backtracks",
+        "duplicates", "exhausted", "errors"]  # fmt: skip
+
+
+@needs_vllm
+def test_a_killed_vllm_run_resumes_to_the_same_end(tmp_path: Path) -> None:
+    whole = _finish([*RUN, "--out", str(tmp_path / "whole"), "--json", str(tmp_path / "whole.json")])
+    command = [*RUN, "--out", str(tmp_path / "cut")]
+    victim = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    trace = tmp_path / "cut" / "hgs.jsonl"
+    deadline = time.monotonic() + 200
+    while victim.poll() is None and time.monotonic() < deadline:
+        if trace.exists() and trace.read_bytes().count(b"\n") > 60:
+            break
+        time.sleep(0.01)
+    os.killpg(victim.pid, signal.SIGKILL)
+    victim.wait()
+    with trace.open("r+b") as file:  # and in the middle of a line
+        file.truncate(trace.stat().st_size - 7)
+    resumed = _finish([*command, "--resume", "--json", str(tmp_path / "cut.json")])
+    assert resumed["replayed"] > 0
+    assert {name: resumed[name] for name in SAME} == {name: whole[name] for name in SAME}
+
+
+def _finish(command: list[str]) -> dict[str, Any]:
+    done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(Path(command[command.index("--json") + 1]).read_text())
+    return found
