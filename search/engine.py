@@ -130,7 +130,7 @@ def solve_all(
 ) -> list[Outcome]:
     """`solve` without asyncio, for scripts and notebooks: outcomes in the order of the problems.
 
-    options: as for `solve`. Runs in a thread of its own, so it also works where a loop is running.
+    options: as for `solve`. Where an event loop is running, as in a notebook, it works in a thread.
     """
     todo = list(problems)
 
@@ -138,6 +138,11 @@ def solve_all(
         outcomes = solve(todo, strategy, policy, scorer, **options)
         return {outcome.problem.id: outcome async for outcome in outcomes}
 
-    with ThreadPoolExecutor(1) as thread:
-        by_id = thread.submit(asyncio.run, collect()).result()
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        by_id = asyncio.run(collect())  # here an interrupt cancels what is in flight
+    else:
+        with ThreadPoolExecutor(1) as thread:
+            by_id = thread.submit(asyncio.run, collect()).result()
     return [by_id[problem.id] for problem in todo]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import types
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, fields
 from difflib import get_close_matches
+from textwrap import wrap
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from search.errors import UsageError
@@ -58,9 +60,17 @@ def describe() -> str:
     lines = []
     for name, kind in STRATEGIES.items():
         given: Any = kind
-        shown = ", ".join(f"{field.name}={field.default}" for field in fields(given))
-        lines.append(f"  {name:<17}{shown}")
+        shown = [_shown(f.name, f.default, get_type_hints(kind)[f.name]) for f in fields(given)]
+        whole = wrap("  ".join(shown), 78)
+        lines += [f"  {head:<17}{line}" for head, line in zip([name, *[""] * len(whole)], whole, strict=False)]
     return "\n".join(lines)
+
+
+def _shown(name: str, default: Any, hint: Any) -> str:
+    """A knob with its default, e.g. "neutral=defer|accept|reject": the first is the default."""
+    if get_origin(hint) is Literal:
+        return f"{name}=" + "|".join([default, *(option for option in get_args(hint) if option != default)])
+    return f"{name}={'none' if default is None else default}"
 
 
 def _parse(name: str, text: str, hint: Any) -> Any:
@@ -73,8 +83,12 @@ def _parse(name: str, text: str, hint: Any) -> Any:
         if text in get_args(kind):
             return text
         raise UsageError(f"{name} is one of {', '.join(get_args(kind))}, not {text!r}")
+    takes = {int: "a whole number", float: "a number", bool: "true or false"}[kind]
     try:
-        return kind(text)
-    except ValueError:
+        value = {"true": True, "false": False}[text.lower()] if kind is bool else kind(text)
+        if not math.isfinite(value):
+            raise ValueError
+    except (ValueError, KeyError):
         or_none = " or none" if type(None) in options else ""
-        raise UsageError(f"{name} takes a {kind.__name__}{or_none}, not {text!r}") from None
+        raise UsageError(f"{name} takes {takes}{or_none}, not {text!r}") from None
+    return value

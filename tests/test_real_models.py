@@ -39,7 +39,7 @@ pytestmark = [pytest.mark.slow]
 class BuiltinPolicyContract(PolicyContract):
     problem = Problem(PROBLEMS[0].id, PROBLEMS[0].question)
     others = tuple(Problem(p.id, p.question) for p in PROBLEMS[1:5])
-    max_tokens = 220
+    max_tokens = 320
 
 
 class BuiltinScorerContract(ScorerContract):

@@ -2,11 +2,11 @@
 
 One problem and its worked solution:
 
-    Ann has just 7 marbles. Ben has 12 more marbles than Ann. Dan has exactly 5 marbles. Cat has
-    as many marbles as Ann and Ben together. How many marbles does Cat have?
+    Ann has 7 marbles. Ben owns 12 more marbles than Ann. Dan has 5 marbles. Cat owns as many
+    marbles as Ann and Ben together. How many marbles does Cat have?
 
-    Ben has Ann's 7 + 12 = 19 marbles.
-    Cat has Ann's 7 + Ben's 19 = 26 marbles.
+    For Ben: Ann has 7, 7 + 12 = 19, so Ben has 19 marbles.
+    For Cat: Ann has 7 and Ben has 19, 7 + 19 = 26, so Cat has 26 marbles.
     The answer is 26.
 
 Every number, name and wording is drawn from a seed, so the task needs no data file. Which split
@@ -100,48 +100,48 @@ THEMES = (
         PEOPLE, ("marbles", "coins", "cards", "shells", "stamps", "pens"), "has",
         "How many {u} does {s} have?",
         {
-            Relation.GIVEN: ("{s} has just {n} {u}.", "{s} has exactly {n} {u}."),
-            Relation.MORE: ("{s} has {n} more {u} than {o}.", "Compared with {o}, {s} has {n} more {u}."),
-            Relation.FEWER: ("{s} has {n} fewer {u} than {o}.", "Compared with {o}, {s} has {n} fewer {u}."),
-            Relation.TIMES: ("{s} has {n} times as many {u} as {o}.",),
-            Relation.HALF: ("{s} has half as many {u} as {o}.", "{s} has half of what {o} has."),
-            Relation.TOGETHER: ("{s} has as many {u} as {o} and {p} together.",),
+            Relation.GIVEN: ("{s} has {n} {u}.",),
+            Relation.MORE: ("{s} owns {n} more {u} than {o}.", "Compared with {o}, {s} owns {n} more {u}."),
+            Relation.FEWER: ("{s} owns {n} fewer {u} than {o}.", "Compared with {o}, {s} owns {n} fewer {u}."),
+            Relation.TIMES: ("{s} owns {n} times as many {u} as {o}.",),
+            Relation.HALF: ("{s} owns half as many {u} as {o}.", "{s} owns half of what {o} owns."),
+            Relation.TOGETHER: ("{s} owns as many {u} as {o} and {p} together.",),
         },
     ),
     Theme(
         THINGS, ("dollars", "cents"), "costs",
         "How many {u} does {s} cost?",
         {
-            Relation.GIVEN: ("{s} costs just {n} {u}.", "{s} costs exactly {n} {u}."),
-            Relation.MORE: ("{s} costs {n} {u} more than {o}.", "Compared with {o}, {s} costs {n} {u} more."),
-            Relation.FEWER: ("{s} costs {n} {u} less than {o}.", "Compared with {o}, {s} costs {n} {u} less."),
-            Relation.TIMES: ("{s} costs {n} times as much as {o}.",),
-            Relation.HALF: ("{s} costs half as much as {o}.", "{s} is half the price of {o}."),
-            Relation.TOGETHER: ("{s} costs as much as {o} and {p} together.",),
+            Relation.GIVEN: ("{s} costs {n} {u}.",),
+            Relation.MORE: ("{s} is {n} {u} dearer than {o}.", "Compared with {o}, {s} is {n} {u} dearer."),
+            Relation.FEWER: ("{s} is {n} {u} cheaper than {o}.", "Compared with {o}, {s} is {n} {u} cheaper."),
+            Relation.TIMES: ("{s} is {n} times as dear as {o}.",),
+            Relation.HALF: ("{s} is half as dear as {o}.", "{s} is half the price of {o}."),
+            Relation.TOGETHER: ("{s} is as dear as {o} and {p} together.",),
         },
     ),
     Theme(
         THINGS, ("grams", "pounds"), "weighs",
         "How many {u} does {s} weigh?",
         {
-            Relation.GIVEN: ("{s} weighs just {n} {u}.", "{s} weighs exactly {n} {u}."),
-            Relation.MORE: ("{s} weighs {n} {u} more than {o}.", "{s} is {n} {u} heavier than {o}."),
-            Relation.FEWER: ("{s} weighs {n} {u} less than {o}.", "{s} is {n} {u} lighter than {o}."),
-            Relation.TIMES: ("{s} weighs {n} times as much as {o}.",),
-            Relation.HALF: ("{s} weighs half as much as {o}.",),
-            Relation.TOGETHER: ("{s} weighs as much as {o} and {p} together.",),
+            Relation.GIVEN: ("{s} weighs {n} {u}.",),
+            Relation.MORE: ("{s} is {n} {u} heavier than {o}.", "Compared with {o}, {s} is {n} {u} heavier."),
+            Relation.FEWER: ("{s} is {n} {u} lighter than {o}.", "Compared with {o}, {s} is {n} {u} lighter."),
+            Relation.TIMES: ("{s} is {n} times as heavy as {o}.",),
+            Relation.HALF: ("{s} is half as heavy as {o}.", "{s} is half the weight of {o}."),
+            Relation.TOGETHER: ("{s} is as heavy as {o} and {p} together.",),
         },
     ),
     Theme(
         PEOPLE, ("minutes", "hours"), "walks",
         "How many {u} does {s} walk?",
         {
-            Relation.GIVEN: ("{s} walks just {n} {u}.", "{s} walks exactly {n} {u}."),
-            Relation.MORE: ("{s} walks {n} {u} longer than {o}.", "Compared with {o}, {s} walks {n} {u} longer."),
-            Relation.FEWER: ("{s} walks {n} {u} less than {o}.", "Compared with {o}, {s} walks {n} {u} less."),
-            Relation.TIMES: ("{s} walks {n} times as long as {o}.",),
-            Relation.HALF: ("{s} walks half as long as {o}.",),
-            Relation.TOGETHER: ("{s} walks as long as {o} and {p} together.",),
+            Relation.GIVEN: ("{s} walks {n} {u}.",),
+            Relation.MORE: ("{s} goes {n} {u} longer than {o}.", "Compared with {o}, {s} goes {n} {u} longer."),
+            Relation.FEWER: ("{s} goes {n} {u} less than {o}.", "Compared with {o}, {s} goes {n} {u} less."),
+            Relation.TIMES: ("{s} goes {n} times as long as {o}.",),
+            Relation.HALF: ("{s} goes half as long as {o}.",),
+            Relation.TOGETHER: ("{s} goes as long as {o} and {p} together.",),
         },
     ),
 )
@@ -341,12 +341,15 @@ SIGNS = {
 
 
 def step_text(verb: str, unit: str, quantity: Quantity, by_name: dict[str, Quantity]) -> str:
-    """The worked step that derives `quantity`: "Ben has Ann's 7 + 12 = 19 marbles."."""
-    terms = [f"{name}'s {by_name[name].value}" for name in quantity.sources]
-    if quantity.relation is not Relation.TOGETHER:
-        terms.append(str(quantity.number))
-    sum_ = f" {SIGNS[quantity.relation]} ".join(terms)
-    return _capitalise(f"{quantity.name} {verb} {sum_} = {quantity.value} {unit}.")
+    """The worked step that derives `quantity`: "For Ben: Ann has 7, 7 + 12 = 19, so Ben has 19 marbles."."""
+    values = [by_name[name].value for name in quantity.sources]
+    said = " and ".join(f"{name} {verb} {value}" for name, value in zip(quantity.sources, values, strict=True))
+    terms = values if quantity.relation is Relation.TOGETHER else [*values, quantity.number]
+    sum_ = f" {SIGNS[quantity.relation]} ".join(map(str, terms))
+    return (
+        f"For {quantity.name}: {said}, {sum_} = {quantity.value}, "
+        f"so {quantity.name} {verb} {quantity.value} {unit}."
+    )
 
 
 def _capitalise(sentence: str) -> str:

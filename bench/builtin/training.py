@@ -198,7 +198,7 @@ def decode(
         sampling = {"do_sample": True, "temperature": temperature, "top_k": 0} if temperature else {"do_sample": False}
         with torch.autocast("cpu", torch.bfloat16):
             out = model.generate(
-                **{k: prompts[k] for k in ("input_ids", "attention_mask")}, max_new_tokens=220, **sampling
+                **{k: prompts[k] for k in ("input_ids", "attention_mask")}, max_new_tokens=320, **sampling
             )
         texts = tokenizer.batch_decode(out[:, prompts["input_ids"].shape[1] :], skip_special_tokens=True)
         for i, text in zip(chosen, texts, strict=True):

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from search.errors import ContextError
+from search.errors import ContextError, PolicyError
 from search.limits import charge
 from search.prompts import Prompt
 from search.seeds import derive
@@ -114,6 +114,8 @@ class SteppingPolicy(ABC):
                 seed=derive(seed, used) if used else seed,
                 temperature=self._sampling.temperature if temperature is None else temperature,
             )
+            if not completion.pieces and completion.stop is Stop.STEP:
+                raise PolicyError(f"{problem.id}: the policy stopped for a step without sampling a token")
             pieces += completion.pieces
             stop, text = completion.stop, _text(pieces)
             if (kept := self._solution_end(said, pieces)) is not None:
