@@ -151,12 +151,11 @@ def choose_prompt(
     elif Path(asked).is_file():
         prompt = read_template(Path(asked))
     else:
-        raise UsageError(
-            f"unknown prompt {asked!r}, which is no file either{nearest(asked, prompts)}"
-        )
+        raise UsageError(f"unknown prompt {asked!r}, which is no file either{nearest(asked, prompts)}")
     if prompt.chat and tokenizer is None:
         raise UsageError(
-            f"--prompt {asked}: a server needs the model's chat template: give a folder with its tokenizer as --policy"
+            f"--prompt {asked}: a chat prompt needs the model's template: give a folder with its tokenizer "
+            "as --policy"
         )
     if prompt.chat and tokenizer is not None and not tokenizer.chat_template:
         raise UsageError(f"--prompt {asked}: the tokenizer of {settings.policy_name} has no chat template")
@@ -166,8 +165,8 @@ def choose_prompt(
             taken = len(encode_prompt(tokenizer, prompt, problem.question).token_ids)
             if taken >= context:
                 raise UsageError(
-                    f"{problem.id}: its prompt takes {taken} tokens, the context of {settings.policy_name} holds "
-                    f"{context}; choose a shorter --prompt or another --policy"
+                    f"{problem.id}: its prompt takes {taken} tokens, the context of {settings.policy_name} "
+                    f"holds {context}; choose a shorter --prompt or another --policy"
                 )
     return replace(settings, prompt=prompt)
 
@@ -285,7 +284,9 @@ def _check_there(option: str, name: str, path: str) -> None:
         if not any(next(folder.glob(f"*{kind}"), None) for kind in (".safetensors", ".bin")):
             raise UsageError(f"{option} {name}: {path} holds no weights (*.safetensors)")
     elif folder.is_relative_to(BUILTIN):
-        raise UsageError(f"{option} {name}: the built-in models are not here; `python -m bench.builtin.make` makes them")
+        raise UsageError(
+            f"{option} {name}: the built-in models are not here; `python -m bench.builtin.make` makes them"
+        )
     elif folder.exists():
         raise UsageError(f"{option} {name}: must be a folder, this is a file")
     elif not HUB_ID.fullmatch(path) or (len(folder.parts) > 1 and Path(folder.parts[0]).is_dir()):

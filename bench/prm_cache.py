@@ -11,10 +11,13 @@ import asyncio
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+from bench.models import BUILTIN
+from bench.tasks.builtin import Builtin
 from prm.layout import read_layout
 from prm.scorer import HFScorer, VLLMScorer
 from search.engine import solve
@@ -24,9 +27,6 @@ from search.prompts import Prompt
 from search.strategies.hgs import HGS
 from search.tree import Node
 from search.types import Problem, Step, StepScorer
-
-from bench.models import BUILTIN
-from bench.tasks.builtin import Builtin
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,9 @@ class Call:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.prm_cache", description=__doc__)
     parser.add_argument("--limit", metavar="N", type=int, default=100, help="problems (default 100)")
-    parser.add_argument("--blocks", metavar="N", type=int, nargs="+", default=[32, 64, 128], help="vLLM block sizes")
+    parser.add_argument(
+        "--blocks", metavar="N", type=int, nargs="+", default=[32, 64, 128], help="vLLM block sizes"
+    )
     parser.add_argument("--json", metavar="PATH", type=Path, help="write the figures there too")
     asked = parser.parse_args()
     problems = [example.problem for example in Builtin().load(None, asked.limit)]
@@ -50,13 +52,15 @@ def main() -> None:
     prm = str(BUILTIN / "prm")
     scorers: list[tuple[str, Callable[[], Any]]] = [("transformers, tree cache", lambda: HFScorer(prm))]
     for block in asked.blocks:
-        scorers.append((f"vLLM, block {block}", lambda block=block: VLLMScorer(prm, block_size=block)))
+        scorers.append((f"vLLM, block {block}", partial(VLLMScorer, prm, block_size=block)))
     scorers.append(("vLLM, caching off", lambda: VLLMScorer(prm, enable_prefix_caching=False)))
     for name, make in scorers:
         rows.append({"scorer": name, **asyncio.run(_measure(make, calls, distinct))})
         print(json.dumps(rows[-1]), flush=True)
     if asked.json is not None:
-        asked.json.write_text(json.dumps({"problems": asked.limit, "distinct_tokens": distinct, "rows": rows}) + "\n")
+        asked.json.write_text(
+            json.dumps({"problems": asked.limit, "distinct_tokens": distinct, "rows": rows}) + "\n"
+        )
 
 
 async def _record(problems: list[Problem]) -> list[Call]:

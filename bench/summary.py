@@ -151,7 +151,7 @@ def _accuracy(rows: Sequence[dict[str, Any]], baseline: Summary | None) -> list[
             Column("gain,\npoints", ["" if v is None else f"{v['points']:+.1f}" for v in paired]),
             Column("p", ["" if v is None else _p(v["p"]) for v in paired]),
         ]
-    return [*columns, Column("failed", [f"{row['errors']:,}" for row in rows])]
+    return [*columns, Column("errors", [f"{row['errors']:,}" for row in rows])]
 
 
 def _tokens(rows: Sequence[dict[str, Any]], baseline: Summary | None, n: int) -> list[Column]:
@@ -234,8 +234,8 @@ def _notes(summaries: Sequence[Summary], baseline: Summary | None) -> list[Rende
     if baseline is not None and len(summaries) > 1:
         lines.append(f"gain: over {baseline.strategy}, greedy, on the same problems; p: McNemar's exact test")
     lines.append(
-        "thrown away: policy tokens that are not in the chosen solutions; PRM tokens: computed by the reward model; "
-        "budget ended: problems whose search ran into its limits"
+        "thrown away: policy tokens that are not in the chosen solutions; PRM tokens: computed by the reward "
+        "model; budget ended: problems whose search ran into its limits"
     )
     return [Text(line, "dim") for line in lines]
 

@@ -28,20 +28,32 @@ MAX_TOKENS = 256
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.throughput", description=__doc__)
-    parser.add_argument("--policy", metavar="PATH_OR_ID", default=str(BUILTIN / "policy"), help="default: the built-in one")
+    parser.add_argument(
+        "--policy", metavar="PATH_OR_ID", default=str(BUILTIN / "policy"), help="default: the built-in one"
+    )
     parser.add_argument("--limit", metavar="N", type=int, default=500, help="problems (default 500)")
-    parser.add_argument("--temperature", metavar="T", type=float, default=0.8, help="default 0.8; 0 is greedy")
+    parser.add_argument(
+        "--temperature", metavar="T", type=float, default=0.8, help="default 0.8; 0 is greedy"
+    )
     parser.add_argument("--no-seeded", action="store_true", help="neither side seeds its requests")
-    parser.add_argument("--rounds", metavar="N", type=int, default=3, help="each side runs so often, in turn (default 3)")
+    parser.add_argument(
+        "--rounds", metavar="N", type=int, default=3, help="each side runs so often, in turn (default 3)"
+    )
     parser.add_argument("--json", metavar="PATH", type=Path, help="write the figures there too")
-    parser.add_argument("--profile", action="store_true", help="show where this process spends its time in `solve`")
+    parser.add_argument(
+        "--profile", action="store_true", help="show where this process spends its time in `solve`"
+    )
     asked = parser.parse_args()
     problems = [example.problem for example in Builtin().load(None, asked.limit)]
     theirs = _generate(asked, problems)
     ours, profile = asyncio.run(_solve(asked, problems))
     result = {
-        "problems": len(problems), "temperature": asked.temperature, "seeded": not asked.no_seeded,
-        "generate_tokens_per_s": round(theirs), "solve_tokens_per_s": round(ours), "ratio": round(ours / theirs, 3),
+        "problems": len(problems),
+        "temperature": asked.temperature,
+        "seeded": not asked.no_seeded,
+        "generate_tokens_per_s": round(theirs),
+        "solve_tokens_per_s": round(ours),
+        "ratio": round(ours / theirs, 3),
     }
     print(json.dumps(result, indent=2))
     if profile is not None:
@@ -57,13 +69,17 @@ def _generate(asked: argparse.Namespace, problems: list[Problem]) -> float:
     from vllm import LLM, SamplingParams
     from vllm.inputs import TokensPrompt
 
-    llm = LLM(asked.policy, enforce_eager=True, enable_prefix_caching=True, enable_chunked_prefill=False, seed=0)
+    llm = LLM(
+        asked.policy, enforce_eager=True, enable_prefix_caching=True, enable_chunked_prefill=False, seed=0
+    )
     tokenizer = llm.get_tokenizer()
     prompts = [TokensPrompt(prompt_token_ids=tokenizer(p.question + "\n").input_ids) for p in problems]
     seeded = not asked.no_seeded and asked.temperature > 0
     params = [
         SamplingParams(
-            temperature=asked.temperature, max_tokens=MAX_TOKENS, logprobs=0,
+            temperature=asked.temperature,
+            max_tokens=MAX_TOKENS,
+            logprobs=0,
             seed=derive(0, p.id, 0) if seeded else None,
         )
         for p in problems
@@ -85,7 +101,10 @@ async def _solve(asked: argparse.Namespace, problems: list[Problem]) -> tuple[fl
     from search.tree import Budget
 
     policy = VLLMPolicy(
-        asked.policy, prompt=Prompt("{question}\n"), sampling=Sampling(asked.temperature), seeded=not asked.no_seeded
+        asked.policy,
+        prompt=Prompt("{question}\n"),
+        sampling=Sampling(asked.temperature),
+        seeded=not asked.no_seeded,
     )
     strategy = ChainOfThought(temperature=asked.temperature)
     rates = []
@@ -97,8 +116,13 @@ async def _solve(asked: argparse.Namespace, problems: list[Problem]) -> tuple[fl
                 profile.enable()
             start, tokens = perf_counter(), 0
             outcomes = solve(
-                problems, strategy, policy, NoScorer(), budget=Budget(solution_tokens=MAX_TOKENS),
-                answers=Builtin(), concurrency=256,
+                problems,
+                strategy,
+                policy,
+                NoScorer(),
+                budget=Budget(solution_tokens=MAX_TOKENS),
+                answers=Builtin(),
+                concurrency=256,
             )
             async for outcome in outcomes:
                 assert outcome.error is None, outcome.error

@@ -53,14 +53,22 @@ def write_labels(path: Path, solutions: Iterable[LabelledSolution]) -> int:
 
 
 def read_labels(path: Path) -> Iterator[LabelledSolution]:
-    """Stream the records of a file. Raises UsageError naming the line that is not one."""
-    with path.open(encoding="utf-8") as file:
+    """Stream the records of a file. Raises UsageError naming the file and the line that is not one."""
+    try:
+        file = path.open(encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+    with file:
         for number, line in enumerate(file, start=1):
             try:
                 row = json.loads(line)
+                if not all(isinstance(row[name], list) for name in ("steps", "labels")):
+                    raise TypeError("'steps' and 'labels' must be lists")
                 yield LabelledSolution(
                     row["question"], tuple(row["steps"]), tuple(row["labels"]),
                     row["source"], row["split"], row["produced_by"],
                 )
-            except (ValueError, KeyError, TypeError, UsageError) as error:
+            except UsageError as error:
+                raise UsageError(f"{path}, line {number}: {error}") from error
+            except (ValueError, KeyError, TypeError) as error:
                 raise UsageError(f"{path}, line {number}: {type(error).__name__}: {error}") from error

@@ -38,7 +38,7 @@ class VLLMScorer:
 
         settings.setdefault("block_size", BLOCK_SIZE)
         self._engine = start_engine(model, core=core, runner="pooling", **settings)
-        self._tokenizer: PreTrainedTokenizerFast = self._engine.get_tokenizer()  # type: ignore[assignment]
+        self._tokenizer: PreTrainedTokenizerFast = self._engine.get_tokenizer()
         self._context = self._engine.model_config.max_model_len
         self._requests = count()
 
@@ -61,11 +61,11 @@ class VLLMScorer:
         from vllm import PoolingParams
         from vllm.inputs import TokensPrompt
 
-        prompt, params = TokensPrompt(prompt_token_ids=ids), PoolingParams(task=task)  # type: ignore[arg-type]
+        prompt, params = TokensPrompt(prompt_token_ids=ids), PoolingParams(task=task)
         result = None
         try:
-            async for result in self._engine.encode(prompt, params, f"prm-{next(self._requests)}"):
-                pass
+            async for output in self._engine.encode(prompt, params, f"prm-{next(self._requests)}"):
+                result = output
         except Exception as error:
             raise ScorerError(f"vLLM failed: {error}") from error
         if result is None:

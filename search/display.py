@@ -70,7 +70,7 @@ class Transcript:
     def begin(self, problem: Problem) -> None:
         self._console.print(Text(problem.question, "bold"))
         self._console.print(
-            Text("\n+ positive, 0 neutral, - negative; in brackets: how probably the step is not wrong\n", "dim")
+            Text("\n+ positive, 0 neutral, - negative, and how probably the step is not wrong\n", "dim")
         )
 
     def end(self, outcome: Outcome) -> None:
@@ -79,7 +79,8 @@ class Transcript:
             self._console.print(Text(f"\nfailed: {outcome.error}", "red"))
         else:
             self._console.print(Text(f"\nsolution:\n{outcome.text.strip() or '(none)'}"))
-            self._console.print(Text(f"\nanswer: {'none' if outcome.answer is None else outcome.answer}", "bold"))
+            answer = "none" if outcome.answer is None else outcome.answer
+            self._console.print(Text(f"\nanswer: {answer}", "bold"))
         facts = (
             f"{usage.samples:,} samples, {usage.policy_tokens:,} policy tokens "
             f"({usage.policy_tokens_discarded:,} thrown away), {usage.prm_tokens:,} reward-model tokens "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -60,7 +60,7 @@ async def solve(
     concurrency: int = 64,
     trace: Trace | None = None,
     watch: Watch = lambda problem, event, node: None,
-) -> AsyncIterator[Outcome]:
+) -> AsyncGenerator[Outcome, None]:
     """Yield outcomes as problems finish; `concurrency` problems are worked on at a time.
 
     A problem that fails yields an Outcome with `error`; the others go on. Closing the iterator

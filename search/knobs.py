@@ -62,7 +62,7 @@ def describe() -> str:
         given: Any = kind
         shown = [_shown(f.name, f.default, get_type_hints(kind)[f.name]) for f in fields(given)]
         whole = wrap("  ".join(shown), 78)
-        lines += [f"  {head:<17}{line}" for head, line in zip([name, *[""] * len(whole)], whole, strict=False)]
+        lines += [f"  {'' if at else name:<17}{line}" for at, line in enumerate(whole)]
     return "\n".join(lines)
 
 

@@ -16,12 +16,13 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import wrap
 from time import perf_counter, strftime
 from typing import Any, NoReturn
 
 from rich.console import Console
 
-from bench.models import DTYPES, ENGINES, Models, Settings, choose_prompt, load_models, resolve
+from bench.models import DTYPES, Models, Settings, choose_prompt, load_models, resolve
 from bench.summary import Graded, Summary, closing_tables
 from bench.tasks import TASKS
 from bench.tasks.base import Example, Task
@@ -55,7 +56,7 @@ strategies, their knobs and the knobs' defaults (change them with --set KNOB=VAL
 examples:
   python -m search.run --strategy hgs --set width=8 max_samples=100
   python -m search.run --strategy all --limit 100 --json results.json
-  python -m search.run --question "Ann has exactly 5 coins. Ben has 3 more coins than Ann. How many
+  python -m search.run --question "Ann has 5 coins. Ben owns 3 more coins than Ann. How many
       coins does Ben have?"
   python -m search.run --task gsm8k --data test.jsonl --policy PATH_OR_ID --prm PATH_OR_ID
   python -m search.run --out runs/mine --resume        go on with an interrupted run
@@ -118,12 +119,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except UsageError as error:
             if os.environ.get(DEBUG):
                 notes.print_exception()
-            notes.print(f"error: {_one_line(error)}", style="red", highlight=False, markup=False, soft_wrap=True)
+            _say(notes, f"error: {_one_line(error)}", "red")
             return 2
         except KeyboardInterrupt:
-            resumable = run is not None and asked.question is None and not asked.print_prompt
-            how = f"; to go on where it stopped:\n{_resume_command(words, run.out)}" if run and resumable else ""
-            notes.print(f"\ninterrupted{how}", highlight=False, markup=False, soft_wrap=True)
+            if run is None or asked.question is not None:
+                _say(notes, "\ninterrupted")
+            else:
+                _say(notes, f"\ninterrupted; to go on where it stopped:\n{_resume_command(words, run.out)}")
             return 130
 
 
@@ -134,10 +136,17 @@ class _Parser(argparse.ArgumentParser):
         raise UsageError(f"{message} (--help lists the options)")
 
 
+class _Help(argparse.RawDescriptionHelpFormatter):
+    """Does not break words at hyphens."""
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        return wrap(text, width, break_on_hyphens=False)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="python -m search.run", description=ABOUT, epilog=MORE, allow_abbrev=False,
-        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=28, width=100),
+        formatter_class=lambda prog: _Help(prog, max_help_position=28, width=100),
         usage="%(prog)s [--strategy NAME] [--set KNOB=VALUE ...]\n"
         "           [--task NAME | --problems FILE | --question TEXT] [--policy PATH_OR_ID]\n"
         "           [--prm PATH_OR_ID] [--engine NAME] [--limit N] [--seed S] [--out DIR] [--resume]\n"
@@ -185,7 +194,8 @@ def _parser() -> argparse.ArgumentParser:
         help=f"what ends a step: {', '.join(SEGMENTERS)} (default: newline)",
     )
     how.add_argument(
-        "--step-tokens", metavar="N", type=_positive, default=256, help="longest step, in tokens (default: 256)",
+        "--step-tokens", metavar="N", type=_positive, default=256,
+        help="longest step, in tokens (default: 256)",
     )
     how.add_argument(
         "--solution-tokens", metavar="N", type=_positive, default=1024,
@@ -220,7 +230,9 @@ def _parser() -> argparse.ArgumentParser:
         help="a prompt of the task, or a text file with {question} in it (default: the model's chat "
         "template if it has one, else the task's first prompt)",
     )
-    models.add_argument("--print-prompt", action="store_true", help="print the first problem's prompt, and stop")
+    models.add_argument(
+        "--print-prompt", action="store_true", help="print the first problem's prompt, and stop",
+    )
     models.add_argument(
         "--temperature", metavar="T", type=float, default=0.8,
         help="at which strategies sample that do not set their own (default: 0.8)",
@@ -278,7 +290,7 @@ def _check(asked: argparse.Namespace, notes: Console) -> Run:
         guided=not UNGUIDED.issuperset(strategies),
     )
     if asked.engine is None and models.engine == "hf":
-        notes.print("vLLM is not installed: running on transformers, which is slower", style="yellow")
+        _say(notes, "vLLM is not installed: running on transformers, which is slower", "yellow")
     models = choose_prompt(models, task.prompts, asked.prompt, [example.problem for example in examples])
     run = Run(
         strategies, task, examples, models, Budget(asked.step_tokens, asked.solution_tokens),
@@ -337,7 +349,8 @@ def _check_output(asked: argparse.Namespace, strategies: dict[str, Strategy]) ->
         return out
     existing = [name for name in strategies if (out / f"{name}.jsonl").exists()]
     if existing and not asked.resume:
-        raise UsageError(f"{out} holds a run of {', '.join(existing)} already: add --resume, or give another --out")
+        there = ", ".join(existing)
+        raise UsageError(f"{out} holds a run of {there} already: add --resume, or give another --out")
     if asked.resume and not out.is_dir():
         raise UsageError(f"--resume: there is no run in {out}")
     if asked.json is not None and (asked.json.is_dir() or not os.access(asked.json.parent, os.W_OK)):
@@ -392,9 +405,7 @@ async def _loaded(run: Run, notes: Console) -> AsyncIterator[Models]:
     with notes.status(f"loading {run.models.described}"):
         models = await load_models(run.models)
     try:
-        notes.print(
-            f"{run.models.described}: ready in {perf_counter() - start:.0f} s", highlight=False, markup=False
-        )
+        _say(notes, f"{run.models.described}: ready in {perf_counter() - start:.0f} s")
         yield models
     finally:
         await models.close()
@@ -484,14 +495,12 @@ def _report(
     for summary in summaries:
         failed = [g.outcome for g in summary.graded if g.outcome.error]
         if failed:
-            notes.print(
-                f"{summary.strategy}: {len(failed)} of {len(summary.graded)} problems failed; the first, "
-                f"{failed[0].problem.id}: {failed[0].error}",
-                style="red", highlight=False, markup=False, soft_wrap=True,
-            )  # fmt: skip
+            first = f"{failed[0].problem.id}: {failed[0].error}"
+            count = f"{len(failed)} of {len(summary.graded)} problems failed"
+            _say(notes, f"{summary.strategy}: {count}; the first, {first}", "red")
         if len(failed) == len(summary.graded):
             code = 1
-    notes.print(f"recorded in {run.out}", highlight=False, markup=False, soft_wrap=True)
+    _say(notes, f"recorded in {run.out}")
     if asked.json is not None:
         _write_json(asked.json, summaries, baseline, asked.strategy)
     return code
@@ -517,6 +526,11 @@ def _resume_command(words: Sequence[str], out: Path) -> str:
         kept += ["--out", str(out)]
     python = "python" if shutil.which("python") == sys.executable else sys.executable
     return shlex.join([python, "-m", "search.run", *kept, "--resume"])
+
+
+def _say(console: Console, text: str, style: str = "") -> None:
+    """Print `text` as it is: paths and commands are neither wrapped nor coloured."""
+    console.print(text, style=style, highlight=False, markup=False, soft_wrap=True)
 
 
 def _one_line(error: Exception) -> str:

@@ -25,7 +25,6 @@ from search import STRATEGIES, Policy, Problem, Step, StepScorer, Stop, solve
 from search.limits import metered
 from search.policies.hf import HFPolicy
 from search.policies.vllm import VLLMPolicy
-from search.prompts import Prompt
 from tests.contracts import PolicyContract, ScorerContract
 
 POLICY, PRM = str(BUILTIN / "policy"), str(BUILTIN / "prm")

@@ -124,15 +124,15 @@ def _card(metrics: dict[str, Any], unseen: Sequence[LabelledSolution]) -> str:
         "# The built-in models",
         "",
         "Made by `python -m bench.builtin.make`, which also wrote this page. All are Llamas of "
-        f"{policy['parameters'] / 1e6:.2f} M parameters in bfloat16, {metrics['megabytes']} MB together. "
-        f"Everything below is measured on {MEASURED_ON} problems of the test split, which training never saw: "
-        "a problem's split is a hash of the problem itself.",
+        f"{policy['parameters'] / 1e6:.2f} M parameters in bfloat16, {metrics['megabytes']} MB "
+        f"together. Everything below is measured on {MEASURED_ON} problems of the test split, which training "
+        "never saw: a problem's split is a hash of the problem itself.",
         "",
         "- `policy`: writes one step a line. An early checkpoint of the pretraining run.",
-        "- `prm`: judges each step as negative, neutral or positive. Its backbone is the end of the same run; "
-        "labels are the exact checker's, of the policy's own samples, then of a search with the first result.",
-        "- `prm-weak`: the same labels of the first round, but its backbone is the policy itself: a judge that "
-        "knows no more than what it judges.",
+        "- `prm`: judges each step as negative, neutral or positive. Its backbone is the end of the "
+        "same run; labels are the exact checker's, of the policy's own samples.",
+        "- `prm-weak`: the same labels of the first round, but its backbone is the policy itself: a "
+        "judge that knows no more than what it judges.",
         "",
         "| greedy decoding | all [95 %] | " + " | ".join(f"{n} steps" for n in policy["by_steps"]) + " |",
         "|---|---|" + "---|" * len(policy["by_steps"]),

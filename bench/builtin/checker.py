@@ -51,7 +51,9 @@ def _derives(problem: WordProblem, known: set[str], said: re.Match[str]) -> bool
     stated = {said["owner1"]: int(said["known1"])}
     if said["owner2"] is not None:
         stated[said["owner2"]] = int(said["known2"])
-    terms = [*stated.values()] if quantity.relation is Relation.TOGETHER else [*stated.values(), quantity.number]
+    terms = (
+        [*stated.values()] if quantity.relation is Relation.TOGETHER else [*stated.values(), quantity.number]
+    )
     said_terms = [int(said["term1"]), int(said["term2"])]
     if said["sign"] in "+*":  # the order of the terms does not matter
         terms.sort()

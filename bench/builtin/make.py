@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import random
 import shutil
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -44,11 +44,23 @@ from prm.labels import LabelledSolution, read_labels, until_first_error, write_l
 from prm.layout import LABELS, Layout, save_layout
 
 HERE = Path(__file__).parent
-CHAT_TEMPLATE = "{{ messages[-1]['content'] }}\n"
+CHAT_TEMPLATE = "{{ messages[-1]['content'] + '\\n' }}"
+"""The question and a newline, which Jinja drops where it ends a template."""
 
 SIZE = Size(hidden=128, layers=4)
-FIRST = {"steps": 7000, "lr": 6e-3, "tokens": 2048}
-SECOND = {"steps": 11000, "lr": 5e-3, "tokens": 3072}
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of the pretraining run. tokens: of a batch, padding included."""
+
+    steps: int
+    lr: float
+    tokens: int
+
+
+FIRST = Part(steps=7000, lr=6e-3, tokens=2048)
+SECOND = Part(steps=11_000, lr=5e-3, tokens=3072)
 POLICY_AT = 4000
 """The step of the second part at which the policy is taken."""
 
@@ -62,8 +74,16 @@ PRM_TOKENS = 4096
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.builtin.make", description=__doc__)
-    parser.add_argument("--work", metavar="DIR", type=Path, default=Path("runs/builtin"), help="checkpoints, labels and logs (default runs/builtin)")
-    parser.add_argument("--out", metavar="DIR", type=Path, default=HERE, help="where the models go (default: this package)")
+    parser.add_argument(
+        "--work",
+        metavar="DIR",
+        type=Path,
+        default=Path("runs/builtin"),
+        help="checkpoints, labels and logs (default runs/builtin)",
+    )
+    parser.add_argument(
+        "--out", metavar="DIR", type=Path, default=HERE, help="where the models go (default: this package)"
+    )
     parser.add_argument("--stage", choices=STAGES, help="this one alone (default: all that are not done)")
     asked = parser.parse_args()
     asked.work.mkdir(parents=True, exist_ok=True)
@@ -80,8 +100,12 @@ def pretrain(work: Path, out: Path) -> None:
     """The policy and the backbone: one run in two parts, the second with a warm restart."""
     model = new_policy(SIZE, seed=0)
     fit(
-        model, batches(solutions(1, FIRST["steps"] * 11), FIRST["tokens"], 0), steps=FIRST["steps"],
-        lr=FIRST["lr"], log=work / "pretrain-1.jsonl", evaluate=lambda step: _measure(model),
+        model,
+        batches(solutions(1, FIRST.steps * 11), FIRST.tokens, 0),
+        steps=FIRST.steps,
+        lr=FIRST.lr,
+        log=work / "pretrain-1.jsonl",
+        evaluate=lambda step: _measure(model),
     )
 
     def measure(step: int) -> dict[str, float]:
@@ -90,8 +114,13 @@ def pretrain(work: Path, out: Path) -> None:
         return _measure(model)
 
     fit(
-        model, batches(solutions(3, 0), SECOND["tokens"], 0), steps=SECOND["steps"], lr=SECOND["lr"],
-        decay=1.0, log=work / "pretrain-2.jsonl", evaluate=measure,
+        model,
+        batches(solutions(3, 0), SECOND.tokens, 0),
+        steps=SECOND.steps,
+        lr=SECOND.lr,
+        decay=1.0,
+        log=work / "pretrain-2.jsonl",
+        evaluate=measure,
     )
     model.save_pretrained(work / "backbone")
     _ship(LlamaForCausalLM.from_pretrained(work / "policy"), out / "policy")
@@ -104,7 +133,9 @@ def prm(work: Path, out: Path) -> None:
     model = with_head(LlamaForCausalLM.from_pretrained(work / "backbone").float(), LABELS)
     _train_prm(model, [work / "labels-1.jsonl"], work / "prm-1.jsonl")
     _ship(model, work / "prm-1", Layout())
-    write_labels(work / "labels-2.jsonl", asyncio.run(search_labels(out / "policy", work / "prm-1", SEARCHED)))
+    write_labels(
+        work / "labels-2.jsonl", asyncio.run(search_labels(out / "policy", work / "prm-1", SEARCHED))
+    )
     _train_prm(model, [work / "labels-1.jsonl", work / "labels-2.jsonl"], work / "prm-2.jsonl")
     _ship(model, out / "prm", Layout())
 
@@ -128,7 +159,9 @@ def sample_labels(policy: LlamaForCausalLM, n: int, split: str = "train") -> Ite
     problems = list(generate(split, 100, n))
     for part, temperature in enumerate((0.6, 0.8, 1.0, 1.2)):
         asked = problems[part::4]
-        for problem, lines in zip(asked, decode(policy, asked, temperature=temperature, seed=part), strict=True):
+        for problem, lines in zip(
+            asked, decode(policy, asked, temperature=temperature, seed=part), strict=True
+        ):
             yield labelled(problem, [line for line in lines if line.strip()] or ["."], split)
 
 
@@ -141,8 +174,15 @@ async def search_labels(policy: Path, prm: Path, n: int) -> list[LabelledSolutio
     from search.strategies.hgs import HGS
 
     settings = resolve(
-        policy=str(policy), prm=str(prm), engine=None, servers=(), dtype="auto", sampling=Sampling(),
-        seeded=True, segmenter=SEGMENTERS["newline"], guided=True,
+        policy=str(policy),
+        prm=str(prm),
+        engine=None,
+        servers=(),
+        dtype="auto",
+        sampling=Sampling(),
+        seeded=True,
+        segmenter=SEGMENTERS["newline"],
+        guided=True,
     )
     problems = {p.id: p for p in generate("train", 200, n)}
     leaves: dict[tuple[str, str], LabelledSolution] = {}

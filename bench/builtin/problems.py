@@ -24,6 +24,8 @@ from hashlib import blake2b
 
 SPLITS = {"validation": range(0, 3), "test": range(3, 6), "train": range(6, 100)}
 """Hundredths of all problems, by hash."""
+JOIN = 0.1
+"""How often a quantity is made of two others: what turns the chain into a graph."""
 MOST_NAMES = 20
 """Quantities that every theme has names for."""
 
@@ -44,7 +46,9 @@ class Difficulty:
 
     def __post_init__(self) -> None:
         if not 1 <= self.min_steps <= self.max_steps:
-            raise ValueError(f"{self.min_steps} to {self.max_steps} steps: must be 1 or more, the least first")
+            raise ValueError(
+                f"{self.min_steps} to {self.max_steps} steps: must be 1 or more, the least first"
+            )
         if self.distractors < 0 or 2 * self.max_steps + self.distractors > MOST_NAMES:
             raise ValueError(
                 f"{self.max_steps} steps and {self.distractors} distractors: a problem has names for "
@@ -86,58 +90,77 @@ class Theme:
 
 
 PEOPLE = tuple(
-    "Ann Ben Cat Dan Eve Fay Gus Hal Ivy Jon Kim Leo Mia Ned Ola Pam Quin Ray Sue Tom Una Vic "
-    "Wes Zoe".split()
+    "Ann Ben Cat Dan Eve Fay Gus Hal Ivy Jon Kim Leo Mia Ned Ola Pam Quin Ray Sue Tom Una Vic Wes Zoe".split()
 )
 THINGS = tuple(
-    f"the {noun}" for noun in
-    "kite drum lamp book vase desk tent bike coat mask ring bell rope sled toy clock chair "
+    f"the {noun}"
+    for noun in "kite drum lamp book vase desk tent bike coat mask ring bell rope sled toy clock chair "
     "brush plate stool".split()
 )
 
 THEMES = (
     Theme(
-        PEOPLE, ("marbles", "coins", "cards", "shells", "stamps", "pens"), "has",
+        PEOPLE,
+        ("marbles", "coins", "cards", "shells", "stamps", "pens"),
+        "has",
         "How many {u} does {s} have?",
         {
             Relation.GIVEN: ("{s} has {n} {u}.",),
             Relation.MORE: ("{s} owns {n} more {u} than {o}.", "Compared with {o}, {s} owns {n} more {u}."),
-            Relation.FEWER: ("{s} owns {n} fewer {u} than {o}.", "Compared with {o}, {s} owns {n} fewer {u}."),
+            Relation.FEWER: (
+                "{s} owns {n} fewer {u} than {o}.",
+                "Compared with {o}, {s} owns {n} fewer {u}.",
+            ),
             Relation.TIMES: ("{s} owns {n} times as many {u} as {o}.",),
             Relation.HALF: ("{s} owns half as many {u} as {o}.", "{s} owns half of what {o} owns."),
             Relation.TOGETHER: ("{s} owns as many {u} as {o} and {p} together.",),
         },
     ),
     Theme(
-        THINGS, ("dollars", "cents"), "costs",
+        THINGS,
+        ("dollars", "cents"),
+        "costs",
         "How many {u} does {s} cost?",
         {
             Relation.GIVEN: ("{s} costs {n} {u}.",),
             Relation.MORE: ("{s} is {n} {u} dearer than {o}.", "Compared with {o}, {s} is {n} {u} dearer."),
-            Relation.FEWER: ("{s} is {n} {u} cheaper than {o}.", "Compared with {o}, {s} is {n} {u} cheaper."),
+            Relation.FEWER: (
+                "{s} is {n} {u} cheaper than {o}.",
+                "Compared with {o}, {s} is {n} {u} cheaper.",
+            ),
             Relation.TIMES: ("{s} is {n} times as dear as {o}.",),
             Relation.HALF: ("{s} is half as dear as {o}.", "{s} is half the price of {o}."),
             Relation.TOGETHER: ("{s} is as dear as {o} and {p} together.",),
         },
     ),
     Theme(
-        THINGS, ("grams", "pounds"), "weighs",
+        THINGS,
+        ("grams", "pounds"),
+        "weighs",
         "How many {u} does {s} weigh?",
         {
             Relation.GIVEN: ("{s} weighs {n} {u}.",),
             Relation.MORE: ("{s} is {n} {u} heavier than {o}.", "Compared with {o}, {s} is {n} {u} heavier."),
-            Relation.FEWER: ("{s} is {n} {u} lighter than {o}.", "Compared with {o}, {s} is {n} {u} lighter."),
+            Relation.FEWER: (
+                "{s} is {n} {u} lighter than {o}.",
+                "Compared with {o}, {s} is {n} {u} lighter.",
+            ),
             Relation.TIMES: ("{s} is {n} times as heavy as {o}.",),
             Relation.HALF: ("{s} is half as heavy as {o}.", "{s} is half the weight of {o}."),
             Relation.TOGETHER: ("{s} is as heavy as {o} and {p} together.",),
         },
     ),
     Theme(
-        PEOPLE, ("minutes", "hours"), "walks",
+        PEOPLE,
+        ("minutes", "hours"),
+        "walks",
         "How many {u} does {s} walk?",
         {
             Relation.GIVEN: ("{s} walks {n} {u}.",),
-            Relation.MORE: ("{s} goes {n} {u} longer than {o}.", "Compared with {o}, {s} goes {n} {u} longer."),
+            Relation.MORE: (
+                "{s} goes {n} {u} longer than {o}.",
+                "Compared with {o}, {s} goes {n} {u} longer.",
+            ),
             Relation.FEWER: ("{s} goes {n} {u} less than {o}.", "Compared with {o}, {s} goes {n} {u} less."),
             Relation.TIMES: ("{s} goes {n} times as long as {o}.",),
             Relation.HALF: ("{s} goes half as long as {o}.",),
@@ -235,7 +258,7 @@ def _derive(rng: random.Random, drawn: list[Quantity], n_steps: int, max_value: 
     """Append a quantity that needs `n_steps` derivations, after all it depends on."""
     if n_steps == 0:
         return _append(rng, drawn, Relation.GIVEN, (), rng.randint(2, max_value // 4), max_value)
-    if n_steps > 1 and rng.random() < 0.25:
+    if n_steps > 1 and rng.random() < JOIN:
         left = rng.randint(0, n_steps - 1)
         a = _derive(rng, drawn, left, max_value)
         b = _derive(rng, drawn, n_steps - 1 - left, max_value)
@@ -255,18 +278,20 @@ def _relate(
         Relation.HALF: range(2, 3) if source.value % 2 == 0 and source.value >= 4 else range(0),
     }
     earlier = [q for q in others if q is not source and q.value + source.value <= max_value]
-    possible = [relation for relation, numbers in options.items() if numbers]
-    if earlier:
-        possible.append(Relation.TOGETHER)
-    relation = rng.choice(possible)
-    if relation is Relation.TOGETHER:
+    relation = rng.choice([relation for relation, numbers in options.items() if numbers])
+    if earlier and rng.random() < JOIN:
+        relation = Relation.TOGETHER
         return _append(rng, drawn, relation, (rng.choice(earlier), source), 0, max_value)
     return _append(rng, drawn, relation, (source,), rng.choice(options[relation]), max_value)
 
 
 def _append(
-    rng: random.Random, drawn: list[Quantity], relation: Relation,
-    sources: tuple[Quantity, ...], number: int, max_value: int,
+    rng: random.Random,
+    drawn: list[Quantity],
+    relation: Relation,
+    sources: tuple[Quantity, ...],
+    number: int,
+    max_value: int,
 ) -> Quantity:
     value = compute(relation, [s.value for s in sources], number)
     if not 2 <= value <= max_value or len({s.name for s in sources}) < len(sources):
@@ -317,9 +342,15 @@ def _word(rng: random.Random, id: str, quantities: tuple[Quantity, ...], target:
         for q in quantities
     )
     facts = [
-        _capitalise(rng.choice(theme.facts[q.relation]).format(
-            s=q.name, n=q.number, u=unit, o=(*q.sources, "")[0], p=q.sources[-1] if q.sources else "",
-        ))
+        _capitalise(
+            rng.choice(theme.facts[q.relation]).format(
+                s=q.name,
+                n=q.number,
+                u=unit,
+                o=(*q.sources, "")[0],
+                p=q.sources[-1] if q.sources else "",
+            )
+        )
         for q in named
     ]
     question = " ".join([*facts, theme.question.format(s=names[target], u=unit)])
@@ -327,7 +358,8 @@ def _word(rng: random.Random, id: str, quantities: tuple[Quantity, ...], target:
     needed = _ancestors(by_name, names[target])
     steps = [
         step_text(theme.verb, unit, q, by_name)
-        for q in named if q.name in needed and q.relation is not Relation.GIVEN
+        for q in named
+        if q.name in needed and q.relation is not Relation.GIVEN
     ]
     answer = by_name[names[target]].value
     return WordProblem(
@@ -336,14 +368,20 @@ def _word(rng: random.Random, id: str, quantities: tuple[Quantity, ...], target:
 
 
 SIGNS = {
-    Relation.MORE: "+", Relation.FEWER: "-", Relation.TIMES: "*", Relation.HALF: "/", Relation.TOGETHER: "+",
+    Relation.MORE: "+",
+    Relation.FEWER: "-",
+    Relation.TIMES: "*",
+    Relation.HALF: "/",
+    Relation.TOGETHER: "+",
 }
 
 
 def step_text(verb: str, unit: str, quantity: Quantity, by_name: dict[str, Quantity]) -> str:
     """The worked step that derives `quantity`: "For Ben: Ann has 7, 7 + 12 = 19, so Ben has 19 marbles."."""
     values = [by_name[name].value for name in quantity.sources]
-    said = " and ".join(f"{name} {verb} {value}" for name, value in zip(quantity.sources, values, strict=True))
+    said = " and ".join(
+        f"{name} {verb} {value}" for name, value in zip(quantity.sources, values, strict=True)
+    )
     terms = values if quantity.relation is Relation.TOGETHER else [*values, quantity.number]
     sum_ = f" {SIGNS[quantity.relation]} ".join(map(str, terms))
     return (

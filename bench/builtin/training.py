@@ -18,7 +18,7 @@ from bench.builtin.problems import Difficulty, WordProblem, generate
 from bench.builtin.tokenizer import CONTEXT, build_tokenizer
 
 IGNORED = -100
-EVALUATE_EVERY = 500
+EVALUATE_EVERY = 250
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,13 +90,15 @@ def solutions(seed: int, steps: int, per_batch_problems: int = 2000) -> Iterator
 
 
 def encode_solution(tokenizer: Any, problem: WordProblem) -> Labelled:
+    """The question, and the solution that is to be predicted."""
     question = tokenizer(problem.question + "\n").input_ids
     solution = [*tokenizer("\n".join(problem.steps)).input_ids, tokenizer.eos_token_id]
-    ids = question + solution
-    return Labelled(ids, [IGNORED] * (len(question) - 1) + solution + [IGNORED])
+    return Labelled(question + solution, [IGNORED] * (len(question) - 1) + solution + [IGNORED])
 
 
-def batches(examples: Iterable[Labelled], tokens: int, seed: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+def batches(
+    examples: Iterable[Labelled], tokens: int, seed: int
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Padded batches of about `tokens` tokens, of examples of like length, in random order."""
     rng = random.Random(seed)
     pool: list[Labelled] = []
@@ -108,7 +110,9 @@ def batches(examples: Iterable[Labelled], tokens: int, seed: int) -> Iterator[tu
     yield from _cut(pool, tokens, rng)
 
 
-def _cut(pool: list[Labelled], tokens: int, rng: random.Random) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+def _cut(
+    pool: list[Labelled], tokens: int, rng: random.Random
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     rows: list[list[Labelled]] = [[]]
     for example in sorted(pool, key=lambda e: len(e.token_ids)):
         if rows[-1] and (len(rows[-1]) + 1) * len(example.token_ids) > tokens:
@@ -166,7 +170,7 @@ def fit(
         with torch.autocast(ids.device.type, torch.bfloat16):
             logits = head(model.model(input_ids=ids).last_hidden_state[used])
         loss = torch.nn.functional.cross_entropy(logits.float(), targets[used])
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optimizer in optimizers:
             optimizer.step()
@@ -195,7 +199,11 @@ def decode(
     for begin in range(0, len(order), 256):
         chosen = order[begin : begin + 256]
         prompts = tokenizer([problems[i].question + "\n" for i in chosen], return_tensors="pt", padding=True)
-        sampling = {"do_sample": True, "temperature": temperature, "top_k": 0} if temperature else {"do_sample": False}
+        sampling = (
+            {"do_sample": True, "temperature": temperature, "top_k": 0}
+            if temperature
+            else {"do_sample": False}
+        )
         with torch.autocast("cpu", torch.bfloat16):
             out = model.generate(
                 **{k: prompts[k] for k in ("input_ids", "attention_mask")}, max_new_tokens=320, **sampling

@@ -6,7 +6,9 @@ Needs no data; see `bench.builtin.problems` for what they look like.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from bench.builtin.problems import generate
 from bench.tasks.base import Example, Grade
@@ -25,16 +27,16 @@ class Builtin:
     """The test split, in a fixed order: --limit N takes the first N of them."""
 
     name = "builtin"
-    prompts = {"plain": Prompt("{question}\n"), "chat": Prompt("{question}", chat=True)}
+    prompts: Mapping[str, Prompt] = MappingProxyType(
+        {"plain": Prompt("{question}\n"), "chat": Prompt("{question}", chat=True)}
+    )
 
     def load(self, data: Path | None, limit: int | None) -> list[Example]:
         """The first `limit` test problems, grouped by their number of steps. Raises UsageError."""
         if data is not None:
             raise UsageError("the built-in task is generated: it takes no --data")
         problems = generate("test", TEST_SEED, DEFAULT_SIZE if limit is None else limit)
-        return [
-            Example(Problem(p.id, p.question), str(p.answer), f"{p.n_steps} steps") for p in problems
-        ]
+        return [Example(Problem(p.id, p.question), str(p.answer), f"{p.n_steps} steps") for p in problems]
 
     def extract(self, text: str) -> str | None:
         """The number of a last line "The answer is N."."""

@@ -63,7 +63,7 @@ class HFPolicy(SteppingPolicy):
         self._tokenizer: PreTrainedTokenizerFast = AutoTokenizer.from_pretrained(model)
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         self._model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(model, dtype=dtype)
-        self._model.to(torch.device(device)).eval()  # type: ignore[arg-type]
+        self._model.to(torch.device(device)).eval()
         eos = self._model.generation_config.eos_token_id if self._model.generation_config else None
         eos = self._tokenizer.eos_token_id if eos is None else eos
         self._eos = set(eos if isinstance(eos, list) else [eos])
@@ -95,13 +95,19 @@ class HFPolicy(SteppingPolicy):
             while True:
                 positions = (mask.cumsum(-1) - 1).clamp(min=0)[:, -ids.shape[1] :]
                 out = self._model(
-                    input_ids=ids, attention_mask=mask, position_ids=positions,
-                    past_key_values=cache, use_cache=True, logits_to_keep=1,
+                    input_ids=ids,
+                    attention_mask=mask,
+                    position_ids=positions,
+                    past_key_values=cache,
+                    use_cache=True,
+                    logits_to_keep=1,
                 )
                 cache = out.past_key_values
                 logits = out.logits[:, -1].float()
                 if not torch.isfinite(logits).all():
-                    raise PolicyError("the policy's logits are not finite; try another dtype (--dtype float32)")
+                    raise PolicyError(
+                        "the policy's logits are not finite; try another dtype (--dtype float32)"
+                    )
                 ids = torch.tensor([[row.take(line)] for row, line in zip(active, logits, strict=True)])
                 keep = [i for i, row in enumerate(active) if row.stop is None]
                 if not keep:
@@ -130,9 +136,7 @@ class _Row:
 
     @property
     def pieces(self) -> list[Piece]:
-        return token_pieces(
-            self._policy._tokenizer, self._request.token_ids, self._sampled, self._logprobs
-        )
+        return token_pieces(self._policy._tokenizer, self._request.token_ids, self._sampled, self._logprobs)
 
     def take(self, logits: torch.Tensor) -> int:
         """Draw the next token from [vocabulary] logits, and note if it ends the request."""

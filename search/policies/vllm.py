@@ -45,7 +45,7 @@ class VLLMPolicy(SteppingPolicy):
         **settings: Any,
     ):
         self._engine = start_engine(model, core=core, **settings)
-        self._tokenizer: PreTrainedTokenizerFast = self._engine.get_tokenizer()  # type: ignore[assignment]
+        self._tokenizer: PreTrainedTokenizerFast = self._engine.get_tokenizer()
         self._seeded, self._requests = seeded, count()
         super().__init__(prompt, segmenter, sampling, self._engine.model_config.max_model_len)
 
@@ -79,22 +79,24 @@ class VLLMPolicy(SteppingPolicy):
         prompt = TokensPrompt(prompt_token_ids=list(prefix.token_ids))
         result = None
         try:
-            async for result in self._engine.generate(prompt, params, f"policy-{next(self._requests)}"):
-                pass
+            async for output in self._engine.generate(prompt, params, f"policy-{next(self._requests)}"):
+                result = output
         except Exception as error:
             raise PolicyError(f"vLLM failed: {error}") from error
         if result is None or not result.outputs:
             raise PolicyError("vLLM returned nothing")
-        [output] = result.outputs
+        [sampled] = result.outputs
         cached = result.num_cached_tokens or 0
         charge(prompt_tokens=len(prefix.token_ids) - cached, prompt_tokens_cached=cached)
-        logprobs = [step[token].logprob for token, step in zip(output.token_ids, output.logprobs or [], strict=True)]
-        if output.finish_reason == "length":
+        logprobs = [
+            step[token].logprob for token, step in zip(sampled.token_ids, sampled.logprobs or [], strict=True)
+        ]
+        if sampled.finish_reason == "length":
             stopped = Stop.LENGTH
-        elif output.finish_reason == "stop":
-            stopped = Stop.STEP if isinstance(output.stop_reason, str) else Stop.END
+        elif sampled.finish_reason == "stop":
+            stopped = Stop.STEP if isinstance(sampled.stop_reason, str) else Stop.END
         else:
-            raise PolicyError(f"vLLM ended a request with {output.finish_reason!r}")
+            raise PolicyError(f"vLLM ended a request with {sampled.finish_reason!r}")
         return Completion(
-            token_pieces(self._tokenizer, prefix.token_ids, output.token_ids, logprobs), stopped
+            token_pieces(self._tokenizer, prefix.token_ids, sampled.token_ids, logprobs), stopped
         )

@@ -1,0 +1,54 @@
+"""Tiny checkpoints, made once a session: no test needs weights that ship."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+
+import pytest
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """Folders. They know what a solution looks like and nothing else: enough to drive a search.
+
+    two_labels: its head has two outputs, its prm.json names three labels.
+    no_layout: the reward model without its prm.json.
+    """
+
+    policy: str
+    prm: str
+    two_labels: str
+    no_layout: str
+
+
+@pytest.fixture(scope="session")
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Checkpoints:
+    import torch
+
+    from bench.builtin.make import CHAT_TEMPLATE
+    from bench.builtin.problems import Difficulty, generate
+    from bench.builtin.tokenizer import build_tokenizer
+    from bench.builtin.training import Size, batches, encode_solution, fit, new_policy, with_head
+    from prm.layout import LABELS, Layout, save_layout
+
+    torch.set_num_threads(1)  # models this small only lose time by waiting for each other's threads
+    folder = tmp_path_factory.mktemp("checkpoints")
+    tokenizer = build_tokenizer()
+    tokenizer.chat_template = CHAT_TEMPLATE
+
+    policy = new_policy(Size(hidden=64, layers=1), seed=0)
+    examples = [encode_solution(tokenizer, p) for p in generate("train", 0, 200, Difficulty(2, 2, 0))]
+    data = [batch for epoch in range(4) for batch in batches(examples, 600, epoch)]
+    fit(policy, iter(data), steps=len(data), lr=1e-2, log=folder / "log.jsonl", evaluate=lambda step: {})
+    models = {"policy": policy, "prm": with_head(policy, LABELS), "two_labels": with_head(policy, LABELS[1:])}
+    torch.nn.init.normal_(models["prm"].score.weight, std=0.5)
+    for name, model in models.items():
+        model.to(torch.bfloat16).save_pretrained(folder / name)
+        tokenizer.save_pretrained(folder / name)
+        if name != "policy":
+            save_layout(Layout(), folder / name)
+    shutil.copytree(folder / "prm", folder / "no_layout", ignore=lambda *_: ["prm.json"])
+    assert json.loads((folder / "prm" / "config.json").read_text())["id2label"]["2"] == "positive"
+    return Checkpoints(*(str(folder / name) for name in ("policy", "prm", "two_labels", "no_layout")))

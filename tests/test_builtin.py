@@ -1,0 +1,328 @@
+"""The built-in task: problems, the checker, the tokenizer, and what the models are trained on."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import islice
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from bench.builtin.checker import label_steps
+from bench.builtin.problems import (
+    SPLITS,
+    Difficulty,
+    Quantity,
+    Relation,
+    WordProblem,
+    generate,
+    split_of,
+)
+
+HARD = Difficulty(min_steps=6, max_steps=8, distractors=4, max_value=1000)
+PROBLEMS = list(generate("test", 0, 300))
+BY_SPLIT = {split: list(generate(split, 5, 2000)) for split in SPLITS}
+
+
+# -- the generator -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_problems_are_a_pure_function_of_the_arguments(split: str) -> None:
+    once = list(generate(split, 3, 20))
+    assert once == list(generate(split, 3, 20))
+    assert once[:5] == list(generate(split, 3, 5))
+    assert {p.question for p in once}.isdisjoint(p.question for p in generate(split, 4, 20))
+    assert len({p.id for p in once}) == 20
+
+
+@pytest.mark.parametrize("difficulty", [Difficulty(), Difficulty(1, 1, 0, 40), HARD])
+def test_problems_keep_within_their_difficulty(difficulty: Difficulty) -> None:
+    problems = list(generate("train", 0, 200, difficulty))
+    for problem in problems:
+        assert difficulty.min_steps <= problem.n_steps <= difficulty.max_steps
+        assert len(problem.quantities) - len(problem.needed()) <= difficulty.distractors
+        assert all(2 <= q.value <= difficulty.max_value for q in problem.quantities)
+    assert {p.n_steps for p in problems} == set(range(difficulty.min_steps, difficulty.max_steps + 1))
+
+
+def value_of(name: str, quantities: Sequence[Quantity]) -> int:
+    """By recursion over the facts alone, written without the generator's arithmetic."""
+    [fact] = [q for q in quantities if q.name == name]
+    sources = [value_of(source, quantities) for source in fact.sources]
+    if fact.relation is Relation.GIVEN:
+        return fact.number
+    if fact.relation is Relation.TOGETHER:
+        return sources[0] + sources[1]
+    if fact.relation is Relation.HALF:
+        assert sources[0] % 2 == 0 and fact.number == 2
+        return sources[0] // 2
+    if fact.relation is Relation.TIMES:
+        return sum(sources * fact.number)
+    return sources[0] + {Relation.MORE: 1, Relation.FEWER: -1}[fact.relation] * fact.number
+
+
+def test_answers_follow_from_the_facts() -> None:
+    for problem in PROBLEMS:
+        assert value_of(problem.target, problem.quantities) == problem.answer
+        assert problem.steps[-1] == f"The answer is {problem.answer}."
+        for quantity in problem.quantities:
+            assert value_of(quantity.name, problem.quantities) == quantity.value
+
+
+def test_a_fact_only_names_what_came_before_it() -> None:
+    for problem in PROBLEMS:
+        names = [q.name for q in problem.quantities]
+        assert len(set(names)) == len(names)
+        for index, quantity in enumerate(problem.quantities):
+            assert set(quantity.sources) <= set(names[:index])
+            arity = {Relation.GIVEN: 0, Relation.TOGETHER: 2}.get(quantity.relation, 1)
+            assert len(set(quantity.sources)) == arity
+
+
+def test_the_question_states_every_fact_and_asks_for_the_target() -> None:
+    for problem in PROBLEMS:
+        *facts, question = re.findall(r"[^.?]+[.?]", problem.question)
+        assert len(facts) == len(problem.quantities)
+        for fact, quantity in zip(facts, problem.quantities, strict=True):
+            for name in (quantity.name, *quantity.sources):
+                assert re.search(rf"(?i)\b{name}\b", fact)
+            if quantity.relation not in (Relation.HALF, Relation.TOGETHER):
+                assert re.search(rf"\b{quantity.number}\b", fact)
+        assert question.endswith("?") and problem.target in question
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ({"min_steps": 0}, "0 to 8 steps"),
+        ({"min_steps": 5, "max_steps": 4}, "5 to 4 steps"),
+        ({"max_value": 39}, "max_value=39"),
+        ({"distractors": -1}, "-1 distractors"),
+        ({"max_steps": 10, "distractors": 1}, "names for 20 quantities"),
+    ],
+)
+def test_a_difficulty_that_makes_no_sense_is_refused(arguments: dict[str, int], reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        Difficulty(**arguments)
+
+
+def test_an_unknown_split_is_refused() -> None:
+    with pytest.raises(ValueError, match="unknown split 'dev': there is validation, test, train"):
+        next(generate("dev", 0, 1))
+
+
+# -- the splits ----------------------------------------------------------------------------------------
+
+
+def test_no_two_splits_share_a_question() -> None:
+    texts = [{p.question for p in problems} for problems in BY_SPLIT.values()]
+    assert [len(t) for t in texts] == [2000] * 3
+    assert len(set.union(*texts)) == 6000
+
+
+def test_no_two_splits_share_a_needed_graph() -> None:
+    for split, problems in BY_SPLIT.items():
+        assert {split_of(p.quantities, p.target) for p in problems} == {split}
+
+
+def test_neither_names_nor_wording_nor_distractors_change_the_split() -> None:
+    for problem in PROBLEMS:
+        renamed = tuple(
+            replace(q, name=f"x{q.name}", sources=tuple(f"x{s}" for s in q.sources))
+            for q in problem.quantities
+        )
+        bare = tuple(q for q in renamed if q.name[1:] in problem.needed())
+        assert split_of(renamed, f"x{problem.target}") == split_of(bare, f"x{problem.target}") == "test"
+
+
+# -- the checker ---------------------------------------------------------------------------------------
+
+
+def test_worked_solutions_are_right_in_every_step() -> None:
+    for problem in PROBLEMS:
+        assert label_steps(problem, problem.steps) == [1] * len(problem.steps)
+        assert label_steps(problem, [f" {step}\n" for step in problem.steps]) == [1] * len(problem.steps)
+
+
+def all_derivations(problem: WordProblem) -> list[str]:
+    """True steps for every derived quantity, the distractors included, in the order of the facts."""
+    from bench.builtin.problems import step_text
+
+    facts = {q.name: q for q in problem.quantities}
+    derived = [q for q in problem.quantities if q.relation is not Relation.GIVEN]
+    return [step_text(problem.verb, problem.unit, q, facts) for q in derived]
+
+
+@given(st.data())
+def test_any_slip_in_a_step_is_an_error(data: st.DataObject) -> None:
+    """One number, name or sign of one step is replaced by another."""
+    problem = data.draw(st.sampled_from(PROBLEMS))
+    index = data.draw(st.integers(0, len(problem.steps) - 1))
+    step = problem.steps[index]
+    names = sorted(q.name for q in problem.quantities)
+    kinds = [(r"\d+", st.integers(0, 999).map(str)), (r"(?<= )[-+*/](?= )", st.sampled_from("+-*/"))]
+    kinds.append(("|".join(names), st.sampled_from(names)))
+    words = ["has", "costs", "coins", "hours"]
+    kinds.append((rf"\b({problem.verb}|{problem.unit})\b", st.sampled_from(words)))
+    pattern, others = data.draw(st.sampled_from(kinds))
+    places = list(re.finditer(pattern, step))
+    assume(places)
+    place = data.draw(st.sampled_from(places))
+    other = data.draw(others)
+    wrong = step[: place.start()] + other + step[place.end() :]
+    assume(wrong != step and wrong not in all_derivations(problem))
+    labels = label_steps(problem, [*problem.steps[:index], wrong])
+    assert labels == [1] * index + [-1], wrong
+
+
+def test_a_step_said_again_is_no_progress() -> None:
+    for problem in PROBLEMS:
+        steps = [step for step in problem.steps for _ in range(2)]
+        assert label_steps(problem, steps) == [1, 0] * len(problem.steps)
+
+
+def test_a_true_step_that_the_answer_does_not_need_is_no_progress() -> None:
+    seen = 0
+    for problem in PROBLEMS:
+        steps = all_derivations(problem)
+        wanted = [1 if step in problem.steps else 0 for step in steps]
+        assert label_steps(problem, steps) == wanted
+        seen += wanted.count(0)
+    assert seen > 100
+
+
+def test_a_step_before_what_it_needs_is_an_error() -> None:
+    seen = 0
+    for problem in PROBLEMS:
+        facts = {q.name: q for q in problem.quantities}
+        given_ = {q.name for q in problem.quantities if q.relation is Relation.GIVEN}
+        for index, step in enumerate(problem.steps[:-1]):
+            derived = [q for q in problem.quantities if q.name in problem.needed() and q.name not in given_]
+            if not set(facts[derived[index].name].sources) <= given_:
+                assert label_steps(problem, [step]) == [-1]
+                seen += 1
+    assert seen > 100
+
+
+def test_an_answer_before_the_target_is_known_is_an_error() -> None:
+    for problem in PROBLEMS:
+        for end in range(problem.n_steps):
+            assert label_steps(problem, [*problem.steps[:end], problem.steps[-1]])[-1] == -1
+
+
+def test_the_terms_of_a_sum_or_product_may_be_swapped() -> None:
+    swapped = 0
+    for problem in PROBLEMS:
+        for index, step in enumerate(problem.steps[:-1]):
+            turned = re.sub(r"(\d+) ([-+*/]) (\d+) =", r"\3 \2 \1 =", step)
+            if turned == step:
+                continue
+            label = label_steps(problem, [*problem.steps[:index], turned])[-1]
+            assert label == (1 if re.search(r" [+*] ", step) else -1), turned
+            swapped += label
+    assert swapped > 100
+
+
+@pytest.mark.parametrize("text", ["", " ", "?", "The answer is", "The answer is 7", "Ann has 7 marbles."])
+def test_what_is_no_step_is_an_error(text: str) -> None:
+    assert label_steps(PROBLEMS[0], [text]) == [-1]
+
+
+@given(st.lists(st.sampled_from(PROBLEMS[0].steps + PROBLEMS[1].steps) | st.text(max_size=30), max_size=8))
+def test_any_text_gets_one_label_a_step(steps: list[str]) -> None:
+    labels = label_steps(PROBLEMS[0], steps)
+    assert len(labels) == len(steps) and set(labels) <= {-1, 0, 1}
+    assert labels[:3] == label_steps(PROBLEMS[0], steps[:3])  # a label does not depend on later steps
+
+
+# -- the tokenizer -------------------------------------------------------------------------------------
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])))
+def test_any_text_comes_back_as_it_was(text: str) -> None:
+    from bench.builtin.tokenizer import build_tokenizer
+
+    assume("<pad>" not in text and "<eos>" not in text)
+    tokenizer = build_tokenizer()
+    assert tokenizer.decode(tokenizer(text).input_ids) == text
+
+
+def test_every_word_and_digit_of_the_task_is_one_token() -> None:
+    from bench.builtin.tokenizer import build_tokenizer
+
+    tokenizer = build_tokenizer()
+    for problem in [*PROBLEMS, *generate("validation", 9, 300, HARD)]:
+        text = "\n".join([problem.question, *problem.steps])
+        words = re.findall(r" ?\d| ?[A-Za-z]+|\n| ?[^\sA-Za-z\d]+", text)
+        assert "".join(words) == text
+        tokens = tokenizer.convert_ids_to_tokens(tokenizer(text).input_ids)
+        assert [token.replace("Ġ", " ").replace("Ċ", "\n") for token in tokens] == words
+
+
+def test_a_tokenizer_is_ones_own() -> None:
+    from bench.builtin.tokenizer import build_tokenizer
+
+    one, other = build_tokenizer(), build_tokenizer()
+    one.padding_side, one.chat_template = "left", "{{ 1 }}"
+    one.add_tokens(["<more>"])
+    assert (other.padding_side, other.chat_template, len(other)) == ("right", None, len(one) - 1)
+
+
+# -- what the models are trained on --------------------------------------------------------------------
+
+
+def test_only_the_solution_is_to_be_predicted() -> None:
+    from bench.builtin.tokenizer import build_tokenizer
+    from bench.builtin.training import IGNORED, encode_solution
+
+    tokenizer = build_tokenizer()
+    for problem in PROBLEMS[:50]:
+        example = encode_solution(tokenizer, problem)
+        used = [i for i, target in enumerate(example.targets) if target != IGNORED]
+        assert [example.targets[i] for i in used] == [example.token_ids[i + 1] for i in used]
+        assert used == list(range(used[0], len(example.token_ids) - 1))
+        assert tokenizer.decode(example.token_ids[: used[0] + 1]) == problem.question + "\n"
+        assert tokenizer.decode(example.token_ids[used[0] + 1 :]) == "\n".join(problem.steps) + "<eos>"
+
+
+def test_a_label_sits_on_the_newline_that_ends_its_step() -> None:
+    from bench.builtin.make import encode_labels, labelled
+    from bench.builtin.tokenizer import build_tokenizer
+    from bench.builtin.training import IGNORED
+    from prm.layout import Layout
+    from search.types import Step, Stop
+
+    tokenizer = build_tokenizer()
+    [newline] = tokenizer("\n").input_ids
+    for problem in PROBLEMS[:50]:
+        lines = [problem.steps[0], problem.steps[0], "nonsense", problem.steps[-1]]
+        solution = labelled(problem, lines, "test")
+        assert (solution.steps, solution.labels) == (tuple(lines[:3]), (1, 0, -1))
+        example = encode_labels(tokenizer, Layout(), solution)
+        ends = [i for i, target in enumerate(example.targets) if target != IGNORED]
+        assert [example.targets[i] for i in ends] == [2, 1, 0]
+        assert all(example.token_ids[i] == newline for i in ends)
+        read = [tokenizer.decode(example.token_ids[: end + 1]) for end in ends]
+        told = [problem.question, *lines[:3]]
+        assert read == ["\n".join(told[: n + 2]) + "\n" for n in range(3)]
+        steps = [Step(f"{line}\n", (), 0.0, Stop.STEP) for line in lines[:3]]
+        pieces = Layout().encode(tokenizer, problem.question, steps)  # as the scorers read it
+        assert [token for piece in pieces for token in piece] == example.token_ids
+
+
+def test_batches_hold_every_example_once() -> None:
+    from bench.builtin.tokenizer import build_tokenizer
+    from bench.builtin.training import IGNORED, batches, encode_solution
+
+    tokenizer = build_tokenizer()
+    examples = [encode_solution(tokenizer, problem) for problem in islice(PROBLEMS, 60)]
+    rows = []
+    for ids, targets in batches(examples, 1024, 0):
+        assert ids.shape == targets.shape and (ids.numel() <= 1024 or len(ids) == 1)
+        assert (targets[ids == 0] == IGNORED).all()
+        rows += [[token for token in row if token] for row in ids.tolist()]
+    assert sorted(rows) == sorted(example.token_ids for example in examples)

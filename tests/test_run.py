@@ -1,0 +1,440 @@
+"""The command line, on transformers with tiny models: what it prints, writes, resumes and refuses."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from search.knobs import describe, knobs, make_strategy
+from search.run import main
+from search.strategies import STRATEGIES
+from search.tree import Node
+from search.types import Problem
+from tests.conftest import Checkpoints
+
+ROOT = Path(__file__).parents[1]
+FIELDS = (
+    "strategy knobs task n correct accuracy ci95 policy_tokens policy_tokens_discarded prm_tokens "
+    "prm_tokens_cached samples judgements backtracks duplicates exhausted errors seconds seed policy prm "
+    "revision"
+).split()
+SHORT = ["--step-tokens", "40", "--solution-tokens", "90"]
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty working folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("COLUMNS", raising=False)
+    yield tmp_path
+
+
+@pytest.fixture
+def models(checkpoints: Checkpoints) -> list[str]:
+    return ["--engine", "hf", "--policy", checkpoints.policy, "--prm", checkpoints.prm, *SHORT]
+
+
+def comparable(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Without what differs between equal runs. A cache that starts cold computes more and finds less."""
+    left_out = {"seconds", "replayed", "prm_tokens", "prm_tokens_cached", "baseline", "revision"}
+    kept = {name: value for name, value in row.items() if name not in left_out}
+    return {**kept, "prm_tokens_in_all": row["prm_tokens"] + row["prm_tokens_cached"]}
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
+
+
+def start(words: list[str], cwd: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "search.run", *words], cwd=cwd, env=environment(), text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+def wait_for_lines(path: Path, lines: int, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 120
+    while not path.exists() or path.read_bytes().count(b"\n") < lines:
+        assert process.poll() is None and time.monotonic() < deadline, process.communicate()
+        time.sleep(0.01)
+
+
+# -- what a run gives ----------------------------------------------------------------------------------
+
+
+def test_one_strategy_beside_the_baseline(
+    here: Path, models: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    said = ["--strategy", "hgs", "--set", "width=2", "max_samples=8", "--limit", "6", "--seed", "3"]
+    assert main([*said, *models, "--json", "hgs.json", "--out", "run"]) == 0
+    out, err = capfd.readouterr()
+    assert out.strip().startswith("builtin, 6 problems, seed 3")
+    firsts = [line.split()[0] for line in out.splitlines() if line.strip()]
+    assert [name for name in firsts if name in STRATEGIES] == ["cot", "hgs"] * 2 + ["hgs"]
+    assert "\nhgs with width=2 max_samples=8\n" in out
+    notes = err.splitlines()
+    assert len(notes) == 2 and "ready in" in notes[0] and notes[1] == "recorded in run", err
+
+    row = json.loads((here / "hgs.json").read_text())
+    assert list(row)[: len(FIELDS)] == FIELDS
+    assert (row["strategy"], row["task"], row["n"], row["seed"], row["errors"]) == ("hgs", "builtin", 6, 3, 0)
+    assert row["knobs"] == {**knobs(make_strategy("hgs")), "width": 2, "max_samples": 8}
+    assert row["policy"] == models[3] and row["prm"] == models[5]
+    assert row["samples"] >= row["n"] and row["judgements"] > 0 and row["prm_tokens"] > 0
+    assert row["policy_tokens"] >= row["policy_tokens_discarded"]
+    assert row["ci95"][0] <= row["accuracy"] == row["correct"] / row["n"] <= row["ci95"][1]
+    baseline = row["baseline"]
+    assert (baseline["strategy"], baseline["knobs"], baseline["samples"]) == ("cot", {"temperature": 0.0}, 6)
+    assert row["versus"]["strategy"] == "cot" and "versus" not in baseline
+
+    assert main([*said, *models, "--json", "again.json"]) == 0
+    again = json.loads((here / "again.json").read_text())
+    assert comparable(again) == comparable(row)
+    assert len(list(here.glob("runs/builtin-*/hgs.jsonl"))) == 1
+
+
+def test_all_strategies(here: Path, models: list[str], capfd: pytest.CaptureFixture[str]) -> None:
+    few = ["--set", "n=2", "simulations=2", "width=2", "depth=2", "max_samples=4"]
+    assert main(["--strategy", "all", *few, "--limit", "2", *models, "--json", "all.json"]) == 0
+    rows = json.loads((here / "all.json").read_text())
+    assert [row["strategy"] for row in rows] == list(STRATEGIES)
+    assert [set(FIELDS) <= set(row) for row in rows] == [True] * len(STRATEGIES)
+    assert {row["strategy"]: row["knobs"]["n"] for row in rows if "n" in row["knobs"]} == {
+        "self_consistency": 2, "best_of_n": 2, "weighted_vote": 2,
+    }  # fmt: skip
+    out = capfd.readouterr().out
+    assert all(f"\n{name} " in out for name in STRATEGIES)
+
+
+def test_several_strategies_and_no_reward_model_where_none_is_asked(
+    here: Path, checkpoints: Checkpoints, capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--strategy", "self_consistency, cot", "--set", "n=2", "--limit", "2", "--engine", "hf", *SHORT]
+    assert main([*words, "--policy", checkpoints.policy, "--prm", "/nowhere", "--json", "two.json"]) == 0
+    rows = json.loads((here / "two.json").read_text())
+    assert [(row["strategy"], row["prm"], row["samples"]) for row in rows] == [
+        ("self_consistency", None, 4), ("cot", None, 2),
+    ]  # fmt: skip
+
+
+def test_without_the_baseline(here: Path, models: list[str], capfd: pytest.CaptureFixture[str]) -> None:
+    words = ["--strategy", "best_of_n", "--set", "n=2", "--no-baseline", "--limit", "2", *models]
+    assert main([*words, "--json", "row.json"]) == 0
+    row = json.loads((here / "row.json").read_text())
+    assert "baseline" not in row and "versus" not in row
+    assert "cot" not in capfd.readouterr().out
+
+
+@pytest.mark.parametrize("task", ["gsm8k", "math"])
+def test_a_task_from_a_file_in_its_original_format(
+    task: str, here: Path, models: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    lines = {
+        "gsm8k": {"question": "2 robes of 3?", "answer": "One is <<1*3=3>>3.\nTwo are 6.\n#### 6"},
+        "math": {"problem": "$1+1$?", "solution": "$\\boxed{2}$", "level": 3, "unique_id": "a"},
+    }
+    (here / "data.jsonl").write_text(json.dumps(lines[task]) + "\n")
+    words = ["--task", task, "--data", "data.jsonl", "--strategy", "cot", *models, "--json", "row.json"]
+    assert main(words) == 0
+    row = json.loads((here / "row.json").read_text())
+    assert (row["task"], row["n"], row["errors"]) == (task, 1, 0)
+    assert len(row["by_group"]) == 1
+
+
+def test_problems_of_ones_own(here: Path, models: list[str], capfd: pytest.CaptureFixture[str]) -> None:
+    (here / "mine.jsonl").write_text('{"problem": "2 + 2?", "answer": 4}\n{"problem": "?", "answer": 1}\n')
+    assert main(["--problems", "mine.jsonl", "--strategy", "cot", *models, "--json", "row.json"]) == 0
+    assert json.loads((here / "row.json").read_text())["n"] == 2
+    assert "jsonl, 2 problems" in capfd.readouterr().out
+
+
+def test_the_prompt_is_printed_as_the_policy_sees_it(
+    here: Path, checkpoints: Checkpoints, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (here / "shots.txt").write_text("Q: 1 [b]{x}[/b]\nA: 1\n\nQ: {question}\nA:")
+    (here / "mine.jsonl").write_text('{"problem": "2 + 2?", "answer": 4}\n')
+    words = ["--problems", "mine.jsonl", "--policy", checkpoints.policy, "--prm", checkpoints.prm]
+    assert main([*words, "--engine", "hf", "--print-prompt", "--prompt", "shots.txt"]) == 0
+    assert capfd.readouterr() == ("Q: 1 [b]{x}[/b]\nA: 1\n\nQ: 2 + 2?\nA:", "")
+    assert main([*words, "--engine", "hf", "--print-prompt"]) == 0  # the chat template
+    assert capfd.readouterr() == ("2 + 2?\n", "")
+    assert not (here / "runs").exists()
+
+
+def test_a_question_shows_the_search(
+    here: Path, models: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    question = "Ann has 7 coins. Ben has 2 more coins than Ann. How many coins does Ben have?"
+    knobs_ = ["--set", "width=3", "max_samples=30", "reject=0.4", "temperature=0.9"]
+    codes = [main(["--question", question, *knobs_, *models, "--seed", str(seed)]) for seed in range(4)]
+    assert codes == [0] * 4
+    out, err = capfd.readouterr()
+    assert out.count(question) == out.count("\nanswer: ") == out.count("\nsolution:\n") == 4
+    assert " back\n" in out and "(0." in out and "rejected" in out
+    assert "samples," in out and "reward-model tokens" in out
+    assert len(err.splitlines()) == 4
+    assert not (here / "runs").exists()
+
+
+def test_one_faulty_problem_does_not_stop_the_others(
+    here: Path, models: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    longest = "7 " * 2046  # the policy can say a few tokens more, and the reward model cannot read them
+    rows = [{"problem": text, "answer": 1} for text in ("1?", longest, "2?")]
+    (here / "mine.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    words = ["--problems", "mine.jsonl", "--set", "width=2", "max_samples=4", *models, "--no-baseline"]
+    assert main([*words, "--json", "row.json", "--prompt", "few-shot", "--limit", "1"]) == 0
+    (here / "bare.txt").write_text("{question}")
+    assert main([*words, "--json", "row.json", "--prompt", "bare.txt", "--out", "run"]) == 0
+    row = json.loads((here / "row.json").read_text())
+    assert (row["n"], row["errors"]) == (3, 1)
+    err = capfd.readouterr().err
+    assert "hgs: 1 of 3 problems failed; the first, mine/2: ContextError: mine/2: " in err
+    assert "Traceback" not in err
+
+
+def test_if_every_problem_fails_the_exit_code_says_so(
+    here: Path, models: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--strategy", "best_of_n", "--no-baseline", "--set", "n=8", "--max-tokens", "7", "--limit", "2"]
+    assert main([*words, *models]) == 1
+    assert "best_of_n: 2 of 2 problems failed" in capfd.readouterr().err
+
+
+# -- going on with a run -------------------------------------------------------------------------------
+
+SLOW = ["--strategy", "best_of_n", "--set", "n=3", "--limit", "8", "--concurrency", "1"]
+
+
+def test_a_killed_run_is_resumed_to_the_same_end(
+    here: Path, models: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*SLOW, *models, "--out", "whole", "--json", "whole.json"]) == 0
+    process = start([*SLOW, *models, "--out", "run"], here)
+    wait_for_lines(here / "run" / "best_of_n.jsonl", 12, process)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    capfd.readouterr()
+
+    assert main([*SLOW, *models, "--out", "run"]) == 2
+    assert "run holds a run of cot, best_of_n already: add --resume" in capfd.readouterr().err
+    other = ["--seed", "1"]
+    assert main([*SLOW, *models, *other, "--out", "run", "--resume"]) == 2
+    assert "is the trace of another run (seed was 0, is 1)" in capfd.readouterr().err
+
+    assert main([*SLOW, *models, "--out", "run", "--resume", "--json", "run.json"]) == 0
+    whole, resumed = (json.loads((here / f"{name}.json").read_text()) for name in ("whole", "run"))
+    assert comparable(resumed) == comparable(whole)
+    assert comparable(resumed["baseline"]) == comparable(whole["baseline"])
+    assert resumed["replayed"] > 0 == whole["replayed"]
+
+
+def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(here: Path, models: list[str]) -> None:
+    out = here / "a run"
+    process = start([*SLOW, *models, "--out", str(out)], here)
+    wait_for_lines(out / "best_of_n.jsonl", 5, process)
+    process.send_signal(signal.SIGINT)
+    said, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and said == "", err
+    assert "Traceback" not in err
+    assert err.splitlines()[-2] == "interrupted; to go on where it stopped:"
+    command = shlex.split(err.splitlines()[-1])
+    assert command[1:3] == ["-m", "search.run"] and command[-1] == "--resume"
+    ran = subprocess.run(
+        [sys.executable, *command[1:]], cwd=here, env=environment(), capture_output=True, text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert "best_of_n" in ran.stdout and len(ran.stderr.splitlines()) == 2
+
+
+# -- what is refused -----------------------------------------------------------------------------------
+
+BAD: dict[str, tuple[list[str], str]] = {
+    "strategy": (["--strategy", "hsg"], "unknown strategy 'hsg': did you mean hgs? there is best_of_n, "),
+    "strategies": (["--strategy", "cot,zzz"], "unknown strategy 'zzz'; there is best_of_n, cot, "),
+    "knob": (["--set", "wdith=3"], "hgs has no knob 'wdith': did you mean width? there is "),
+    "knob of none": (["--strategy", "all", "--set", "widht=3"], "has a knob 'widht': did you mean width?"),
+    "whole number": (["--set", "width=2.5"], "hgs: width takes a whole number, not '2.5'"),
+    "number": (["--set", "accept=nan"], "hgs: accept takes a number or none, not 'nan'"),
+    "range": (["--set", "width=0"], "hgs: width=0: it must be at least 1"),
+    "option": (["--set", "neutral=maybe"], "hgs: neutral is one of defer, accept, reject, not 'maybe'"),
+    "setting": (["--set", "width"], "--set takes KNOB=VALUE, not 'width'"),
+    "task": (["--task", "gsm8"], "unknown task 'gsm8': did you mean gsm8k?"),
+    "engine": (["--engine", "vlm"], "unknown engine 'vlm': did you mean vllm?"),
+    "segment": (["--segment", "new_line"], "unknown segmentation 'new_line': did you mean newline"),
+    "dtype": (["--dtype", "int4"], "unknown precision 'int4'"),
+    "server": (["--engine", "server"], "--engine server needs --server URL"),
+    "no server": (["--engine", "hf", "--server", "http://x/v1"], "--server is for --engine server, not hf"),
+    "temperature": (["--temperature", "-1"], "--temperature must be 0 or more, not -1.0"),
+    "top-p": (["--top-p", "0"], "--top-p must be above 0 and at most 1, not 0.0"),
+    "file": (["--problems", "absent.jsonl"], "cannot read absent.jsonl: "),
+    "data": (["--task", "gsm8k", "--data", "absent"], "cannot read absent: "),
+    "no data": (["--data", "x"], "the built-in task is generated: it takes no --data"),
+    "two files": (["--problems", "a", "--data", "b"], "--data is for --task; --problems "),
+    "line": (["--problems", "bad.jsonl"], "bad.jsonl, line 2: no field 'problem' or 'question'"),
+    "policy": (["--engine", "hf", "--policy", "./absent"], "--policy ./absent: there is no such folder"),
+    "policy file": (["--engine", "hf", "--policy", "bad.jsonl"], "--policy bad.jsonl: must be a folder"),
+    "policy folder": (["--engine", "hf", "--policy", "empty"], "empty is no checkpoint"),
+    "prm": (["--engine", "hf", "--prm", "../x/y"], "there is no such folder"),
+    "resume": (["--resume"], "--resume needs --out DIR, the run to go on with"),
+    "resume what": (["--resume", "--out", "absent"], "--resume: there is no run in absent"),
+    "out": (["--out", "bad.jsonl/run"], "--out: cannot write to bad.jsonl/run: Not a directory"),
+    "json": (["--json", "absent/x.json"], "--json: cannot write absent/x.json"),
+    "question and out": (["--question", "?", "--out", "x"], "--out does not go with --question"),
+    "two strategies": (["--question", "?", "--strategy", "hgs,cot"], "takes one strategy, not hgs, cot"),
+    "no question": (["--question", " "], "--question is empty"),
+    "limit": (["--limit", "0"], "argument --limit: takes a whole number of at least 1, not '0'"),
+    "seed": (["--seed", "x"], "argument --seed: invalid int value: 'x'"),
+    "both": (["--task", "math", "--question", "?"], "argument --question: not allowed with argument --task"),
+    "typo": (["--strategie", "hgs"], "unrecognized arguments: --strategie hgs"),
+}
+
+
+@pytest.mark.parametrize("fault", BAD)
+def test_bad_input_is_one_line_and_exit_code_2(
+    fault: str, here: Path, checkpoints: Checkpoints, capfd: pytest.CaptureFixture[str]
+) -> None:
+    words, said = BAD[fault]
+    (here / "empty").mkdir()
+    (here / "bad.jsonl").write_text('{"problem": "?", "answer": 1}\n{"answer": 1}\n')
+    before = time.monotonic()
+    for option, path in (("--policy", checkpoints.policy), ("--prm", checkpoints.prm)):
+        words = words if option in words else [*words, option, path]
+    assert main(words) == 2
+    assert time.monotonic() - before < 20
+    out, err = capfd.readouterr()
+    assert out == "" and err.startswith("error: ") and err.count("\n") == 1, err
+    assert said in err
+    assert not list(here.glob("runs/*/*"))
+
+
+def test_a_model_of_the_wrong_kind(
+    here: Path, checkpoints: Checkpoints, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good = {"--policy": checkpoints.policy, "--prm": checkpoints.prm}
+    faults = [
+        ({"--prm": checkpoints.policy}, "is no reward model of this kind"),
+        ({"--prm": checkpoints.no_layout}, "prm.json"),
+        ({"--prm": checkpoints.two_labels}, "the head has 2 outputs, prm.json names 3 labels"),
+        ({"--policy": checkpoints.prm}, "is a LlamaForSequenceClassification, not a causal language model"),
+    ]
+    for changed, said in faults:
+        words = [word for option, value in {**good, **changed}.items() for word in (option, value)]
+        assert main(["--engine", "hf", *words]) == 2
+        out, err = capfd.readouterr()
+        assert out == "" and err.count("\n") == 1 and err.startswith("error: --p") and said in err, err
+
+
+def test_a_causal_model_with_a_layout_is_still_no_reward_model(
+    here: Path, checkpoints: Checkpoints, capfd: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(checkpoints.policy, here / "fake")
+    shutil.copy(Path(checkpoints.prm) / "prm.json", here / "fake")
+    assert main(["--engine", "hf", "--policy", checkpoints.policy, "--prm", "fake"]) == 2
+    assert "fake is a LlamaForCausalLM: a reward model needs a" in capfd.readouterr().err
+    (here / "fake" / "prm.json").write_text("{}")
+    assert main(["--engine", "hf", "--policy", checkpoints.policy, "--prm", "fake"]) == 2
+    assert "fake/prm.json is not a layout" in capfd.readouterr().err
+
+
+def test_weights_that_cannot_be_read_are_one_line(
+    here: Path, checkpoints: Checkpoints, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for option in ("policy", "prm"):
+        shutil.copytree(getattr(checkpoints, option), here / option)
+        (here / option / "model.safetensors").write_bytes(b"torn")
+    good = {"--policy": checkpoints.policy, "--prm": checkpoints.prm}
+    for option in ("policy", "prm"):
+        paths = {**good, f"--{option}": option}
+        words = [word for name, value in paths.items() for word in (name, value)]
+        assert main(["--engine", "hf", "--limit", "1", *words]) == 2
+        err = capfd.readouterr().err.splitlines()
+        assert err[-1].startswith(f"error: --{option} {option}: cannot be loaded: ") and len(err) == 1, err
+
+
+def test_a_hub_id_that_cannot_be_had_is_one_line_at_once(here: Path, checkpoints: Checkpoints) -> None:
+    before = time.monotonic()
+    words = ["--engine", "hf", "--policy", "nobody/nothing-7b", "--prm", checkpoints.prm]
+    process = start(words, here)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (2, "")
+    assert err.startswith("error: --policy nobody/nothing-7b: ") and err.count("\n") == 1, err
+    assert time.monotonic() - before < 60
+
+
+def test_a_prompt_longer_than_the_context(
+    here: Path, models: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    rows = [{"problem": text, "answer": 1} for text in ("1?", "7 " * 2100)]
+    (here / "mine.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert main(["--problems", "mine.jsonl", *models]) == 2
+    err = capfd.readouterr().err
+    assert err.count("\n") == 1 and "mine/2: its prompt takes " in err and "holds 2048" in err
+
+
+def test_prompts_are_named(here: Path, models: list[str], capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["--prompt", "plane", *models]) == 2
+    assert "unknown prompt 'plane', which is no file either: did you mean plain?" in capfd.readouterr().err
+    (here / "template.txt").write_text("no question")
+    assert main(["--prompt", "template.txt", *models]) == 2
+    assert "template.txt: a prompt template must hold {question}" in capfd.readouterr().err
+
+
+# -- the help, and what it looks like ------------------------------------------------------------------
+
+
+def test_the_help_names_every_strategy_and_knob(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--help"])
+    assert ended.value.code == 0
+    out = capfd.readouterr().out
+    assert max(map(len, out.splitlines())) <= 100
+    for name in STRATEGIES:
+        assert all(f"{knob}=" in out for knob in knobs(make_strategy(name)))
+    assert describe() in out
+
+
+def test_help_and_bad_input_need_no_torch() -> None:
+    code = (
+        "import sys; from search.run import main\n"
+        "for words in (['--strategy', 'x'], ['--set', 'x=1'], ['--engine', 'x'], ['--resume']):\n"
+        "    assert main(words) == 2\n"
+        "print({'torch', 'transformers', 'vllm', 'sympy', 'datasets'} & set(sys.modules))"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment(), check=False,
+    )
+    assert ran.stdout == "set()\n", ran.stderr
+
+
+def test_the_progress_line_fits_a_terminal_and_is_quiet_elsewhere() -> None:
+    from search.display import Live, progress
+
+    terminal = Console(width=80, force_terminal=True, record=True, file=StringIO())
+    with progress(terminal) as shown:
+        live = Live(shown, "self_consistency", 1000)
+        for index in range(999):
+            live.finished(index % 2 == 0)
+            live.watch(Problem("", ""), "backtrack", Node((), None, None))
+        shown.refresh()
+    [*_, drawn] = terminal.export_text().strip().split("self_consistency")  # it draws over itself
+    assert "999/1000 50.1% right, 0 tokens/s, 999 backtracks" in drawn
+    assert len("self_consistency" + drawn) <= 80
+    pipe = Console(width=80, force_terminal=False, record=True, file=StringIO())
+    with progress(pipe) as shown:
+        Live(shown, "cot", 2).finished(True)
+    assert pipe.export_text() == ""
