@@ -17,10 +17,6 @@ if TYPE_CHECKING:
 
     from prm.tree_cache import Scored
 
-BLOCK_SIZE = 32
-"""Tokens a cache block of vLLM. Only whole blocks are reused, so this bounds what is recomputed."""
-
-
 class VLLMScorer:
     """A reward model on vLLM's pooling runner. Close it with `shutdown`.
 
@@ -36,7 +32,6 @@ class VLLMScorer:
         self._layout = read_layout(model)
         from search.vllm_engine import start_engine
 
-        settings.setdefault("block_size", BLOCK_SIZE)
         self._engine = start_engine(model, core=core, runner="pooling", **settings)
         self._tokenizer: PreTrainedTokenizerFast = self._engine.get_tokenizer()
         self._context = self._engine.model_config.max_model_len

@@ -66,6 +66,7 @@ class Transcript:
     def __init__(self, console: Console):
         self._console = console
         self._waiting: dict[Node, None] = {}
+        self._here: set[Node] = set()  # where the next step follows without a word
 
     def begin(self, problem: Problem) -> None:
         self._console.print(Text(problem.question, "bold"))
@@ -100,6 +101,7 @@ class Transcript:
             self._flush()
             at = "the question" if node.parent is None else f"step {len(node.path)}"
             self._line(node, Text(f"<- nothing left to try after {at}: back", "magenta"))
+            self._here = {node.parent or node}
         elif event == "chosen":
             self._flush()
 
@@ -109,7 +111,11 @@ class Transcript:
         self._waiting.clear()
 
     def _print(self, node: Node) -> None:
-        assert node.step is not None
+        assert node.step is not None and node.parent is not None
+        if self._here and node.parent not in self._here:
+            after = "the question" if node.parent.step is None else node.parent.step.text.strip()
+            self._line(node.parent, Text(f"-> on from: {after}", "magenta"))
+        self._here = {node, node.parent}
         mark, colour = (".", "dim") if node.judgement is None else MARKS[node.label]
         rejected = node.judgement is not None and node.label is Label.NEGATIVE
         notes = [] if node.judgement is None else [f"{node.value:.2f}"]
@@ -127,4 +133,4 @@ class Transcript:
 
     def _line(self, node: Node, text: Text) -> None:
         depth = min(2 * len(node.path), self._console.width // 3)
-        self._console.print(Padding(text, (0, 0, 0, depth)))
+        self._console.print(Padding(text, (0, 0, 0, depth), expand=False))

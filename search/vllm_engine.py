@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from search.errors import UsageError
 
 if TYPE_CHECKING:
     from vllm.v1.engine.async_llm import AsyncLLM
+
+BLOCK_SIZE = 32
+"""Tokens a cache block on a CPU, the least it takes. Only whole blocks are reused: with vLLM's own
+128, the prefix of a short problem never is."""
 
 
 def start_engine(model: str, *, core: int | None = None, **settings: Any) -> AsyncLLM:
@@ -21,6 +29,15 @@ def start_engine(model: str, *, core: int | None = None, **settings: Any) -> Asy
     """
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+    with _aside() as said:
+        try:
+            return _start(model, core, settings)
+        except (ValueError, OSError, RuntimeError) as error:
+            reason = f"vLLM cannot serve {model}: {error}; what it said is in {said}"
+            raise UsageError(reason) from error
+
+
+def _start(model: str, core: int | None, settings: dict[str, Any]) -> AsyncLLM:
     from vllm.engine.arg_utils import AsyncEngineArgs
     from vllm.platforms import current_platform
     from vllm.v1.engine.async_llm import AsyncLLM
@@ -34,6 +51,7 @@ def start_engine(model: str, *, core: int | None = None, **settings: Any) -> Asy
             half = len(cores) // 2
             mine = cores[:half] if core == 0 else cores[half:]
             environment["VLLM_CPU_OMP_THREADS_BIND"] = ",".join(map(str, mine))
+        settings.setdefault("block_size", BLOCK_SIZE)
         settings.setdefault("enforce_eager", True)  # compiling takes a minute, for nothing at this size
         # A seeded request whose prompt is computed in parts stops the CPU engine: vLLM then rewinds
         # the request's generator, which CPU generators cannot do (0.32, `_bookkeeping_sync`).
@@ -45,8 +63,26 @@ def start_engine(model: str, *, core: int | None = None, **settings: Any) -> Asy
             model=model, disable_log_stats=True, **{"enable_prefix_caching": True, **settings}
         )
         return AsyncLLM.from_engine_args(args)
-    except (ValueError, OSError, RuntimeError) as error:
-        raise UsageError(f"vLLM cannot serve {model}: {error}") from error
     finally:
         for name in added:  # inherited by the engine's process; the next one gets its own
             del os.environ[name]
+
+
+@contextmanager
+def _aside() -> Iterator[str]:
+    """Send what this process, and those it starts, write to the terminal into a file; yield its path.
+
+    The engine's processes write past Python's logging: progress bars, warnings of C++ libraries.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    with tempfile.NamedTemporaryFile("w", prefix="prm-search-vllm-", suffix=".log", delete=False) as file:
+        kept = [(number, os.dup(number)) for number in (1, 2)]
+        try:
+            for number, _ in kept:
+                os.dup2(file.fileno(), number)
+            yield file.name
+        finally:
+            for number, copy in kept:
+                os.dup2(copy, number)
+                os.close(copy)

@@ -7,6 +7,11 @@ import shutil
 from dataclasses import dataclass
 
 import pytest
+from hypothesis import settings
+
+
+settings.register_profile("untimed", deadline=None)  # how fast a test runs is not what it tests
+settings.load_profile("untimed")
 
 
 @dataclass(frozen=True)

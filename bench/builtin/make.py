@@ -14,7 +14,7 @@ import argparse
 import asyncio
 import random
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,6 @@ from bench.builtin.training import (
     Size,
     accuracy,
     batches,
-    decode,
     encode_solution,
     fit,
     new_policy,
@@ -40,8 +39,14 @@ from bench.builtin.training import (
     solutions,
     with_head,
 )
+from bench.models import load_models, resolve
 from prm.labels import LabelledSolution, read_labels, until_first_error, write_labels
 from prm.layout import LABELS, Layout, save_layout
+from search import Node, Problem, Strategy, solve
+from search.policies.stepping import Sampling
+from search.segment import SEGMENTERS
+from search.strategies.cot import ChainOfThought
+from search.strategies.hgs import HGS
 
 HERE = Path(__file__).parent
 CHAT_TEMPLATE = "{{ messages[-1]['content'] + '\\n' }}"
@@ -128,14 +133,12 @@ def pretrain(work: Path, out: Path) -> None:
 
 def prm(work: Path, out: Path) -> None:
     """The reward model: two rounds of labels, the second from search with the first's result."""
-    policy = LlamaForCausalLM.from_pretrained(work / "policy").float().eval()
-    write_labels(work / "labels-1.jsonl", sample_labels(policy, SOLUTIONS))
+    write_labels(work / "labels-1.jsonl", asyncio.run(sample_labels(out / "policy", SOLUTIONS)))
     model = with_head(LlamaForCausalLM.from_pretrained(work / "backbone").float(), LABELS)
     _train_prm(model, [work / "labels-1.jsonl"], work / "prm-1.jsonl")
     _ship(model, work / "prm-1", Layout())
-    write_labels(
-        work / "labels-2.jsonl", asyncio.run(search_labels(out / "policy", work / "prm-1", SEARCHED))
-    )
+    searched = asyncio.run(search_labels(out / "policy", work / "prm-1", SEARCHED))
+    write_labels(work / "labels-2.jsonl", searched)
     _train_prm(model, [work / "labels-1.jsonl", work / "labels-2.jsonl"], work / "prm-2.jsonl")
     _ship(model, out / "prm", Layout())
 
@@ -154,25 +157,32 @@ def card(work: Path, out: Path) -> None:
 STAGES = {"pretrain": pretrain, "prm": prm, "weak": weak, "card": card}
 
 
-def sample_labels(policy: LlamaForCausalLM, n: int, split: str = "train") -> Iterator[LabelledSolution]:
-    """The policy's own solutions of problems of a split, at several temperatures, labelled."""
-    problems = list(generate(split, 100, n))
+async def sample_labels(policy: Path, n: int) -> list[LabelledSolution]:
+    """The policy's own solutions of training problems, at several temperatures, labelled."""
+    problems = list(generate("train", 100, n))
+    found = []
     for part, temperature in enumerate((0.6, 0.8, 1.0, 1.2)):
-        asked = problems[part::4]
-        for problem, lines in zip(
-            asked, decode(policy, asked, temperature=temperature, seed=part), strict=True
-        ):
-            yield labelled(problem, [line for line in lines if line.strip()] or ["."], split)
+        strategy = ChainOfThought(temperature=temperature)
+        async for problem, node in _searched(policy, None, strategy, problems[part::4], "chosen"):
+            found.append(labelled(problem, [step.text.strip("\n") for step in node.steps], "train"))
+    return found
 
 
 async def search_labels(policy: Path, prm: Path, n: int) -> list[LabelledSolution]:
     """The paths that HGS takes with a reward model, its mistakes among them, labelled."""
-    from bench.models import load_models, resolve
-    from search import Node, Problem, solve
-    from search.policies.stepping import Sampling
-    from search.segment import SEGMENTERS
-    from search.strategies.hgs import HGS
+    strategy = HGS(temperature=0.6, escalation=0.2, max_samples=40)
+    paths: dict[tuple[str, str], LabelledSolution] = {}
+    async for problem, node in _searched(policy, prm, strategy, list(generate("train", 200, n)), "judge"):
+        steps = [step.text.strip("\n") for step in node.steps]
+        paths.pop((problem.id, "\n".join(steps[:-1])), None)  # only whole paths are kept
+        paths[problem.id, "\n".join(steps)] = labelled(problem, steps, "train")
+    return list(paths.values())
 
+
+async def _searched(
+    policy: Path, prm: Path | None, strategy: Strategy, problems: Sequence[WordProblem], event: str
+) -> AsyncIterator[tuple[WordProblem, Node]]:
+    """Search the problems; yield the nodes that the engine tells of as `event`."""
     settings = resolve(
         policy=str(policy),
         prm=str(prm),
@@ -182,27 +192,25 @@ async def search_labels(policy: Path, prm: Path, n: int) -> list[LabelledSolutio
         sampling=Sampling(),
         seeded=True,
         segmenter=SEGMENTERS["newline"],
-        guided=True,
+        guided=prm is not None,
     )
-    problems = {p.id: p for p in generate("train", 200, n)}
-    leaves: dict[tuple[str, str], LabelledSolution] = {}
+    by_id = {problem.id: problem for problem in problems}
+    seen: list[tuple[WordProblem, Node]] = []
 
-    def watch(problem: Problem, event: str, node: Node) -> None:
-        if event == "judge" and node.step is not None and not node.step.is_blank:
-            steps = [step.text.strip("\n") for step in node.steps]
-            leaves.pop((problem.id, "\n".join(steps[:-1])), None)  # only whole paths are kept
-            leaves[problem.id, "\n".join(steps)] = labelled(problems[problem.id], steps, "train")
+    def watch(problem: Problem, told: str, node: Node) -> None:
+        if told == event and node.step is not None and not node.step.is_blank:
+            seen.append((by_id[problem.id], node))
 
     models = await load_models(settings)
     try:
-        asked = [Problem(p.id, p.question) for p in problems.values()]
-        strategy = HGS(temperature=0.6, escalation=0.2, max_samples=40)
+        asked = [Problem(p.id, p.question) for p in problems]
         async for outcome in solve(asked, strategy, models.policy, models.scorer, watch=watch):
             if outcome.error:
-                raise RuntimeError(outcome.error)
+                raise RuntimeError(f"{outcome.problem.id}: {outcome.error}")
     finally:
         await models.close()
-    return list(leaves.values())
+    for found in seen:
+        yield found
 
 
 def labelled(problem: WordProblem, steps: Sequence[str], split: str) -> LabelledSolution:
