@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from prm.tree_cache import Scored
 
+
 class VLLMScorer:
     """A reward model on vLLM's pooling runner. Close it with `shutdown`.
 

@@ -45,15 +45,16 @@ class Live:
         self._shown = perf_counter()
         right = f"{self._correct / self._done:.1%}" if self._done else "-"
         rate = self._tokens / max(1e-9, self._shown - self._start)
-        facts = f"{right} right, {rate:,.0f} tokens/s, {self._backtracks:,} backtracks"
+        facts = f"{right} right, {rate:,.0f} tok/s, {self._backtracks:,} backtracks"
         self._progress.update(self._task, completed=self._done, facts=facts)
 
 
 @contextmanager
 def progress(console: Console) -> Iterator[Progress]:
     """A progress display, quiet when `console` is not a terminal."""
+    bar = BarColumn(max(4, min(24, console.width - 76)))
     columns = (
-        TextColumn("{task.description}"), BarColumn(10), MofNCompleteColumn(),
+        TextColumn("{task.description}"), bar, MofNCompleteColumn(),
         TextColumn("{task.fields[facts]}"), TimeRemainingColumn(compact=True),
     )  # fmt: skip
     with Progress(*columns, console=console, disable=not console.is_terminal) as shown:

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import pytest
 from hypothesis import settings
 
-
 settings.register_profile("untimed", deadline=None)  # how fast a test runs is not what it tests
 settings.load_profile("untimed")
 

@@ -272,6 +272,18 @@ def test_a_tokenizer_is_ones_own() -> None:
     assert (other.padding_side, other.chat_template, len(other)) == ("right", None, len(one) - 1)
 
 
+def test_the_chat_template_gives_what_the_policy_was_trained_on() -> None:
+    from bench.builtin.make import CHAT_TEMPLATE
+    from bench.builtin.tokenizer import build_tokenizer
+    from bench.tasks.builtin import Builtin
+    from search.policies.stepping import encode_prompt
+
+    tokenizer = build_tokenizer()
+    tokenizer.chat_template = CHAT_TEMPLATE
+    plain, chat = (encode_prompt(tokenizer, Builtin.prompts[name], "2 + 2?") for name in ("plain", "chat"))
+    assert plain == chat and plain.text == "2 + 2?\n"
+
+
 # -- what the models are trained on --------------------------------------------------------------------
 
 

@@ -18,12 +18,16 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from search.display import Live, Transcript, progress
+from search.engine import solve_all
 from search.knobs import describe, knobs, make_strategy
 from search.run import main
 from search.strategies import STRATEGIES
+from search.strategies.hgs import HGS
 from search.tree import Node
 from search.types import Problem
 from tests.conftest import Checkpoints
+from tests.fakes import BAD, MEH, ScriptedPolicy, ScriptedScorer
 
 ROOT = Path(__file__).parents[1]
 FIELDS = (
@@ -178,15 +182,49 @@ def test_a_question_shows_the_search(
     here: Path, models: list[str], capfd: pytest.CaptureFixture[str]
 ) -> None:
     question = "Ann has 7 coins. Ben has 2 more coins than Ann. How many coins does Ben have?"
-    knobs_ = ["--set", "width=3", "max_samples=30", "reject=0.4", "temperature=0.9"]
-    codes = [main(["--question", question, *knobs_, *models, "--seed", str(seed)]) for seed in range(4)]
-    assert codes == [0] * 4
+    every_step_dies = ["--set", "width=2", "max_samples=6", "reject=0"]
+    assert main(["--question", question, *every_step_dies, *models]) == 0
     out, err = capfd.readouterr()
-    assert out.count(question) == out.count("\nanswer: ") == out.count("\nsolution:\n") == 4
-    assert " back\n" in out and "(0." in out and "rejected" in out
-    assert "samples," in out and "reward-model tokens" in out
-    assert len(err.splitlines()) == 4
+    dead_end = "<- nothing left to try after the question: back"
+    parts = [question, dead_end, "\nsolution:\n", "\nanswer: ", " samples, "]
+    assert sorted(map(out.index, parts)) == list(map(out.index, parts))
+    assert len(err.splitlines()) == 1
     assert not (here / "runs").exists()
+
+
+def test_the_transcript_is_a_picture_of_the_search() -> None:
+    script = {"": ["go [1],", "no,", "yes."], "go [1],": ["x,", "x,", "y~"], "no,": ["stop."]}
+    judgements = {"x,": BAD, "no,": MEH, "stop.": BAD}
+    console = Console(width=60, file=StringIO(), record=True)
+    transcript = Transcript(console)
+    policy, scorer = ScriptedPolicy(script), ScriptedScorer(judgements)
+    [outcome] = solve_all([Problem("q", "?")], HGS(width=3), policy, scorer, watch=transcript.watch)
+    assert outcome.text == "yes."
+    assert [line.rstrip() for line in console.export_text().splitlines()] == [
+        "  + go [1],  (0.90)",
+        "    - x,  (0.10, rejected)",
+        "    - x,  (0.10, said before, rejected)",
+        "    + y~  (0.90, cut: length)",
+        "  <- nothing left to try after step 1: back",
+        "  0 no,  (0.80)",
+        "  + yes.  (0.90)",
+    ]
+    transcript.end(outcome)
+    assert "answer: yes." in console.export_text()
+    console = Console(width=60, file=StringIO(), record=True)
+    script = {"": ["no,", "bad,"], "no,": ["bad.", "bad."], "bad,": ["end."]}
+    policy, scorer = ScriptedPolicy(script), ScriptedScorer({"no,": MEH, "bad,": BAD, "bad.": BAD})
+    [outcome] = solve_all([Problem("q", "?")], HGS(width=2), policy, scorer, watch=Transcript(console).watch)
+    assert outcome.text == "no,bad."
+    assert [line.rstrip() for line in console.export_text().splitlines()] == [
+        "  0 no,  (0.80)",
+        "  - bad,  (0.10, rejected)",
+        "  -> on from: no,",
+        "    - bad.  (0.10, rejected)",
+        "    - bad.  (0.10, said before, rejected)",
+        "  <- nothing left to try after step 1: back",
+        "<- nothing left to try after the question: back",
+    ]
 
 
 def test_one_faulty_problem_does_not_stop_the_others(
@@ -242,28 +280,27 @@ def test_a_killed_run_is_resumed_to_the_same_end(
     assert resumed["replayed"] > 0 == whole["replayed"]
 
 
-def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(here: Path, models: list[str]) -> None:
+def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(
+    here: Path, models: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
     out = here / "a run"
     process = start([*SLOW, *models, "--out", str(out)], here)
     wait_for_lines(out / "best_of_n.jsonl", 5, process)
     process.send_signal(signal.SIGINT)
-    said, err = process.communicate(timeout=60)
+    said, err = process.communicate()
     assert process.returncode == 130 and said == "", err
     assert "Traceback" not in err
     assert err.splitlines()[-2] == "interrupted; to go on where it stopped:"
     command = shlex.split(err.splitlines()[-1])
     assert command[1:3] == ["-m", "search.run"] and command[-1] == "--resume"
-    ran = subprocess.run(
-        [sys.executable, *command[1:]], cwd=here, env=environment(), capture_output=True, text=True,
-        check=False,
-    )
-    assert ran.returncode == 0, ran.stderr
-    assert "best_of_n" in ran.stdout and len(ran.stderr.splitlines()) == 2
+    assert main(command[3:]) == 0
+    said, err = capfd.readouterr()
+    assert "\nbest_of_n " in said and len(err.splitlines()) == 2
 
 
 # -- what is refused -----------------------------------------------------------------------------------
 
-BAD: dict[str, tuple[list[str], str]] = {
+REFUSED: dict[str, tuple[list[str], str]] = {
     "strategy": (["--strategy", "hsg"], "unknown strategy 'hsg': did you mean hgs? there is best_of_n, "),
     "strategies": (["--strategy", "cot,zzz"], "unknown strategy 'zzz'; there is best_of_n, cot, "),
     "knob": (["--set", "wdith=3"], "hgs has no knob 'wdith': did you mean width? there is "),
@@ -304,11 +341,11 @@ BAD: dict[str, tuple[list[str], str]] = {
 }
 
 
-@pytest.mark.parametrize("fault", BAD)
+@pytest.mark.parametrize("fault", REFUSED)
 def test_bad_input_is_one_line_and_exit_code_2(
     fault: str, here: Path, checkpoints: Checkpoints, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    words, said = BAD[fault]
+    words, said = REFUSED[fault]
     (here / "empty").mkdir()
     (here / "bad.jsonl").write_text('{"problem": "?", "answer": 1}\n{"answer": 1}\n')
     before = time.monotonic()
@@ -366,14 +403,12 @@ def test_weights_that_cannot_be_read_are_one_line(
         assert err[-1].startswith(f"error: --{option} {option}: cannot be loaded: ") and len(err) == 1, err
 
 
-def test_a_hub_id_that_cannot_be_had_is_one_line_at_once(here: Path, checkpoints: Checkpoints) -> None:
-    before = time.monotonic()
+def test_a_hub_id_that_cannot_be_had_is_one_line(here: Path, checkpoints: Checkpoints) -> None:
     words = ["--engine", "hf", "--policy", "nobody/nothing-7b", "--prm", checkpoints.prm]
     process = start(words, here)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate()
     assert (process.returncode, out) == (2, "")
     assert err.startswith("error: --policy nobody/nothing-7b: ") and err.count("\n") == 1, err
-    assert time.monotonic() - before < 60
 
 
 def test_a_prompt_longer_than_the_context(
@@ -422,17 +457,15 @@ def test_help_and_bad_input_need_no_torch() -> None:
 
 
 def test_the_progress_line_fits_a_terminal_and_is_quiet_elsewhere() -> None:
-    from search.display import Live, progress
-
     terminal = Console(width=80, force_terminal=True, record=True, file=StringIO())
     with progress(terminal) as shown:
         live = Live(shown, "self_consistency", 1000)
         for index in range(999):
-            live.finished(index % 2 == 0)
             live.watch(Problem("", ""), "backtrack", Node((), None, None))
+            live.finished(index % 2 == 0)
         shown.refresh()
     [*_, drawn] = terminal.export_text().strip().split("self_consistency")  # it draws over itself
-    assert "999/1000 50.1% right, 0 tokens/s, 999 backtracks" in drawn
+    assert "999/1000 50.1% right, 0 tok/s, 999 backtracks" in drawn
     assert len("self_consistency" + drawn) <= 80
     pipe = Console(width=80, force_terminal=False, record=True, file=StringIO())
     with progress(pipe) as shown:
