@@ -641,11 +641,11 @@ async def test_cancelling_closes_the_request() -> None:
 
 
 async def test_requests_in_flight_are_bounded() -> None:
-    with serving("vllm", delay_s=0.02) as fake:
+    with serving("vllm", delay_s=0.2) as fake:
         policy = policy_of(fake, concurrency=3)
         await asyncio.gather(*(step(policy, seed=seed) for seed in range(12)))
         await policy.close()
-    assert fake.most_in_flight == 3
+    assert 2 <= fake.most_in_flight <= 3
 
 
 def test_one_event_loop_after_another() -> None:
