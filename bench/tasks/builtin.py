@@ -20,7 +20,7 @@ TEST_SEED = 0
 DEFAULT_SIZE = 200
 """Problems of a run without --limit: what 2 cores do in about two minutes."""
 
-ANSWER = re.compile(r"The answer is (\d+)\.\s*$")
+ANSWER = re.compile(r"The answer is (\d{1,18})\.\s*$")
 
 
 class Builtin:
