@@ -171,7 +171,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     what.add_argument(
         "--limit", metavar="N", type=_positive,
-        help="the first N problems (default: all of them; of the built-in task, 200)",
+        help="the first N problems (default: all of them; of the built-in task, 100)",
     )
 
     how = parser.add_argument_group("how to search")
