@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from search.display import Live, Transcript, progress
+from search.cli.display import Live, Transcript, progress
 from search.engine import solve_all
 from search.knobs import describe, knobs, make_strategy
 from search.run import main

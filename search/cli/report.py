@@ -1,0 +1,75 @@
+"""What a run says at its end: the tables, the JSON, what failed, how to go on."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from bench.summary import Summary, closing_tables
+from search.cli.options import BASELINE
+from search.cli.request import Run
+from search.errors import UsageError
+
+NOT_A_TERMINAL = 200
+"""Columns of the closing tables where nobody says how wide the paper is."""
+
+
+def report(
+    run: Run, asked: argparse.Namespace, summaries: Sequence[Summary], console: Console, notes: Console
+) -> int:
+    """Print the closing tables, write the JSON, name what failed. Returns the exit code."""
+    baseline = next((s for s in summaries if s.strategy == BASELINE and s.knobs["temperature"] == 0), None)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = NOT_A_TERMINAL
+    for part in closing_tables(summaries, baseline, console.width):
+        console.print(part, highlight=False)
+    code = 0
+    for summary in summaries:
+        failed = [g.outcome for g in summary.graded if g.outcome.error]
+        if failed:
+            first = f"{failed[0].problem.id}: {failed[0].error}"
+            count = f"{len(failed)} of {len(summary.graded)} problems failed"
+            say(notes, f"{summary.strategy}: {count}; the first, {first}", "red")
+        if len(failed) == len(summary.graded):
+            code = 1
+    say(notes, f"recorded in {run.out}")
+    if asked.json is not None:
+        _write_json(asked.json, summaries, baseline, asked.strategy)
+    return code
+
+
+def _write_json(path: Path, summaries: Sequence[Summary], baseline: Summary | None, asked: str) -> None:
+    """One object for one strategy, the baseline inside it; a list for several."""
+    rows = {summary.strategy: summary.as_json(baseline) for summary in summaries}
+    written: Any = list(rows.values())
+    if asked.strip() in rows:
+        written = rows[asked.strip()]
+        if baseline is not None and asked.strip() != baseline.strategy:
+            written["baseline"] = rows[baseline.strategy]
+    try:
+        path.write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"--json: cannot write {path}: {error.strerror}") from error
+
+
+def resume_command(words: Sequence[str], out: Path) -> str:
+    """The command that goes on with the run in `out`, for `words` as they were given."""
+    kept = [word for word in words if word != "--resume"]
+    if not any(word == "--out" or word.startswith("--out=") for word in words):
+        kept += ["--out", str(out)]
+    python = "python" if shutil.which("python") == sys.executable else sys.executable
+    return shlex.join([python, "-m", "search.run", *kept, "--resume"])
+
+
+def say(console: Console, text: str, style: str = "") -> None:
+    """Print `text` as it is: paths and commands are neither wrapped nor coloured."""
+    console.print(text, style=style, highlight=False, markup=False, soft_wrap=True)

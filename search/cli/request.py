@@ -1,0 +1,171 @@
+"""What a run is asked to do: checked in full before a model is loaded or a token spent."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from time import strftime
+from typing import Any
+
+from bench.models import Settings, choose_prompt, resolve
+from bench.tasks import TASKS
+from bench.tasks.base import Example, Task
+from search.cli.options import BASELINE
+from search.errors import UsageError
+from search.knobs import has_knob, knobs, make_strategy, nearest
+from search.limits import Limits
+from search.policies.stepping import Sampling
+from search.segment import SEGMENTERS
+from search.strategies import STRATEGIES, UNGUIDED
+from search.trace import Trace
+from search.tree import Budget
+from search.types import Problem, Strategy
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A checked request: all that can be wrong with it and seen without loading a model was looked at."""
+
+    strategies: dict[str, Strategy]
+    task: Task
+    examples: list[Example]
+    models: Settings
+    budget: Budget
+    limits: Limits
+    seed: int
+    concurrency: int
+    out: Path
+    data: str
+
+    def identity(self, name: str) -> dict[str, Any]:
+        """What makes two runs the same run: resuming needs all of it to be equal."""
+        return {
+            "strategy": name,
+            "knobs": knobs(self.strategies[name]),
+            "task": self.task.name,
+            "data": self.data,
+            "seed": self.seed,
+            "budget": [self.budget.step_tokens, self.budget.solution_tokens],
+            "limits": [self.limits.samples, self.limits.policy_tokens, self.limits.judgements],
+            **self.models.identity(),
+        }
+
+    def trace(self, name: str) -> Trace:
+        """The trace of a strategy; close it. Raises TraceError if it is another run's."""
+        return Trace(self.out / f"{name}.jsonl", self.identity(name))
+
+
+def check(asked: argparse.Namespace) -> Run:
+    """Find everything that is wrong with the request. Raises UsageError; loads no model."""
+    _check_options(asked)
+    strategies = _strategies(asked)
+    if asked.segment not in SEGMENTERS:
+        raise UsageError(f"unknown segmentation {asked.segment!r}{nearest(asked.segment, SEGMENTERS)}")
+    out = _check_output(asked, strategies)
+    task, examples, data = _problems(asked)
+    models = resolve(
+        policy=asked.policy,
+        prm=asked.prm,
+        engine=asked.engine,
+        servers=asked.server,
+        dtype=asked.dtype,
+        sampling=Sampling(asked.temperature, asked.top_p),
+        seeded=not asked.no_seeded,
+        segmenter=SEGMENTERS[asked.segment],
+        guided=not UNGUIDED.issuperset(strategies),
+    )
+    models = choose_prompt(models, task.prompts, asked.prompt, [example.problem for example in examples])
+    run = Run(
+        strategies, task, examples, models, Budget(asked.step_tokens, asked.solution_tokens),
+        Limits(policy_tokens=asked.max_tokens), asked.seed, asked.concurrency, out, data,
+    )
+    if asked.resume:
+        for name in strategies:
+            if (out / f"{name}.jsonl").exists():
+                run.trace(name).close()
+    return run
+
+
+def _check_options(asked: argparse.Namespace) -> None:
+    """Options that exclude each other, and values out of range."""
+    if not (math.isfinite(asked.temperature) and asked.temperature >= 0):
+        raise UsageError(f"--temperature must be 0 or more, not {asked.temperature}")
+    if not 0 < asked.top_p <= 1:
+        raise UsageError(f"--top-p must be above 0 and at most 1, not {asked.top_p}")
+    if asked.question is not None:
+        if not asked.question.strip():
+            raise UsageError("--question is empty")
+        for option in ("out", "json", "data"):
+            if getattr(asked, option) is not None:
+                raise UsageError(f"--{option} does not go with --question: one question keeps no record")
+    if asked.problems is not None and asked.data is not None:
+        raise UsageError("--data is for --task; --problems names its file already")
+    if asked.resume and asked.out is None:
+        raise UsageError("--resume needs --out DIR, the run to go on with")
+
+
+def _strategies(asked: argparse.Namespace) -> dict[str, Strategy]:
+    """The strategies with their knobs, the baseline before them."""
+    names = list(STRATEGIES) if asked.strategy == "all" else [n.strip() for n in asked.strategy.split(",")]
+    settings = dict(map(_setting, asked.set))
+    strategies = {}
+    for name in names:
+        alone = len(names) == 1 or name not in STRATEGIES
+        own = {knob: text for knob, text in settings.items() if alone or has_knob(name, knob)}
+        strategies[name] = make_strategy(name, own)
+    for knob in settings:
+        if not any(has_knob(name, knob) for name in names):
+            known = {known for name in names for known in knobs(strategies[name])}
+            raise UsageError(f"none of {', '.join(names)} has a knob {knob!r}{nearest(knob, known)}")
+    if asked.question is not None:
+        if len(names) > 1:
+            raise UsageError(f"--question takes one strategy, not {', '.join(names)}")
+    elif not asked.no_baseline and BASELINE not in strategies:
+        strategies = {BASELINE: make_strategy(BASELINE), **strategies}
+    return strategies
+
+
+def _check_output(asked: argparse.Namespace, strategies: dict[str, Strategy]) -> Path:
+    """The folder that the run is recorded in, made if it is not there."""
+    out: Path = asked.out or Path("runs") / f"{asked.task}-{strftime('%Y%m%d-%H%M%S')}"
+    if asked.question is not None or asked.print_prompt:
+        return out
+    existing = [name for name in strategies if (out / f"{name}.jsonl").exists()]
+    if existing and not asked.resume:
+        there = ", ".join(existing)
+        raise UsageError(f"{out} holds a run of {there} already: add --resume, or give another --out")
+    if asked.resume and not out.is_dir():
+        raise UsageError(f"--resume: there is no run in {out}")
+    if asked.json is not None and (asked.json.is_dir() or not os.access(asked.json.parent, os.W_OK)):
+        raise UsageError(f"--json: cannot write {asked.json}")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--out: cannot write to {out}: {error.strerror}") from error
+    if not os.access(out, os.W_OK | os.X_OK):
+        raise UsageError(f"--out: cannot write to {out}: Permission denied")
+    return out
+
+
+def _problems(asked: argparse.Namespace) -> tuple[Task, list[Example], str]:
+    """The task, its problems, and where they are from. Raises UsageError."""
+    if asked.question is not None:
+        name = asked.task if asked.policy == "builtin" else "jsonl"
+        return TASKS[name](), [Example(Problem("question", asked.question), "")], ""
+    if asked.problems is not None:
+        task, data = TASKS["jsonl"](), asked.problems
+    elif asked.task not in TASKS:
+        raise UsageError(f"unknown task {asked.task!r}{nearest(asked.task, TASKS)}")
+    else:
+        task, data = TASKS[asked.task](), asked.data
+    return task, task.load(data, asked.limit), "" if data is None else str(data.resolve())
+
+
+def _setting(text: str) -> tuple[str, str]:
+    knob, equals, value = text.partition("=")
+    if not equals or not knob or not value:
+        raise UsageError(f"--set takes KNOB=VALUE, not {text!r}")
+    return knob.strip(), value.strip()
