@@ -1,0 +1,94 @@
+"""Math-Shepherd, TRL's stepwise supervision, ProcessBench, PRMBench, and worked solutions."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from prm.labels import LabelledSolution
+from search.errors import UsageError
+
+STEP_TAG = "ки"
+
+
+def math_shepherd(row: Mapping[str, Any], split: str) -> Iterator[LabelledSolution]:
+    """{"input", "label", "task"}: the input holds `ки` after each step, the label + or - there.
+
+    Wang et al. 2023, arXiv:2312.08935 (hub: peiyi9979/Math-Shepherd). + is a step from which a
+    rollout reached the right answer (hard estimation), after an error as well as before one.
+    """
+    *said, tail = row["input"].split(STEP_TAG)
+    if tail.strip() or not said:
+        raise UsageError(f"the input must end with {STEP_TAG!r}, after its last step")
+    labels: list[int] = []
+    at = 0
+    for text in said:
+        if not row["label"].startswith(text, at) or row["label"][at + len(text) :][:1] not in ("+", "-"):
+            raise UsageError(f"the label does not repeat the input up to step {len(labels) + 1}, then + or -")
+        at += len(text) + 1
+        labels.append(1 if row["label"][at - 1] == "+" else -1)
+    first = re.search(r"Step 1:", said[0])
+    if first is None:
+        raise UsageError("the input has no 'Step 1:'")
+    question, said[0] = said[0][: first.start()], said[0][first.start() :]
+    steps = tuple(re.sub(r"^Step \d+:\s*", "", text.strip()) for text in said)
+    source = f"math-shepherd/{row['task']}"
+    yield LabelledSolution(question.strip(), steps, tuple(labels), source, split, "rollouts")
+
+
+def trl(row: Mapping[str, Any], split: str) -> Iterator[LabelledSolution]:
+    """{"prompt", "completions", "labels": [bool]}: TRL's stepwise-supervision type."""
+    if not all(isinstance(label, bool) for label in row["labels"]):
+        raise UsageError(f"labels must be true or false, not {row['labels']}")
+    labels = tuple(1 if label else -1 for label in row["labels"])
+    yield LabelledSolution(row["prompt"], tuple(row["completions"]), labels, "trl", split, "unknown")
+
+
+def processbench(row: Mapping[str, Any], split: str) -> Iterator[LabelledSolution]:
+    """{"id", "problem", "steps", "final_answer_correct", "label"}: label is the first wrong step, or -1.
+
+    Zheng et al. 2024, arXiv:2412.06559 (hub: Qwen/ProcessBench). An evaluation set.
+    """
+    steps, wrong = row["steps"], row["label"]
+    if type(wrong) is not int or not -1 <= wrong < len(steps):
+        raise UsageError(f"the label must be -1 or the index of a step, not {wrong!r}")
+    end = len(steps) if wrong < 0 else wrong + 1
+    labels = [1] * end
+    if wrong >= 0:
+        labels[-1] = -1
+    part = row["id"].rpartition("-")[0]
+    yield LabelledSolution(
+        row["problem"], tuple(steps[:end]), tuple(labels), f"processbench/{part}", "test", "human",
+        rest=tuple(steps[end:]), outcome=row["final_answer_correct"],
+    )
+
+
+def prmbench(row: Mapping[str, Any], split: str) -> Iterator[LabelledSolution]:
+    """{"modified_question", "modified_process", "error_steps" (1-based), "classification", "idx", ...}.
+
+    Song et al. 2025, arXiv:2501.03124 (hub: hitsmy/PRMBench_Preview). An evaluation set, built on
+    PRM800K, problems of its training part included. Every step is labelled, after an error too.
+    A few records name an error after the last step; there is nothing to label there.
+    """
+    steps, errors = row["modified_process"], set(row["error_steps"])
+    if any(type(number) is not int or number < 1 for number in errors):
+        raise UsageError(f"error_steps counts from 1: {sorted(errors)}")
+    labels = tuple(-1 if number in errors else 1 for number in range(1, len(steps) + 1))
+    source = f"prmbench/{row['classification']}"
+    yield LabelledSolution(row["modified_question"], tuple(steps), labels, source, "test", "human")
+
+
+def worked(row: Mapping[str, Any], split: str) -> Iterator[LabelledSolution]:
+    """{"question", "answer"} of GSM8K, {"problem", "solution"} of MATH: reference solutions, all right.
+
+    For supervised fine-tuning before a head is trained. GSM8K's calculator notes are taken out.
+    """
+    if "question" in row:
+        question, text = row["question"], re.sub(r"<<.*?>>", "", row["answer"])
+        text = re.sub(r"\n#### (.*)", r"\nThe answer is \1.", text)
+        source = "gsm8k"
+    else:
+        question, text, source = row["problem"], row["solution"], "math"
+    steps = tuple(line for line in text.split("\n") if line.strip())
+    yield LabelledSolution(question, steps, (1,) * len(steps), source, split, "reference", outcome=True)
