@@ -348,14 +348,14 @@ class Tree:
 
     def _find_twin(self, parent: Node, leaf: Node) -> None:
         """Link a leaf to the first one that says the same from `parent` on, step by step."""
-        first = leaf.path[len(parent.path)]
-        for other in parent.children:
-            if other.address >= first.address:
-                return
-            if twin := _same_below(other, leaf.path[len(parent.path):]):
-                leaf.twin = twin.twin or twin
-                self.usage.duplicates += 1
-                return
+        first, *later = leaf.path[len(parent.path):]
+        earlier = [child for child in parent.children if child.address < first.address]
+        same = [child for child in earlier if _say_the_same(child, first)]
+        for node in later:
+            same = [child for other in same for child in other.children if _say_the_same(child, node)]
+        if same:
+            leaf.twin = same[0].twin or same[0]
+            self.usage.duplicates += 1
 
     async def _judge(self, node: Node, known: int) -> list[Judgement]:
         """What the reward model says of the steps to `node` after the first `known`."""
@@ -410,12 +410,6 @@ def _check_steps(problem: Problem, address: Address, steps: Sequence[Step], unti
     raise PolicyError(f"{problem.id}: the policy returned {len(steps)} steps at {address}; {fault}")
 
 
-def _same_below(node: Node, path: Sequence[Node]) -> Node | None:
-    """The node that says what `path` says, starting at `node`; None if there is none."""
-    if node.step is None or path[0].step is None:
-        return None
-    if (node.step.text, node.step.stop) != (path[0].step.text, path[0].step.stop):
-        return None
-    if len(path) == 1:
-        return node
-    return next((found for child in node.children if (found := _same_below(child, path[1:]))), None)
+def _say_the_same(a: Node, b: Node) -> bool:
+    assert a.step is not None and b.step is not None, "the root says nothing"
+    return (a.step.text, a.step.stop) == (b.step.text, b.step.stop)

@@ -592,6 +592,35 @@ def test_every_strategy_answers_the_easy_question(name: str) -> None:
     assert seen.tree.answer(seen.chosen) == "2"
 
 
+class Longwinded:
+    """Counts to 1,500, a step a number, and is always right: deeper than Python lets functions nest."""
+
+    async def propose(
+        self, problem: Problem, steps: Sequence[Step], *, until: Until, **how: object
+    ) -> list[Step]:
+        last = 1500 if until is Until.END else len(steps) + 1
+        return [
+            Step(f"{n},", (n,), 0.0, Stop.END if n == 1500 else Stop.STEP)
+            for n in range(len(steps) + 1, last + 1)
+        ]
+
+    async def judge(self, problem: Problem, steps: Sequence[Step], *, known: int = 0) -> list[Judgement]:
+        return [GOOD] * (len(steps) - known)
+
+
+@pytest.mark.parametrize(
+    "strategy",
+    [ChainOfThought(), HGS(max_samples=None), BestOfN(n=2), SelfConsistency(n=2), WeightedVote(n=2),
+     MCTS(simulations=2, value="rollout")],
+    ids=lambda strategy: type(strategy).__name__,
+)  # fmt: skip
+def test_a_solution_may_have_more_steps_than_python_has_stack(strategy: Strategy) -> None:
+    model = Longwinded()
+    tree = Tree(Q, model, model, budget=Budget(solution_tokens=2000))
+    chosen = asyncio.run(strategy(tree))
+    assert len(chosen.steps) == 1500 and chosen.is_finished
+
+
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_a_strategy_is_one_file_of_less_than_a_hundred_lines(name: str) -> None:
     [path] = Path("search/strategies").glob(f"{STRATEGIES[name].__module__.rpartition('.')[2]}.py")

@@ -48,47 +48,47 @@ class HGS:
 
     async def __call__(self, tree: Tree) -> Node:
         entered, rejected = list[Node](), list[Node]()
+        found: Node | None = None
         with tree.limit(samples=self.max_samples, policy_tokens=self.max_tokens):
-            found = await self._enter(tree, tree.root, entered, rejected)
+            found = await self._descend(tree, tree.root, entered, rejected)
             while not found and rejected and self.on_dead_end == "readmit":
                 best = min(rejected, key=lambda node: (-node.value, node.address))
                 rejected.remove(best)
-                found = await self._enter(tree, best, entered, rejected)
-            if found:
-                return found
-        if self.on_budget == "abstain":
-            return tree.root
-        prefixes = entered if self.on_budget == "best_prefix" else []
-        by_depth = sorted(prefixes, key=lambda n: (-len(n.path), -path_value(n, "product"), n.address))
-        [solution] = await tree.complete(by_depth[:1] or [tree.root], temperature=0.0)
+                found = await self._descend(tree, best, entered, rejected)
+        if found or self.on_budget == "abstain":
+            return found or tree.root
+        prefixes = entered if self.on_budget == "best_prefix" else [tree.root]
+        start = min(prefixes, key=lambda n: (-len(n.path), -path_value(n, "product"), n.address))
+        [solution] = await tree.complete([start], temperature=0.0)
         return solution
 
-    async def _enter(self, tree: Tree, node: Node, entered: list[Node], rejected: list[Node]) -> Node | None:
-        """The first solution below `node`, None if every child is dead."""
-        entered.append(node)
-        if node.is_terminal:
-            return node
-        deferred = []
-        for retry in range(self.width):
+    async def _descend(self, tree: Tree, top: Node, entered: list[Node], rejected: list[Node]) -> Node | None:
+        """The first solution at or below `top`, None if all of it is dead."""
+        path = [top]
+        entered.append(top)
+        while path and not path[-1].is_terminal:
+            if child := await self._next(tree, path[-1], entered, rejected):
+                path.append(child)
+                entered.append(child)
+            else:
+                tree.backtrack(path.pop())
+        return path[-1] if path else None
+
+    async def _next(self, tree: Tree, node: Node, entered: list[Node], rejected: list[Node]) -> Node | None:
+        """The child to enter: a positive one as soon as there is one, then the neutral ones, best first."""
+        for retry in range(len(node.children), self.width):
             heat = None if self.temperature is None else self.temperature + retry * self.escalation
             [child] = await tree.expand([node], temperature=heat)
-            if child.twin or (child.is_terminal and tree.answer(child) is None):
-                continue  # said before, or cut short: charged, but no way on
-            match self._verdict(child):
-                case Label.POSITIVE:
-                    if found := await self._enter(tree, child, entered, rejected):
-                        return found
-                case Label.NEUTRAL:
-                    deferred.append(child)
-                case Label.NEGATIVE:
-                    rejected.append(child)
-        for child in sorted(deferred, key=lambda child: -child.value):
-            if found := await self._enter(tree, child, entered, rejected):
-                return found
-        tree.backtrack(node)
-        return None  # the caller tries its next child
+            if (label := self._verdict(tree, child)) is Label.POSITIVE:
+                return child
+            if label is Label.NEGATIVE:
+                rejected.append(child)
+        kept = [n for n in node.children if n not in entered and self._verdict(tree, n) is Label.NEUTRAL]
+        return max(kept, key=lambda child: child.value, default=None)
 
-    def _verdict(self, child: Node) -> Label:
+    def _verdict(self, tree: Tree, child: Node) -> Label | None:
+        if child.twin or (child.is_terminal and tree.answer(child) is None):
+            return None  # said before, or cut short: charged, but no way on
         said, label = child.judged, child.label
         if self.accept is not None:
             return Label.POSITIVE if said.value >= self.accept else Label.NEGATIVE
