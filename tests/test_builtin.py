@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from bench.builtin.checker import label_steps
 from bench.builtin.problems import (
+    PROMPT,
     SPLITS,
     Difficulty,
     Quantity,
@@ -129,14 +130,26 @@ def test_no_two_splits_share_a_needed_graph() -> None:
         assert {split_of(p.quantities, p.target) for p in problems} == {split}
 
 
-def test_neither_names_nor_wording_nor_distractors_change_the_split() -> None:
+def test_neither_names_nor_distractors_nor_the_order_of_the_facts_change_the_split() -> None:
     for problem in PROBLEMS:
-        renamed = tuple(
-            replace(q, name=f"x{q.name}", sources=tuple(f"x{s}" for s in q.sources))
+        renamed = [
+            replace(q, name=f"x{q.name}", sources=tuple(f"x{s}" for s in q.sources[::-1]))
             for q in problem.quantities
-        )
-        bare = tuple(q for q in renamed if q.name[1:] in problem.needed())
-        assert split_of(renamed, f"x{problem.target}") == split_of(bare, f"x{problem.target}") == "test"
+        ]
+        bare = [q for q in renamed if q.name[1:] in problem.needed()]
+        for quantities in (renamed, bare, renamed[::-1], bare[::-1]):
+            assert split_of(tuple(quantities), f"x{problem.target}") == "test"
+
+
+def test_what_is_calculated_decides_the_split() -> None:
+    """Another number or relation anywhere in the needed graph is another problem."""
+    given, more = Quantity("a", Relation.GIVEN, (), 5, 5), Quantity("b", Relation.MORE, ("a",), 3, 8)
+    splits = {
+        kind: [split_of((given, replace(more, relation=kind, number=n)), "b") for n in range(200)]
+        for kind in (Relation.MORE, Relation.FEWER)
+    }
+    assert all(set(found) == set(SPLITS) for found in splits.values())
+    assert splits[Relation.MORE] != splits[Relation.FEWER]
 
 
 # -- the checker ---------------------------------------------------------------------------------------
@@ -251,13 +264,13 @@ def test_any_text_comes_back_as_it_was(text: str) -> None:
     assert tokenizer.decode(tokenizer(text).input_ids) == text
 
 
-def test_every_word_and_digit_of_the_task_is_one_token() -> None:
+def test_every_word_and_number_of_the_task_is_one_token() -> None:
     from bench.builtin.tokenizer import build_tokenizer
 
     tokenizer = build_tokenizer()
-    for problem in [*PROBLEMS, *generate("validation", 9, 300, HARD)]:
-        text = "\n".join([problem.question, *problem.steps])
-        words = re.findall(r" ?\d| ?[A-Za-z]+|\n| ?[^\sA-Za-z\d]+", text)
+    for problem in [*PROBLEMS, *generate("validation", 9, 300)]:
+        text = PROMPT.format(question=problem.question) + "\n".join(problem.steps)
+        words = re.findall(r" ?\d+| ?[A-Za-z]+|\n| ?[^\sA-Za-z\d]+", text)
         assert "".join(words) == text
         tokens = tokenizer.convert_ids_to_tokens(tokenizer(text).input_ids)
         assert [token.replace("Ġ", " ").replace("Ċ", "\n") for token in tokens] == words
@@ -281,7 +294,7 @@ def test_the_chat_template_gives_what_the_policy_was_trained_on() -> None:
     tokenizer = build_tokenizer()
     tokenizer.chat_template = CHAT_TEMPLATE
     plain, chat = (encode_prompt(tokenizer, Builtin.prompts[name], "2 + 2?") for name in ("plain", "chat"))
-    assert plain == chat and plain.text == "2 + 2?\n"
+    assert plain == chat and plain.text == "Question: 2 + 2?\n"
 
 
 # -- what the models are trained on --------------------------------------------------------------------
@@ -297,15 +310,14 @@ def test_only_the_solution_is_to_be_predicted() -> None:
         used = [i for i, target in enumerate(example.targets) if target != IGNORED]
         assert [example.targets[i] for i in used] == [example.token_ids[i + 1] for i in used]
         assert used == list(range(used[0], len(example.token_ids) - 1))
-        assert tokenizer.decode(example.token_ids[: used[0] + 1]) == problem.question + "\n"
+        assert tokenizer.decode(example.token_ids[: used[0] + 1]) == f"Question: {problem.question}\n"
         assert tokenizer.decode(example.token_ids[used[0] + 1 :]) == "\n".join(problem.steps) + "<eos>"
 
 
 def test_a_label_sits_on_the_newline_that_ends_its_step() -> None:
-    from bench.builtin.make import encode_labels, labelled
+    from bench.builtin.make import LAYOUT, encode_labels, labelled
     from bench.builtin.tokenizer import build_tokenizer
     from bench.builtin.training import IGNORED
-    from prm.layout import Layout
     from search.types import Step, Stop
 
     tokenizer = build_tokenizer()
@@ -314,15 +326,15 @@ def test_a_label_sits_on_the_newline_that_ends_its_step() -> None:
         lines = [problem.steps[0], problem.steps[0], "nonsense", problem.steps[-1]]
         solution = labelled(problem, lines, "test")
         assert (solution.steps, solution.labels) == (tuple(lines[:3]), (1, 0, -1))
-        example = encode_labels(tokenizer, Layout(), solution)
+        example = encode_labels(tokenizer, LAYOUT, solution)
         ends = [i for i, target in enumerate(example.targets) if target != IGNORED]
         assert [example.targets[i] for i in ends] == [2, 1, 0]
         assert all(example.token_ids[i] == newline for i in ends)
         read = [tokenizer.decode(example.token_ids[: end + 1]) for end in ends]
-        told = [problem.question, *lines[:3]]
+        told = [f"Question: {problem.question}", *lines[:3]]
         assert read == ["\n".join(told[: n + 2]) + "\n" for n in range(3)]
         steps = [Step(f"{line}\n", (), 0.0, Stop.STEP) for line in lines[:3]]
-        pieces = Layout().encode(tokenizer, problem.question, steps)  # as the scorers read it
+        pieces = LAYOUT.encode(tokenizer, problem.question, steps)  # as the scorers read it
         assert [token for piece in pieces for token in piece] == example.token_ids
 
 

@@ -15,7 +15,6 @@ import asyncio
 import random
 import shutil
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from transformers import LlamaForCausalLM, LlamaForSequenceClassification
 
 from bench.builtin.card import write_card
 from bench.builtin.checker import label_steps
-from bench.builtin.problems import WordProblem, generate
+from bench.builtin.problems import PROMPT, WordProblem, generate
 from bench.builtin.tokenizer import build_tokenizer
 from bench.builtin.training import (
     IGNORED,
@@ -49,25 +48,20 @@ from search.strategies.cot import ChainOfThought
 from search.strategies.hgs import HGS
 
 HERE = Path(__file__).parent
-CHAT_TEMPLATE = "{{ messages[-1]['content'] + '\\n' }}"
-"""The question and a newline, which Jinja drops where it ends a template."""
+CHAT_TEMPLATE = "{{ 'Question: ' + messages[-1]['content'] + '\\n' }}"
+"""`PROMPT`, as Jinja has it."""
+LAYOUT = Layout(question=PROMPT)
 
-SIZE = Size(hidden=128, layers=4)
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """A part of the pretraining run. tokens: of a batch, padding included."""
-
-    steps: int
-    lr: float
-    tokens: int
-
-
-FIRST = Part(steps=7000, lr=6e-3, tokens=2048)
-SECOND = Part(steps=11_000, lr=5e-3, tokens=3072)
-POLICY_AT = 4000
-"""The step of the second part at which the policy is taken."""
+POLICY, JUDGE = Size(hidden=128, layers=4), Size(hidden=128, layers=6)
+BATCH = 2048
+"""Tokens of a batch, padding included."""
+LR = 3e-3
+WARMUP = 30_000
+"""Solutions until the longest are among them."""
+POLICY_SOLVES = 0.5
+"""Share of validation problems at which the policy's training stops."""
+MOST_POLICY_STEPS = 8000
+JUDGE_STEPS = 7000
 
 SOLUTIONS = 20_000
 """Sampled and labelled in the first round."""
@@ -101,34 +95,35 @@ def main() -> None:
         done.touch()
 
 
-def pretrain(work: Path, out: Path) -> None:
-    """The policy and the backbone: one run in two parts, the second with a warm restart."""
-    model = new_policy(SIZE, seed=0)
+def policy(work: Path, out: Path) -> None:
+    """The policy: a small model, stopped when it solves half of the problems."""
+    model = new_policy(POLICY, seed=0)
     fit(
         model,
-        batches(solutions(1, FIRST.steps * 11), FIRST.tokens, 0),
-        steps=FIRST.steps,
-        lr=FIRST.lr,
-        log=work / "pretrain-1.jsonl",
-        evaluate=lambda step: _measure(model),
+        batches(solutions(1, WARMUP), BATCH, 0),
+        steps=MOST_POLICY_STEPS,
+        lr=LR,
+        decay=0.0,
+        log=work / "policy.jsonl",
+        evaluate=lambda: _measure(model),
+        enough=lambda measured: measured["solved"] >= POLICY_SOLVES,
     )
+    model.save_pretrained(work / "policy")
+    _ship(model, out / "policy")
 
-    def measure(step: int) -> dict[str, float]:
-        if step == POLICY_AT:
-            model.save_pretrained(work / "policy")
-        return _measure(model)
 
+def backbone(work: Path, out: Path) -> None:
+    """What the reward model starts from: deeper than the policy, and trained several times longer."""
+    model = new_policy(JUDGE, seed=1)
     fit(
         model,
-        batches(solutions(3, 0), SECOND.tokens, 0),
-        steps=SECOND.steps,
-        lr=SECOND.lr,
-        decay=1.0,
-        log=work / "pretrain-2.jsonl",
-        evaluate=measure,
+        batches(solutions(2, WARMUP), BATCH, 0),
+        steps=JUDGE_STEPS,
+        lr=LR,
+        log=work / "backbone.jsonl",
+        evaluate=lambda: _measure(model),
     )
     model.save_pretrained(work / "backbone")
-    _ship(LlamaForCausalLM.from_pretrained(work / "policy"), out / "policy")
 
 
 def prm(work: Path, out: Path) -> None:
@@ -154,7 +149,7 @@ def card(work: Path, out: Path) -> None:
     write_card(work, out, labelled, encode_labels)
 
 
-STAGES = {"pretrain": pretrain, "prm": prm, "weak": weak, "card": card}
+STAGES = {"policy": policy, "backbone": backbone, "prm": prm, "weak": weak, "card": card}
 
 
 async def sample_labels(policy: Path, n: int) -> list[LabelledSolution]:
@@ -240,15 +235,20 @@ def _train_prm(model: LlamaForSequenceClassification, files: Sequence[Path], log
 
 
 def _measure(model: LlamaForCausalLM) -> dict[str, float]:
-    """Teacher-forced token accuracy and greedy accuracy on validation problems."""
+    """On validation problems: how often the next token is right, and how often all of a solution's are.
+
+    The latter is what greedy decoding solves in the very words of the worked solution.
+    """
     tokenizer = build_tokenizer()
-    problems = list(generate("validation", 1, 100))
-    ids, targets = pad([encode_solution(tokenizer, problem) for problem in problems])
-    said = model(input_ids=ids).logits.argmax(-1)
-    used = targets != IGNORED
+    right = []
+    for ids, targets in batches(
+        (encode_solution(tokenizer, problem) for problem in generate("validation", 1, 300)), 8192, 0
+    ):
+        said = model(input_ids=ids).logits.argmax(-1)
+        right += [(s == t)[t != IGNORED] for s, t in zip(said, targets, strict=True)]
     return {
-        "token_accuracy": float((said == targets)[used].float().mean()),
-        "greedy": accuracy(model, problems),
+        "token_accuracy": float(torch.cat(right).float().mean()),
+        "solved": sum(bool(r.all()) for r in right) / len(right),
     }
 
 

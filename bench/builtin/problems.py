@@ -24,8 +24,10 @@ from hashlib import blake2b
 
 SPLITS = {"validation": range(0, 3), "test": range(3, 6), "train": range(6, 100)}
 """Hundredths of all problems, by hash."""
-JOIN = 0.1
+JOIN = 0.2
 """How often a quantity is made of two others: what turns the chain into a graph."""
+PROMPT = "Question: {question}\n"
+"""What the models read before a solution. No name comes first in it, so each is one and the same token."""
 MOST_NAMES = 20
 """Quantities that every theme has names for."""
 
@@ -42,7 +44,7 @@ class Difficulty:
     min_steps: int = 2
     max_steps: int = 8
     distractors: int = 3
-    max_value: int = 200
+    max_value: int = 100
 
     def __post_init__(self) -> None:
         if not 1 <= self.min_steps <= self.max_steps:
@@ -218,12 +220,14 @@ def generate(split: str, seed: int, n: int, difficulty: Difficulty = Difficulty(
 
 
 def split_of(quantities: tuple[Quantity, ...], target: str) -> str:
-    """The split of a problem: a hash of the needed part of its graph, names left out."""
+    """The split of a problem: a hash of what is to be calculated, whatever the names and the order."""
     by_name = {q.name: q for q in quantities}
-    needed = [q for q in quantities if q.name in _ancestors(by_name, target)]
-    index = {q.name: i for i, q in enumerate(needed)}
-    shape = [(q.relation.value, [index[s] for s in q.sources], q.number) for q in needed]
-    digest = blake2b(repr(shape).encode(), digest_size=8).digest()
+
+    def expression(name: str) -> str:
+        q = by_name[name]
+        return f"{q.relation}({q.number}, {', '.join(sorted(map(expression, q.sources)))})"
+
+    digest = blake2b(expression(target).encode(), digest_size=8).digest()
     bucket = int.from_bytes(digest, "big") % 100
     return next(name for name, buckets in SPLITS.items() if bucket in buckets)
 

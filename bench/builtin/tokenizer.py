@@ -1,6 +1,8 @@
 """The built-in models' tokenizer: a byte-level BPE in which every word of the task is one token.
 
-Digits stay single, so that arithmetic is on digits; any other text still encodes, byte by byte.
+So is every number, which a small model then finds again, and copies, in one piece: with a token a
+digit, the same model learned to look values up many times more slowly. Any other text still
+encodes, byte by byte.
 """
 
 from __future__ import annotations
@@ -8,14 +10,14 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING
 
-from bench.builtin.problems import generate
+from bench.builtin.problems import PROMPT, Difficulty, generate
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 VOCABULARY = 1024
 CONTEXT = 2048
-PIECES = r" ?\d| ?[A-Za-z]+|'s| ?[^\sA-Za-z\d]+|\n|\s+"
+PIECES = r" ?\d{1,3}| ?[A-Za-z]+| ?[^\sA-Za-z\d]+|\n|\s+"
 """What a token never crosses. The newline that ends a step is always a token of its own."""
 
 
@@ -52,6 +54,7 @@ def _train() -> str:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    texts = ("\n".join([p.question, *p.steps]) for p in generate("train", 0, 20_000))
-    tokenizer.train_from_iterator(texts, trainer)
+    numbers = [f" {n}" * 20 for n in range(Difficulty().max_value + 1)]
+    texts = [PROMPT.format(question=p.question) + "\n".join(p.steps) for p in generate("train", 0, 5000)]
+    tokenizer.train_from_iterator(numbers + texts, trainer)
     return str(tokenizer.to_str())

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from bench.builtin.problems import generate
+from bench.builtin.problems import PROMPT, generate
 from bench.tasks.base import Example, Grade
 from search.errors import UsageError
 from search.prompts import Prompt
@@ -28,7 +28,7 @@ class Builtin:
 
     name = "builtin"
     prompts: Mapping[str, Prompt] = MappingProxyType(
-        {"plain": Prompt("{question}\n"), "chat": Prompt("{question}", chat=True)}
+        {"plain": Prompt(PROMPT), "chat": Prompt("{question}", chat=True)}
     )
 
     def load(self, data: Path | None, limit: int | None) -> list[Example]:
