@@ -37,11 +37,13 @@ class Settings:
     """Which models to load, and how. Made by `resolve`, which checks them.
 
     policy, prm: paths or hub ids; prm is None if no strategy asks one. *_name: as the user said.
+    tokenizer: the policy's, path or hub id; None if prefixes go to a server as text.
     """
 
     engine: Engine
     policy: str
     policy_name: str
+    tokenizer: str | None
     prm: str | None
     prm_name: str | None
     sampling: Sampling
@@ -66,6 +68,7 @@ class Settings:
             "engine": self.engine,
             "policy": self.policy_name,
             "policy_weights": _fingerprint(self.policy),
+            "tokenizer": self.tokenizer if self.engine == "server" else None,
             "prm": self.prm_name,
             "prm_weights": None if self.prm is None else _fingerprint(self.prm),
             "sampling": asdict(self.sampling),
@@ -77,9 +80,9 @@ class Settings:
 
     def shown_prompt(self, problem: Problem) -> str:
         """The text that the policy would continue."""
-        if self.engine == "server" and not self.prompt.chat:
+        if self.tokenizer is None:
             return self.prompt.fill(problem.question)
-        return encode_prompt(_tokenizer(self.policy), self.prompt, problem.question).text
+        return encode_prompt(_tokenizer(self.tokenizer), self.prompt, problem.question).text
 
 
 def resolve(
@@ -88,6 +91,7 @@ def resolve(
     prm: str,
     engine: str | None,
     servers: Sequence[str],
+    tokenizer: str | None,
     dtype: str,
     sampling: Sampling,
     seeded: bool,
@@ -114,6 +118,8 @@ def resolve(
         raise UsageError("--engine server needs --server URL, e.g. http://localhost:8000/v1")
     if servers and chosen != "server":
         raise UsageError(f"--server is for --engine server, not {chosen}")
+    if tokenizer is not None and chosen != "server":
+        raise UsageError(f"--tokenizer is for --engine server; {chosen} takes the policy's own")
     policy_path = str(BUILTIN / "policy") if policy == "builtin" else policy
     prm_path = str(BUILTIN_PRMS.get(prm, prm)) if guided else None
     if chosen != "server" or policy == "builtin":
@@ -128,21 +134,27 @@ def resolve(
             read_layout(prm_path)
         except UsageError as error:
             raise UsageError(f"--prm: {error}") from error
+    if tokenizer is None and (chosen != "server" or Path(policy_path).is_dir()):
+        tokenizer = policy_path
     return Settings(
-        chosen, policy_path, policy, prm_path, prm if guided else None, sampling, segmenter, dtype, seeded,
-        tuple(servers),
+        chosen, policy_path, policy, tokenizer, prm_path, prm if guided else None, sampling, segmenter, dtype,
+        seeded, tuple(servers),
     )
 
 
 def choose_prompt(
-    settings: Settings, prompts: Mapping[str, Prompt], asked: str | None, problems: Sequence[Problem]
+    settings: Settings,
+    prompts: Mapping[str, Prompt],
+    asked: str | None,
+    stops: Sequence[str],
+    problems: Sequence[Problem],
 ) -> Settings:
     """Add the prompt: by family or template file; by default the chat template where there is one.
 
+    stops: strings that end a solution, beside the prompt's own.
     Raises UsageError if there is no such prompt, or if one does not fit the policy's context.
     """
-    has_tokenizer = settings.engine != "server" or Path(settings.policy).is_dir()
-    tokenizer = _tokenizer(settings.policy) if has_tokenizer else None
+    tokenizer = None if settings.tokenizer is None else _tokenizer(settings.tokenizer)
     if asked is None:
         chat = "chat" in prompts and tokenizer is not None and tokenizer.chat_template
         prompt = prompts["chat"] if chat else next(iter(prompts.values()))
@@ -154,11 +166,11 @@ def choose_prompt(
         raise UsageError(f"unknown prompt {asked!r}, which is no file either{nearest(asked, prompts)}")
     if prompt.chat and tokenizer is None:
         raise UsageError(
-            f"--prompt {asked}: a chat prompt needs the model's template: give a folder with its tokenizer "
-            "as --policy"
+            f"--prompt {asked}: a chat prompt needs the model's template: give its --tokenizer"
         )
     if prompt.chat and tokenizer is not None and not tokenizer.chat_template:
         raise UsageError(f"--prompt {asked}: the tokenizer of {settings.policy_name} has no chat template")
+    prompt = replace(prompt, stop=(*prompt.stop, *stops))
     context = None if settings.engine == "server" else _context(settings.policy)
     if tokenizer is not None and context is not None:
         for problem in problems:
@@ -225,11 +237,10 @@ def _load_policy(settings: Settings) -> SteppingPolicy:
     if settings.engine == "server":
         from search.policies.server import ServerPolicy
 
-        has_tokenizer = Path(settings.policy).is_dir()
+        here = Path(settings.policy).is_dir()  # then its name on the server is another
         return ServerPolicy(
-            settings.servers, tokenizer=settings.policy if has_tokenizer else "", prompt=prompt,
-            model="" if has_tokenizer else settings.policy, segmenter=segmenter, sampling=sampling,
-            seeded=settings.seeded,
+            settings.servers, model="" if here else settings.policy, tokenizer=settings.tokenizer or "",
+            prompt=prompt, segmenter=segmenter, sampling=sampling, seeded=settings.seeded,
         )
     from search.policies.hf import HFPolicy
 

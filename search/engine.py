@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from time import perf_counter
-from typing import Any
+from typing import Any, TypeVar
 
 from search.errors import UsageError
 from search.limits import LimitReached, Limits, Usage
@@ -19,6 +19,8 @@ from search.tree import Budget, Node, Tree
 from search.types import Answers, Policy, Problem, Step, StepScorer, Strategy
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 Watch = Callable[[Problem, str, Node], None]
 """Told of every "sample", "judge", "backtrack" and "chosen" of every problem, as it happens."""
@@ -131,6 +133,7 @@ def solve_all(
     """`solve` without asyncio, for scripts and notebooks: outcomes in the order of the problems.
 
     options: as for `solve`. Where an event loop is running, as in a notebook, it works in a thread.
+    An interrupt cancels what is in flight.
     """
     todo = list(problems)
 
@@ -141,8 +144,26 @@ def solve_all(
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        by_id = asyncio.run(collect())  # here an interrupt cancels what is in flight
+        by_id = asyncio.run(collect())
     else:
-        with ThreadPoolExecutor(1) as thread:
-            by_id = thread.submit(asyncio.run, collect()).result()
+        by_id = _run_in_a_thread(collect())
     return [by_id[problem.id] for problem in todo]
+
+
+def _run_in_a_thread(work: Coroutine[Any, Any, T]) -> T:
+    """`asyncio.run` in a thread of its own; an interrupt of this one cancels it."""
+    started: Future[tuple[asyncio.AbstractEventLoop, asyncio.Task[T]]] = Future()
+
+    async def announced() -> T:
+        task = asyncio.ensure_future(work)
+        started.set_result((asyncio.get_running_loop(), task))
+        return await task
+
+    with ThreadPoolExecutor(1) as thread:
+        running = thread.submit(asyncio.run, announced())
+        try:
+            return running.result()
+        except KeyboardInterrupt:
+            loop, task = started.result()
+            loop.call_soon_threadsafe(task.cancel)
+            raise

@@ -20,7 +20,7 @@ from search.cli.options import DEBUG, parser
 from search.cli.report import report, resume_command, say
 from search.cli.request import Run, check
 from search.engine import Outcome, solve
-from search.errors import UsageError
+from search.errors import SearchError
 from search.knobs import knobs
 
 
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 return 0 if outcome.error is None else 1
             summaries = asyncio.run(_solve_all(run, notes))
             return report(run, asked, summaries, console, notes)
-        except UsageError as error:
+        except SearchError as error:  # a problem's own stay with the problem: this one is everybody's
             if os.environ.get(DEBUG):
                 notes.print_exception()
             say(notes, "error: " + " ".join(str(error).split()), "red")

@@ -48,7 +48,10 @@ class Trace:
         self._recorded: dict[str, _Recorded] = defaultdict(_Recorded)
         self._run: dict[str, Any] | None = None
         self._path = path
-        self._file = path.open("a+b") if path else None
+        try:
+            self._file = path.open("a+b") if path else None
+        except OSError as error:
+            raise TraceError(f"cannot write the trace {path}: {error.strerror}") from error
         if self._file is None:
             return
         try:

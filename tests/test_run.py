@@ -329,11 +329,18 @@ REFUSED: dict[str, tuple[list[str], str]] = {
     "prm": (["--engine", "hf", "--prm", "../x/y"], "there is no such folder"),
     "resume": (["--resume"], "--resume needs --out DIR, the run to go on with"),
     "resume what": (["--resume", "--out", "absent"], "--resume: there is no run in absent"),
-    "out": (["--out", "bad.jsonl/run"], "--out: cannot write to bad.jsonl/run: Not a directory"),
+    "out": (["--out", "bad.jsonl/run"], "--out: cannot write to bad.jsonl/run: bad.jsonl: it is a file"),
     "json": (["--json", "absent/x.json"], "--json: cannot write absent/x.json"),
     "question and out": (["--question", "?", "--out", "x"], "--out does not go with --question"),
     "two strategies": (["--question", "?", "--strategy", "hgs,cot"], "takes one strategy, not hgs, cot"),
     "no question": (["--question", " "], "--question is empty"),
+    "stop": (["--stop", ""], "--stop is empty"),
+    "tokenizer": (["--engine", "hf", "--tokenizer", "x"], "--tokenizer is for --engine server; hf takes"),
+    "dead server": (["--engine", "server", "--server", "http://127.0.0.1:9"], "see that the servers are up"),
+    "chat server": (
+        ["--engine", "server", "--server", "http://x", "--policy", "NAME", "--prompt", "chat"],
+        "--prompt chat: a chat prompt needs the model's template: give its --tokenizer",
+    ),
     "limit": (["--limit", "0"], "argument --limit: takes a whole number of at least 1, not '0'"),
     "seed": (["--seed", "x"], "argument --seed: invalid int value: 'x'"),
     "both": (["--task", "math", "--question", "?"], "argument --question: not allowed with argument --task"),
@@ -356,7 +363,7 @@ def test_bad_input_is_one_line_and_exit_code_2(
     out, err = capfd.readouterr()
     assert out == "" and err.startswith("error: ") and err.count("\n") == 1, err
     assert said in err
-    assert not list(here.glob("runs/*/*"))
+    assert {path.name for path in here.iterdir()} == {"empty", "bad.jsonl"}
 
 
 def test_a_model_of_the_wrong_kind(

@@ -137,9 +137,18 @@ def parser() -> argparse.ArgumentParser:
         help="base URL for --engine server, e.g. http://localhost:8000/v1; again for more servers",
     )
     models.add_argument(
+        "--tokenizer", metavar="PATH_OR_ID",
+        help="of the server's model: gives the chat template, and prefixes travel as token ids "
+        "(default: that of --policy if it is a folder, else none)",
+    )
+    models.add_argument(
         "--prompt", metavar="NAME_OR_FILE",
         help="a prompt of the task, or a text file with {question} in it (default: the model's chat "
         "template if it has one, else the task's first prompt)",
+    )
+    models.add_argument(
+        "--stop", metavar="TEXT", action="append", default=[],
+        help="what ends a solution, beside the prompt's own stop strings, \\n for a newline; again for more",
     )
     models.add_argument(
         "--print-prompt", action="store_true", help="print the first problem's prompt, and stop",

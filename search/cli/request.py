@@ -55,6 +55,7 @@ class Run:
 
     def trace(self, name: str) -> Trace:
         """The trace of a strategy; close it. Raises TraceError if it is another run's."""
+        self.out.mkdir(parents=True, exist_ok=True)  # not before: what is refused leaves nothing behind
         return Trace(self.out / f"{name}.jsonl", self.identity(name))
 
 
@@ -64,20 +65,25 @@ def check(asked: argparse.Namespace) -> Run:
     strategies = _strategies(asked)
     if asked.segment not in SEGMENTERS:
         raise UsageError(f"unknown segmentation {asked.segment!r}{nearest(asked.segment, SEGMENTERS)}")
-    out = _check_output(asked, strategies)
+    out: Path = asked.out or Path("runs") / f"{asked.task}-{strftime('%Y%m%d-%H%M%S')}"
+    if asked.question is None and not asked.print_prompt:
+        _check_output(asked, out, strategies)
     task, examples, data = _problems(asked)
     models = resolve(
         policy=asked.policy,
         prm=asked.prm,
         engine=asked.engine,
         servers=asked.server,
+        tokenizer=asked.tokenizer,
         dtype=asked.dtype,
         sampling=Sampling(asked.temperature, asked.top_p),
         seeded=not asked.no_seeded,
         segmenter=SEGMENTERS[asked.segment],
         guided=not UNGUIDED.issuperset(strategies),
     )
-    models = choose_prompt(models, task.prompts, asked.prompt, [example.problem for example in examples])
+    stops = [text.replace("\\n", "\n") for text in asked.stop]
+    problems = [example.problem for example in examples]
+    models = choose_prompt(models, task.prompts, asked.prompt, stops, problems)
     run = Run(
         strategies, task, examples, models, Budget(asked.step_tokens, asked.solution_tokens),
         Limits(policy_tokens=asked.max_tokens), asked.seed, asked.concurrency, out, data,
@@ -103,6 +109,8 @@ def _check_options(asked: argparse.Namespace) -> None:
                 raise UsageError(f"--{option} does not go with --question: one question keeps no record")
     if asked.problems is not None and asked.data is not None:
         raise UsageError("--data is for --task; --problems names its file already")
+    if "" in asked.stop:
+        raise UsageError("--stop is empty: it would end every solution at once")
     if asked.resume and asked.out is None:
         raise UsageError("--resume needs --out DIR, the run to go on with")
 
@@ -128,11 +136,8 @@ def _strategies(asked: argparse.Namespace) -> dict[str, Strategy]:
     return strategies
 
 
-def _check_output(asked: argparse.Namespace, strategies: dict[str, Strategy]) -> Path:
-    """The folder that the run is recorded in, made if it is not there."""
-    out: Path = asked.out or Path("runs") / f"{asked.task}-{strftime('%Y%m%d-%H%M%S')}"
-    if asked.question is not None or asked.print_prompt:
-        return out
+def _check_output(asked: argparse.Namespace, out: Path, strategies: dict[str, Strategy]) -> None:
+    """Whether the run can be recorded in `out`, and its results where --json says."""
     existing = [name for name in strategies if (out / f"{name}.jsonl").exists()]
     if existing and not asked.resume:
         there = ", ".join(existing)
@@ -141,13 +146,10 @@ def _check_output(asked: argparse.Namespace, strategies: dict[str, Strategy]) ->
         raise UsageError(f"--resume: there is no run in {out}")
     if asked.json is not None and (asked.json.is_dir() or not os.access(asked.json.parent, os.W_OK)):
         raise UsageError(f"--json: cannot write {asked.json}")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"--out: cannot write to {out}: {error.strerror}") from error
-    if not os.access(out, os.W_OK | os.X_OK):
-        raise UsageError(f"--out: cannot write to {out}: Permission denied")
-    return out
+    above = next(folder for folder in (out, *out.parents) if folder.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+        fault = "it may not be written to" if above.is_dir() else "it is a file"
+        raise UsageError(f"--out: cannot write to {out}: {above}: {fault}")
 
 
 def _problems(asked: argparse.Namespace) -> tuple[Task, list[Example], str]:

@@ -70,7 +70,7 @@ class Servers:
         key = api_key or os.environ.get("OPENAI_API_KEY", "")
         self._headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._concurrency, self._timeout_s, self._connect_s = concurrency, timeout_s, connect_s
-        self._attempts = max(retries + 1, len(self._urls))
+        self._retries = retries
         self._resting: dict[str, float] = {}
         self._sessions: dict[asyncio.AbstractEventLoop, _Session] = {}
 
@@ -91,14 +91,21 @@ class Servers:
             await session.client.aclose()
 
     async def ask(
-        self, path: str, body: Mapping[str, Any] | None = None, *, salt: int = 0, until: Sequence[str] = ()
+        self,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        *,
+        salt: int = 0,
+        until: Sequence[str] = (),
+        retries: int | None = None,
     ) -> Any:
         """The JSON that answers `body`; a stream is read up to one of the strings of `until`.
 
-        salt: what the jitter of the back-off derives from.
+        salt: what the jitter of the back-off derives from. retries: None is the servers' own.
         """
         session, failures = self.session(), dict[str, str]()
-        for attempt in range(self._attempts):
+        attempts = max((self._retries if retries is None else retries) + 1, len(self._urls))
+        for attempt in range(attempts):
             url, after_s = self._next(), 0.0
             try:
                 async with session.slots, asyncio.timeout(self._timeout_s):
@@ -112,11 +119,11 @@ class Servers:
             except _BusyError as error:
                 failures[url], after_s = str(error), error.after_s
             self._resting[url] = monotonic() + max(_REST_S, after_s)
-            if self._rest_s(self._next()) and attempt + 1 < self._attempts:
+            if self._rest_s(self._next()) and attempt + 1 < attempts:
                 backoff_s = min(_BACKOFF_MAX_S, _BACKOFF_S * 2 ** (attempt // len(self._urls)))
                 await asyncio.sleep(max(after_s, backoff_s * (0.5 + derive(salt, attempt) / 2**64)))
         tried = "; ".join(f"{url}: {failure}" for url, failure in failures.items())
-        raise PolicyError(f"no answer in {self._attempts} attempts, see that the servers are up: {tried}")
+        raise PolicyError(f"no answer in {attempts} attempts, see that the servers are up: {tried}")
 
     def _next(self) -> str:
         first = TURN.get() % len(self._urls)

@@ -188,7 +188,7 @@ class ServerPolicy(SteppingPolicy):
 
     async def _find_model(self) -> None:
         try:
-            listing = await self._servers.ask("models")
+            listing = await self._servers.ask("models", retries=1)  # a wrong URL should not take long to tell
             served = {card["id"]: card.get("max_model_len") for card in listing["data"]}
         except RefusedError as refusal:
             if not self._model or refusal.status in (401, 403):
