@@ -315,7 +315,8 @@ def test_only_the_solution_is_to_be_predicted() -> None:
 
 
 def test_a_label_sits_on_the_newline_that_ends_its_step() -> None:
-    from bench.builtin.make import LAYOUT, encode_labels, labelled
+    from bench.builtin.make import LAYOUT
+    from bench.builtin.sampling import labelled
     from bench.builtin.tokenizer import build_tokenizer
     from bench.builtin.training import IGNORED
     from search.types import Step, Stop

@@ -1,20 +1,19 @@
 """python -m bench.builtin.make: train the built-in policy and reward models from nothing.
 
-Stages, each kept in --work and not repeated: `pretrain` trains a small Llama on worked solutions;
-an early checkpoint of it becomes the policy, its end the backbone of the reward model. `prm`
-samples the policy's own solutions, labels every step by the exact checker, trains a 3-class head
-and all below it, searches with the result for what it still gets wrong, and trains again. `weak`
-does the same from the policy's own weights: a judge that knows no more than the policy. `card`
-measures all of it on unseen problems and writes the model card.
+Stages, each kept in --work and not repeated: `policy` trains a small Llama on worked solutions and
+stops when it solves half of the problems; `backbone` trains a deeper one, for several times longer.
+`labels` samples the policy's own solutions and labels every step by the exact checker. `prm` trains a
+3-class head on the backbone, and all below it; searches with the result for what it still gets wrong;
+and trains again. `weak` does the same from the policy's own weights: a judge that knows no more than
+what it judges. `card` measures all of it on unseen problems and writes the model card.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import random
 import shutil
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,30 +21,23 @@ import torch
 from transformers import LlamaForCausalLM, LlamaForSequenceClassification
 
 from bench.builtin.card import write_card
-from bench.builtin.checker import label_steps
-from bench.builtin.problems import PROMPT, WordProblem, generate
+from bench.builtin.problems import PROMPT, generate
+from bench.builtin.sampling import sampled, searched
 from bench.builtin.tokenizer import build_tokenizer
 from bench.builtin.training import (
     IGNORED,
-    Labelled,
     Size,
-    accuracy,
     batches,
+    encode_labels,
     encode_solution,
     fit,
+    judge_metrics,
     new_policy,
-    pad,
     solutions,
     with_head,
 )
-from bench.models import load_models, resolve
-from prm.labels import LabelledSolution, read_labels, until_first_error, write_labels
+from prm.labels import read_labels, write_labels
 from prm.layout import LABELS, Layout, save_layout
-from search import Node, Problem, Strategy, solve
-from search.policies.stepping import Sampling
-from search.segment import SEGMENTERS
-from search.strategies.cot import ChainOfThought
-from search.strategies.hgs import HGS
 
 HERE = Path(__file__).parent
 CHAT_TEMPLATE = "{{ 'Question: ' + messages[-1]['content'] + '\\n' }}"
@@ -55,20 +47,24 @@ LAYOUT = Layout(question=PROMPT)
 POLICY, JUDGE = Size(hidden=128, layers=4), Size(hidden=128, layers=6)
 BATCH = 2048
 """Tokens of a batch, padding included."""
-LR = 3e-3
-WARMUP = 30_000
+LR = 2.5e-3
+WARMUP = 8000
 """Solutions until the longest are among them."""
 POLICY_SOLVES = 0.5
 """Share of validation problems at which the policy's training stops."""
-MOST_POLICY_STEPS = 8000
+MOST_POLICY_STEPS = 5000
 JUDGE_STEPS = 7000
 
-SOLUTIONS = 20_000
-"""Sampled and labelled in the first round."""
-SEARCHED = 1_500
-"""Problems searched in the second round; each gives several solutions."""
+SOLUTIONS = 24_000
+"""Of the policy, labelled for the first round."""
+SEARCHED = 2000
+"""Problems searched for the second round; each gives several paths."""
+EXAMINED = 300
+"""Validation problems that the language models' training is watched on."""
+UNSEEN = 500
+"""Validation problems whose solutions the reward models' training is watched on."""
 PRM_LR = 1e-3
-PRM_TOKENS = 4096
+PRM_BATCH = 4096
 
 
 def main() -> None:
@@ -103,7 +99,7 @@ def policy(work: Path, out: Path) -> None:
         batches(solutions(1, WARMUP), BATCH, 0),
         steps=MOST_POLICY_STEPS,
         lr=LR,
-        decay=0.0,
+        decay=0.6,
         log=work / "policy.jsonl",
         evaluate=lambda: _measure(model),
         enough=lambda measured: measured["solved"] >= POLICY_SOLVES,
@@ -120,118 +116,71 @@ def backbone(work: Path, out: Path) -> None:
         batches(solutions(2, WARMUP), BATCH, 0),
         steps=JUDGE_STEPS,
         lr=LR,
+        decay=0.6,
         log=work / "backbone.jsonl",
         evaluate=lambda: _measure(model),
     )
-    model.save_pretrained(work / "backbone")
+    _ship(model, work / "backbone")
+
+
+def labels(work: Path, out: Path) -> None:
+    """The policy's own solutions, of problems of the training and the validation split, labelled."""
+    for name, split, seed, n in (("train", "train", 100, SOLUTIONS), ("unseen", "validation", 2, UNSEEN)):
+        problems = list(generate(split, seed, n))
+        write_labels(work / f"labels-{name}.jsonl", sampled(out / "policy", problems, split))
 
 
 def prm(work: Path, out: Path) -> None:
-    """The reward model: two rounds of labels, the second from search with the first's result."""
-    write_labels(work / "labels-1.jsonl", asyncio.run(sample_labels(out / "policy", SOLUTIONS)))
+    """The reward model: once over the policy's solutions; then over where that search goes wrong, too."""
     model = with_head(LlamaForCausalLM.from_pretrained(work / "backbone").float(), LABELS)
-    _train_prm(model, [work / "labels-1.jsonl"], work / "prm-1.jsonl")
-    _ship(model, work / "prm-1", Layout())
-    searched = asyncio.run(search_labels(out / "policy", work / "prm-1", SEARCHED))
-    write_labels(work / "labels-2.jsonl", searched)
-    _train_prm(model, [work / "labels-1.jsonl", work / "labels-2.jsonl"], work / "prm-2.jsonl")
-    _ship(model, out / "prm", Layout())
+    _train_prm(model, [work / "labels-train.jsonl"], work, "prm-1")
+    _ship(model, work / "prm-1", LAYOUT)
+    problems = list(generate("train", 200, SEARCHED))
+    found = searched(out / "policy", work / "prm-1", problems, "train")
+    write_labels(work / "labels-searched.jsonl", found)
+    _train_prm(model, [work / "labels-train.jsonl", work / "labels-searched.jsonl"], work, "prm-2")
+    _ship(model, out / "prm", LAYOUT)
 
 
 def weak(work: Path, out: Path) -> None:
     """The reward model that knows no more than the policy: its own weights, the same labels."""
     model = with_head(LlamaForCausalLM.from_pretrained(work / "policy").float(), LABELS)
-    _train_prm(model, [work / "labels-1.jsonl"], work / "prm-weak.jsonl")
-    _ship(model, out / "prm-weak", Layout())
+    files = [work / "labels-train.jsonl", work / "labels-searched.jsonl"]
+    _train_prm(model, files, work, "prm-weak")
+    _ship(model, out / "prm-weak", LAYOUT)
 
 
 def card(work: Path, out: Path) -> None:
-    write_card(work, out, labelled, encode_labels)
+    """What all of them can do on unseen problems, as a page, numbers and a picture."""
+    write_card(work, out)
 
 
-STAGES = {"policy": policy, "backbone": backbone, "prm": prm, "weak": weak, "card": card}
+STAGES = {"policy": policy, "backbone": backbone, "labels": labels, "prm": prm, "weak": weak, "card": card}
 
 
-async def sample_labels(policy: Path, n: int) -> list[LabelledSolution]:
-    """The policy's own solutions of training problems, at several temperatures, labelled."""
-    problems = list(generate("train", 100, n))
-    found = []
-    for part, temperature in enumerate((0.6, 0.8, 1.0, 1.2)):
-        strategy = ChainOfThought(temperature=temperature)
-        async for problem, node in _searched(policy, None, strategy, problems[part::4], "chosen"):
-            found.append(labelled(problem, [step.text.strip("\n") for step in node.steps], "train"))
-    return found
-
-
-async def search_labels(policy: Path, prm: Path, n: int) -> list[LabelledSolution]:
-    """The paths that HGS takes with a reward model, its mistakes among them, labelled."""
-    strategy = HGS(temperature=0.6, escalation=0.2, max_samples=40)
-    paths: dict[tuple[str, str], LabelledSolution] = {}
-    async for problem, node in _searched(policy, prm, strategy, list(generate("train", 200, n)), "judge"):
-        steps = [step.text.strip("\n") for step in node.steps]
-        paths.pop((problem.id, "\n".join(steps[:-1])), None)  # only whole paths are kept
-        paths[problem.id, "\n".join(steps)] = labelled(problem, steps, "train")
-    return list(paths.values())
-
-
-async def _searched(
-    policy: Path, prm: Path | None, strategy: Strategy, problems: Sequence[WordProblem], event: str
-) -> AsyncIterator[tuple[WordProblem, Node]]:
-    """Search the problems; yield the nodes that the engine tells of as `event`."""
-    settings = resolve(
-        policy=str(policy),
-        prm=str(prm),
-        engine=None,
-        servers=(),
-        dtype="auto",
-        sampling=Sampling(),
-        seeded=True,
-        segmenter=SEGMENTERS["newline"],
-        guided=prm is not None,
-    )
-    by_id = {problem.id: problem for problem in problems}
-    seen: list[tuple[WordProblem, Node]] = []
-
-    def watch(problem: Problem, told: str, node: Node) -> None:
-        if told == event and node.step is not None and not node.step.is_blank:
-            seen.append((by_id[problem.id], node))
-
-    models = await load_models(settings)
-    try:
-        asked = [Problem(p.id, p.question) for p in problems]
-        async for outcome in solve(asked, strategy, models.policy, models.scorer, watch=watch):
-            if outcome.error:
-                raise RuntimeError(f"{outcome.problem.id}: {outcome.error}")
-    finally:
-        await models.close()
-    for found in seen:
-        yield found
-
-
-def labelled(problem: WordProblem, steps: Sequence[str], split: str) -> LabelledSolution:
-    """Steps labelled by the exact checker, up to the first error."""
-    kept, labels = until_first_error(steps, label_steps(problem, steps))
-    return LabelledSolution(problem.question, kept, labels, "builtin", split, "checker")
-
-
-def encode_labels(tokenizer: Any, layout: Layout, solution: LabelledSolution) -> Labelled:
-    """Token ids, and the class to predict at the last token of each step."""
-    ids = tokenizer(layout.question.replace("{question}", solution.question)).input_ids
-    targets = [IGNORED] * len(ids)
-    texts = [step.strip("\n").rstrip() + layout.separator for step in solution.steps]
-    for piece, label in zip(tokenizer(texts).input_ids, solution.labels, strict=True):
-        ids = ids + piece
-        targets += [IGNORED] * (len(piece) - 1) + [label + 1]
-    return Labelled(ids, targets)
-
-
-def _train_prm(model: LlamaForSequenceClassification, files: Sequence[Path], log: Path) -> None:
+def _train_prm(
+    model: LlamaForSequenceClassification, files: Sequence[Path], work: Path, name: str
+) -> None:
     """One pass over the labels, in random order."""
     tokenizer = build_tokenizer()
-    examples = [encode_labels(tokenizer, Layout(), s) for file in files for s in read_labels(file)]
+    examples = [encode_labels(tokenizer, LAYOUT, s) for file in files for s in read_labels(file)]
     random.Random(0).shuffle(examples)
-    data = list(batches(examples, PRM_TOKENS, 0))
-    fit(model, iter(data), steps=len(data), lr=PRM_LR, log=log, evaluate=lambda step: {})
+    unseen = [encode_labels(tokenizer, LAYOUT, s) for s in read_labels(work / "labels-unseen.jsonl")]
+    data = list(batches(examples, PRM_BATCH, 0))
+
+    def measure() -> dict[str, float]:
+        found = judge_metrics(model, unseen)
+        return {f"negative_{m}": found[m]["negative"] for m in ("precision", "recall")}
+
+    fit(
+        model,
+        iter(data),
+        steps=len(data),
+        lr=PRM_LR,
+        decay=0.6,
+        log=work / f"{name}.jsonl",
+        evaluate=measure,
+    )
 
 
 def _measure(model: LlamaForCausalLM) -> dict[str, float]:
@@ -242,7 +191,7 @@ def _measure(model: LlamaForCausalLM) -> dict[str, float]:
     tokenizer = build_tokenizer()
     right = []
     for ids, targets in batches(
-        (encode_solution(tokenizer, problem) for problem in generate("validation", 1, 300)), 8192, 0
+        (encode_solution(tokenizer, problem) for problem in generate("validation", 1, EXAMINED)), 8192, 0
     ):
         said = model(input_ids=ids).logits.argmax(-1)
         right += [(s == t)[t != IGNORED] for s, t in zip(said, targets, strict=True)]

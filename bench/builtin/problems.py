@@ -24,10 +24,12 @@ from hashlib import blake2b
 
 SPLITS = {"validation": range(0, 3), "test": range(3, 6), "train": range(6, 100)}
 """Hundredths of all problems, by hash."""
-JOIN = 0.2
+JOIN = 0.35
 """How often a quantity is made of two others: what turns the chain into a graph."""
 PROMPT = "Question: {question}\n"
 """What the models read before a solution. No name comes first in it, so each is one and the same token."""
+MOST_CHANGE = 20
+"""The largest n of "n more than" and "n fewer than"."""
 MOST_NAMES = 20
 """Quantities that every theme has names for."""
 
@@ -44,7 +46,7 @@ class Difficulty:
     min_steps: int = 2
     max_steps: int = 8
     distractors: int = 3
-    max_value: int = 100
+    max_value: int = 60
 
     def __post_init__(self) -> None:
         if not 1 <= self.min_steps <= self.max_steps:
@@ -251,7 +253,7 @@ def _draw_graph(rng: random.Random, n_steps: int, difficulty: Difficulty) -> tup
         except _DeadEnd:
             continue
         _distract(rng, drawn, rng.randint(0, difficulty.distractors), difficulty.max_value)
-        return tuple(drawn), target.name
+        return _shuffle(rng, drawn), target.name
 
 
 class _DeadEnd(Exception):
@@ -261,7 +263,7 @@ class _DeadEnd(Exception):
 def _derive(rng: random.Random, drawn: list[Quantity], n_steps: int, max_value: int) -> Quantity:
     """Append a quantity that needs `n_steps` derivations, after all it depends on."""
     if n_steps == 0:
-        return _append(rng, drawn, Relation.GIVEN, (), rng.randint(2, max_value // 4), max_value)
+        return _append(rng, drawn, Relation.GIVEN, (), rng.randint(2, max_value // 3), max_value)
     if n_steps > 1 and rng.random() < JOIN:
         left = rng.randint(0, n_steps - 1)
         a = _derive(rng, drawn, left, max_value)
@@ -276,8 +278,8 @@ def _relate(
 ) -> Quantity:
     """Append a quantity defined by `source`, and maybe one of `others`, that keeps within bounds."""
     options = {
-        Relation.MORE: range(2, min(60, max_value - source.value) + 1),
-        Relation.FEWER: range(2, min(60, source.value - 2) + 1),
+        Relation.MORE: range(2, min(MOST_CHANGE, max_value - source.value) + 1),
+        Relation.FEWER: range(2, min(MOST_CHANGE, source.value - 2) + 1),
         Relation.TIMES: range(2, min(6, max_value // source.value) + 1),
         Relation.HALF: range(2, 3) if source.value % 2 == 0 and source.value >= 4 else range(0),
     }
@@ -323,17 +325,27 @@ def compute(relation: Relation, sources: list[int], number: int) -> int:
 
 
 def _distract(rng: random.Random, drawn: list[Quantity], distractors: int, max_value: int) -> None:
-    """Insert quantities that nothing depends on, given or derived, anywhere after their sources."""
+    """Append quantities that nothing depends on, given or derived."""
     wanted = list(drawn)
     for _ in range(distractors):
         if rng.random() < 0.3:
-            quantity = _append(rng, drawn, Relation.GIVEN, (), rng.randint(2, max_value // 4), max_value)
+            _append(rng, drawn, Relation.GIVEN, (), rng.randint(2, max_value // 3), max_value)
         else:
-            quantity = _relate(rng, drawn, rng.choice(wanted), wanted, max_value)
-        drawn.pop()
-        names = [q.name for q in drawn]
-        first = 1 + max((names.index(source) for source in quantity.sources), default=-1)
-        drawn.insert(rng.randint(first, len(drawn)), quantity)
+            _relate(rng, drawn, rng.choice(wanted), wanted, max_value)
+
+
+def _shuffle(rng: random.Random, drawn: list[Quantity]) -> tuple[Quantity, ...]:
+    """In any order in which each comes after its sources.
+
+    So the value that a step needs is often not the last one found, and has to be looked up.
+    """
+    left, order, placed = list(drawn), list[Quantity](), set[str]()
+    while left:
+        ready = [q for q in left if placed.issuperset(q.sources)]
+        left.remove(chosen := rng.choice(ready))
+        order.append(chosen)
+        placed.add(chosen.name)
+    return tuple(order)
 
 
 def _word(rng: random.Random, id: str, quantities: tuple[Quantity, ...], target: str) -> WordProblem:

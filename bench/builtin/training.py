@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
@@ -13,13 +14,21 @@ from typing import Any
 
 import torch
 from rich.progress import track
+from torch.nn.functional import cross_entropy
 from transformers import LlamaConfig, LlamaForCausalLM, LlamaForSequenceClassification
 
-from bench.builtin.problems import PROMPT, Difficulty, WordProblem, generate
+from bench.builtin.problems import PROMPT, Difficulty, Relation, WordProblem, generate
 from bench.builtin.tokenizer import CONTEXT, build_tokenizer
+from bench.stats import wilson
+from prm.labels import LabelledSolution
+from prm.layout import Layout
 
 IGNORED = -100
 EVALUATE_EVERY = 250
+RECALLED = 6
+"""Most quantities in an exercise in recall."""
+SHUFFLED = 32
+"""Batches that are put into random order together."""
 HEAD = 32
 """Narrow heads, and many: what the models mostly do is look things up."""
 
@@ -79,14 +88,19 @@ def with_head(backbone: LlamaForCausalLM, labels: Sequence[str]) -> LlamaForSequ
 
 
 def solutions(seed: int, warmup: int) -> Iterator[Labelled]:
-    """Endless training solutions; the first `warmup` of them begin short and grow longer."""
+    """Endless training solutions, each with an exercise in recall after its end.
+
+    The first `warmup` of them begin short and grow longer.
+    """
     tokenizer = build_tokenizer()
+    rng = random.Random(seed)
     drawn = 0
     for round_ in count():
         grown = min(1.0, drawn / warmup)
         difficulty = Difficulty(min_steps=1 if grown < 1 else 2, max_steps=3 + round(5 * grown))
         for problem in generate("train", seed * 10**6 + round_, 500, difficulty):
-            yield encode_solution(tokenizer, problem)
+            solution, recall = encode_solution(tokenizer, problem), encode_recall(tokenizer, problem, rng)
+            yield Labelled(solution.token_ids + recall.token_ids, solution.targets + recall.targets)
             drawn += 1
 
 
@@ -97,37 +111,61 @@ def encode_solution(tokenizer: Any, problem: WordProblem) -> Labelled:
     return Labelled(question + solution, [IGNORED] * (len(question) - 1) + solution + [IGNORED])
 
 
+def encode_recall(tokenizer: Any, problem: WordProblem, rng: random.Random) -> Labelled:
+    """Known quantities in any order, said as a step says them: " Ann has 7."; the values are predicted.
+
+    In a solution, the value to look up is too often the last one found for looking up to be learned.
+    """
+    needed = problem.needed()
+    known = [q for q in problem.quantities if q.name in needed or q.relation is Relation.GIVEN]
+    ids, targets = list[int](), list[int]()
+    for quantity in rng.sample(known, min(RECALLED, len(known))):
+        piece = tokenizer(f" {quantity.name} {problem.verb} {quantity.value}.").input_ids
+        ids += piece
+        targets += [*[IGNORED] * (len(piece) - 3), piece[-2], IGNORED, IGNORED]
+    return Labelled(ids, targets)
+
+
+def encode_labels(tokenizer: Any, layout: Layout, solution: LabelledSolution) -> Labelled:
+    """Token ids, and the class to predict at the last token of each step."""
+    ids = tokenizer(layout.question.replace("{question}", solution.question)).input_ids
+    targets = [IGNORED] * len(ids)
+    texts = [step.strip("\n").rstrip() + layout.separator for step in solution.steps]
+    for piece, label in zip(tokenizer(texts).input_ids, solution.labels, strict=True):
+        ids = ids + piece
+        targets += [IGNORED] * (len(piece) - 1) + [label + 1]
+    return Labelled(ids, targets)
+
+
 def batches(
     examples: Iterable[Labelled], tokens: int, seed: int
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Padded batches of about `tokens` tokens, of examples of like length, in random order."""
+    """Batches of at most `tokens` tokens, padding included, of examples of like length, shuffled."""
     rng = random.Random(seed)
-    pool: list[Labelled] = []
+    by_width: dict[int, list[Labelled]] = defaultdict(list)
+    full: list[list[Labelled]] = []
     for example in examples:
-        pool.append(example)
-        if len(pool) == 500:
-            yield from _cut(pool, tokens, rng)
-            pool = []
-    yield from _cut(pool, tokens, rng)
+        width = _width(example)
+        if by_width[width] and (len(by_width[width]) + 1) * width > tokens:
+            full.append(by_width.pop(width))
+        by_width[width].append(example)
+        if len(full) == SHUFFLED:
+            rng.shuffle(full)
+            yield from map(pad, full)
+            full = []
+    full += filter(None, by_width.values())
+    rng.shuffle(full)
+    yield from map(pad, full)
 
 
-def _cut(
-    pool: list[Labelled], tokens: int, rng: random.Random
-) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    rows: list[list[Labelled]] = [[]]
-    for example in sorted(pool, key=lambda e: len(e.token_ids)):
-        if rows[-1] and (len(rows[-1]) + 1) * len(example.token_ids) > tokens:
-            rows.append([])
-        rows[-1].append(example)
-    rng.shuffle(rows)
-    for row in rows:
-        if row:
-            yield pad(row)
+def _width(example: Labelled) -> int:
+    """Its length, rounded up: a kernel is made for each shape of a batch, so there are to be few."""
+    return -(-len(example.token_ids) // 32) * 32
 
 
 def pad(examples: Sequence[Labelled]) -> tuple[torch.Tensor, torch.Tensor]:
     """Right-padded ids and targets, [B, L]. Causal attention needs no mask for it."""
-    width = max(len(e.token_ids) for e in examples)
+    width = max(map(_width, examples))
     ids = torch.zeros(len(examples), width, dtype=torch.long)
     targets = torch.full((len(examples), width), IGNORED)
     for row, example in enumerate(examples):
@@ -168,10 +206,9 @@ def fit(
         for optimizer in optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = rate
-        used = targets != IGNORED
         with torch.autocast(ids.device.type, torch.bfloat16):
-            logits = head(model.model(input_ids=ids).last_hidden_state[used])
-        loss = torch.nn.functional.cross_entropy(logits.float(), targets[used])
+            logits = head(model.model(input_ids=ids, use_cache=False).last_hidden_state)
+        loss = cross_entropy(logits.float().flatten(0, 1), targets.flatten(), ignore_index=IGNORED)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optimizer in optimizers:
@@ -193,34 +230,22 @@ def fit(
 
 
 @torch.inference_mode()
-def decode(
-    model: LlamaForCausalLM, problems: Sequence[WordProblem], *, temperature: float = 0.0, seed: int = 0
-) -> list[list[str]]:
-    """One solution of each problem, as lines; sampled in large batches of like length."""
-    torch.manual_seed(seed)
-    tokenizer = build_tokenizer()
-    tokenizer.padding_side = "left"
-    lines: list[list[str]] = [[] for _ in problems]
-    order = sorted(range(len(problems)), key=lambda i: len(problems[i].question))
-    for begin in range(0, len(order), 256):
-        chosen = order[begin : begin + 256]
-        prompts = tokenizer([problems[i].question + "\n" for i in chosen], return_tensors="pt", padding=True)
-        sampling = (
-            {"do_sample": True, "temperature": temperature, "top_k": 0}
-            if temperature
-            else {"do_sample": False}
-        )
-        with torch.autocast("cpu", torch.bfloat16):
-            out = model.generate(
-                **{k: prompts[k] for k in ("input_ids", "attention_mask")}, max_new_tokens=320, **sampling
-            )
-        texts = tokenizer.batch_decode(out[:, prompts["input_ids"].shape[1] :], skip_special_tokens=True)
-        for i, text in zip(chosen, texts, strict=True):
-            lines[i] = text.split("\n")
-    return lines
-
-
-def accuracy(model: LlamaForCausalLM, problems: Sequence[WordProblem]) -> float:
-    """Share of problems whose greedy solution ends in the right answer."""
-    said = decode(model, problems)
-    return sum(s[-1] == p.steps[-1] for s, p in zip(said, problems, strict=True)) / len(problems)
+def judge_metrics(model: LlamaForSequenceClassification, examples: Sequence[Labelled]) -> dict[str, Any]:
+    """Confusion matrix [truth][said] over classes negative, neutral, positive; and what follows."""
+    confusion = torch.zeros(3, 3, dtype=torch.long)
+    for ids, targets in batches(examples, 16_384, 0):
+        said = model.score(model.model(input_ids=ids).last_hidden_state).argmax(-1)
+        used = targets != IGNORED
+        for truth, label in zip(targets[used].tolist(), said[used].tolist(), strict=True):
+            confusion[truth, label] += 1
+    right, truths, says = confusion.diagonal(), confusion.sum(1), confusion.sum(0)
+    named = ("negative", "neutral", "positive")
+    return {
+        "confusion": confusion.tolist(),
+        "steps": int(confusion.sum()),
+        "accuracy": float(right.sum() / confusion.sum()),
+        "precision": {n: float(right[i] / max(1, int(says[i]))) for i, n in enumerate(named)},
+        "recall": {n: float(right[i] / max(1, int(truths[i]))) for i, n in enumerate(named)},
+        "negative_precision_ci95": wilson(int(right[0]), int(says[0])),
+        "negative_recall_ci95": wilson(int(right[0]), int(truths[0])),
+    }

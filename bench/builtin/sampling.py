@@ -1,0 +1,109 @@
+"""Labelled solutions for the built-in reward models: the policy's own, labelled by the exact checker."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from rich.progress import Progress
+
+from bench.builtin.checker import label_steps
+from bench.builtin.problems import PROMPT, WordProblem
+from bench.models import load_models, resolve
+from prm.labels import LabelledSolution, until_first_error
+from search import Node, Problem, Strategy, solve
+from search.policies.stepping import Sampling
+from search.prompts import Prompt
+from search.segment import SEGMENTERS
+from search.strategies.cot import ChainOfThought
+from search.strategies.hgs import HGS
+from search.strategies.mcts import MCTS
+
+TEMPERATURES = (0.6, 0.8, 1.0, 1.2)
+SEARCHES = (
+    HGS(temperature=0.6, escalation=0.3, max_samples=48),
+    MCTS(simulations=8, temperature=1.0),
+)
+"""What leads into a reward model's blind spots: paths that it liked at every step."""
+
+
+def lines(node: Node) -> list[str]:
+    """The steps of a path, without their newlines; a blank end is none."""
+    return [step.text.strip("\n") for step in node.steps if not step.is_blank]
+
+
+def labelled(problem: WordProblem, steps: Sequence[str], split: str) -> LabelledSolution:
+    """Steps labelled by the exact checker, up to the first error."""
+    kept, labels = until_first_error(steps, label_steps(problem, steps))
+    return LabelledSolution(problem.question, kept, labels, "builtin", split, "checker")
+
+
+def written(policy: Path, problems: Sequence[WordProblem], temperature: float) -> list[list[str]]:
+    """One solution of each problem, as lines, in the order of the problems."""
+    found: dict[str, list[str]] = {}
+
+    def watch(problem: Problem, event: str, node: Node) -> None:
+        if event == "chosen":
+            found[problem.id] = lines(node)
+
+    asyncio.run(_search(policy, None, problems, [ChainOfThought(temperature=temperature)], watch))
+    return [found[problem.id] for problem in problems]
+
+
+def sampled(policy: Path, problems: Sequence[WordProblem], split: str) -> list[LabelledSolution]:
+    """The policy's own solutions, one of each problem, at several temperatures."""
+    solutions = []
+    for part, temperature in enumerate(TEMPERATURES):
+        own = problems[part :: len(TEMPERATURES)]
+        texts = written(policy, own, temperature)
+        solutions += [labelled(p, steps, split) for p, steps in zip(own, texts, strict=True) if steps]
+    return solutions
+
+
+def searched(policy: Path, prm: Path, problems: Sequence[WordProblem], split: str) -> list[LabelledSolution]:
+    """The paths that search takes with a reward model, its mistakes among them; each path once."""
+    by_id = {problem.id: problem for problem in problems}
+    paths: dict[tuple[str, ...], LabelledSolution] = {}
+
+    def watch(problem: Problem, event: str, node: Node) -> None:
+        if event == "judge" and (steps := lines(node)):
+            paths.pop((problem.id, *steps[:-1]), None)  # only the longest of what begins alike is kept
+            paths[problem.id, *steps] = labelled(by_id[problem.id], steps, split)
+
+    asyncio.run(_search(policy, prm, problems, SEARCHES, watch))
+    return list(paths.values())
+
+
+async def _search(
+    policy: Path,
+    prm: Path | None,
+    problems: Sequence[WordProblem],
+    strategies: Sequence[Strategy],
+    watch: Callable[[Problem, str, Node], None],
+) -> None:
+    """Solve the problems with each strategy. Raises RuntimeError at the first that fails."""
+    resolved = resolve(
+        policy=str(policy),
+        prm=str(prm),
+        engine=None,
+        servers=(),
+        dtype="auto",
+        sampling=Sampling(),
+        seeded=True,
+        segmenter=SEGMENTERS["newline"],
+        guided=prm is not None,
+    )
+    models = await load_models(replace(resolved, prompt=Prompt(PROMPT)))
+    asked = [Problem(p.id, p.question) for p in problems]
+    try:
+        with Progress() as progress:
+            for strategy in strategies:
+                bar = progress.add_task(type(strategy).__name__, total=len(asked))
+                async for outcome in solve(asked, strategy, models.policy, models.scorer, watch=watch):
+                    if outcome.error:
+                        raise RuntimeError(f"{outcome.problem.id}: {outcome.error}")
+                    progress.advance(bar)
+    finally:
+        await models.close()

@@ -1,0 +1,56 @@
+"""The command that makes the built-in models, from end to end, at a size that takes seconds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("matplotlib")
+pytest.importorskip("torch")
+
+from bench.builtin import card, make, sampling
+from bench.builtin.training import Size
+from bench.models import resolve
+from prm.labels import read_labels
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        "POLICY": Size(32, 1), "JUDGE": Size(64, 2), "MOST_POLICY_STEPS": 3, "JUDGE_STEPS": 3,
+        "SOLUTIONS": 8, "SEARCHED": 2, "UNSEEN": 4, "EXAMINED": 20,
+    }.items():
+        monkeypatch.setattr(make, name, value)
+    monkeypatch.setattr(card, "MEASURED_ON", 4)
+    monkeypatch.setattr(sampling, "resolve", lambda **asked: resolve(**{**asked, "engine": "hf"}))
+
+
+@pytest.mark.slow
+def test_every_model_is_made_and_nothing_twice(
+    small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    work, out = tmp_path / "work", tmp_path / "out"
+    arguments = ["make", "--work", str(work), "--out", str(out)]
+    monkeypatch.setattr("sys.argv", arguments)
+    make.main()
+
+    resolve(
+        policy=str(out / "policy"), prm=str(out / "prm"), engine="hf", servers=(), dtype="auto",
+        sampling=sampling.Sampling(), seeded=True, segmenter=sampling.SEGMENTERS["newline"], guided=True,
+    )  # checks that both are what they should be
+    assert {s.split for s in read_labels(work / "labels-train.jsonl")} == {"train"}
+    assert {s.split for s in read_labels(work / "labels-unseen.jsonl")} == {"validation"}
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert metrics["prm"]["parameters"] > metrics["prm-weak"]["parameters"]
+    page = (out / "README.md").read_text()
+    assert "| `policy` | 0.0 % [0.0, 49.0] |" in page and "curves.png" in page
+    assert (out / "curves.png").stat().st_size > 10_000
+
+    weights = {path: path.stat().st_mtime_ns for path in out.rglob("*.safetensors")}
+    assert len(weights) == 3
+    capsys.readouterr()
+    make.main()
+    assert capsys.readouterr().out.count("done before") == len(make.STAGES)
+    assert {path: path.stat().st_mtime_ns for path in weights} == weights
