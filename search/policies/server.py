@@ -34,7 +34,7 @@ from search.policies.stepping import (
 )
 from search.prompts import Prompt
 from search.segment import SEGMENTERS, Segmenter
-from search.types import Problem, Step, Stop, Until
+from search.types import Problem, Stop
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -55,6 +55,7 @@ class ServerPolicy(SteppingPolicy):
     retries: how often a request is made again after failures that may pass.
 
     Cached prompt tokens are counted where `usage` shows them (vLLM: --enable-prompt-tokens-details).
+    vLLM on a CPU serves seeded samples only with --no-enable-chunked-prefill.
     A streamed sample's prompt tokens are known, and counted, only if it ended by itself.
     """
 
@@ -97,21 +98,9 @@ class ServerPolicy(SteppingPolicy):
         """Close the connections of the running event loop. The policy can still be used."""
         await self._servers.close()
 
-    async def propose(
-        self,
-        problem: Problem,
-        steps: Sequence[Step],
-        *,
-        until: Until,
-        max_tokens: int,
-        seed: int,
-        temperature: float | None = None,
-    ) -> list[Step]:
+    async def _prepare(self, problem: Problem) -> None:
         await self.connect()
         TURN.set(self._turns.setdefault(problem.id, len(self._turns)))
-        return await super().propose(
-            problem, steps, until=until, max_tokens=max_tokens, seed=seed, temperature=temperature
-        )
 
     def _encode(self, question: str) -> Prefix:
         if self._tokenizer is None:
