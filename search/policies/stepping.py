@@ -73,6 +73,9 @@ class SteppingPolicy(ABC):
         self._context = context
         self._root = lru_cache(4096)(self._encode)
 
+    async def _prepare(self, problem: Problem) -> None:  # noqa: B027
+        """Called first of all by each `propose`, in its task."""
+
     @abstractmethod
     def _encode(self, question: str) -> Prefix:
         """The filled prompt."""
@@ -93,6 +96,7 @@ class SteppingPolicy(ABC):
         seed: int,
         temperature: float | None = None,
     ) -> list[Step]:
+        await self._prepare(problem)
         root = self._root(problem.question)
         prefix = root.token_ids + tuple(token for step in steps for token in step.token_ids)
         said = "".join(step.text for step in steps)
