@@ -23,7 +23,6 @@ from prm.scorer import HFScorer, VLLMScorer
 from search.engine import solve
 from search.limits import metered
 from search.policies.stepping import Sampling
-from search.prompts import Prompt
 from search.strategies.hgs import HGS
 from search.tree import Node
 from search.types import Problem, Step, StepScorer
@@ -73,7 +72,7 @@ async def _record(problems: list[Problem]) -> list[Call]:
         if event == "judge" and node.twin is None and node.step is not None and not node.step.is_blank:
             calls.append(Call(problem, tuple(node.steps)))
 
-    policy = HFPolicy(str(BUILTIN / "policy"), prompt=Prompt("{question}\n"), sampling=Sampling())
+    policy = HFPolicy(str(BUILTIN / "policy"), prompt=Builtin.prompts["plain"], sampling=Sampling())
     scorer = HFScorer(str(BUILTIN / "prm"))
     async for outcome in solve(problems, HGS(), policy, scorer, answers=Builtin(), watch=watch):
         assert outcome.error is None, outcome.error

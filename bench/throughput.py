@@ -73,7 +73,8 @@ def _generate(asked: argparse.Namespace, problems: list[Problem]) -> float:
         asked.policy, enforce_eager=True, enable_prefix_caching=True, enable_chunked_prefill=False, seed=0
     )
     tokenizer = llm.get_tokenizer()
-    prompts = [TokensPrompt(prompt_token_ids=tokenizer(p.question + "\n").input_ids) for p in problems]
+    filled = [Builtin.prompts["plain"].fill(problem.question) for problem in problems]
+    prompts = [TokensPrompt(prompt_token_ids=tokenizer(text).input_ids) for text in filled]
     seeded = not asked.no_seeded and asked.temperature > 0
     params = [
         SamplingParams(
@@ -97,12 +98,11 @@ def _generate(asked: argparse.Namespace, problems: list[Problem]) -> float:
 async def _solve(asked: argparse.Namespace, problems: list[Problem]) -> tuple[float, cProfile.Profile | None]:
     """Tokens a second of `cot` through `solve`, best of the rounds."""
     from search.policies.vllm import VLLMPolicy
-    from search.prompts import Prompt
     from search.tree import Budget
 
     policy = VLLMPolicy(
         asked.policy,
-        prompt=Prompt("{question}\n"),
+        prompt=Builtin.prompts["plain"],
         sampling=Sampling(asked.temperature),
         seeded=not asked.no_seeded,
     )

@@ -74,6 +74,18 @@ def test_answers_follow_from_the_facts() -> None:
             assert value_of(quantity.name, problem.quantities) == quantity.value
 
 
+def test_what_a_step_needs_is_often_not_what_the_step_before_it_found() -> None:
+    """Else a model that repeats the last value would look as if it could find any."""
+    last = other = 0
+    for problem in PROBLEMS:
+        needed = [q for q in problem.quantities if q.name in problem.needed()]
+        derived = [q for q in needed if q.relation is not Relation.GIVEN]
+        for before, quantity in zip(derived, derived[1:], strict=False):
+            last += quantity.sources.count(before.name)
+            other += len(quantity.sources) - quantity.sources.count(before.name)
+    assert other > last / 2
+
+
 def test_a_fact_only_names_what_came_before_it() -> None:
     for problem in PROBLEMS:
         names = [q.name for q in problem.quantities]
@@ -314,11 +326,31 @@ def test_only_the_solution_is_to_be_predicted() -> None:
         assert tokenizer.decode(example.token_ids[used[0] + 1 :]) == "\n".join(problem.steps) + "<eos>"
 
 
+def test_an_exercise_in_recall_asks_for_known_values_only() -> None:
+    import random
+
+    from bench.builtin.tokenizer import build_tokenizer
+    from bench.builtin.training import IGNORED, RECALLED, encode_recall
+
+    tokenizer = build_tokenizer()
+    for problem in PROBLEMS[:50]:
+        exercise = encode_recall(tokenizer, problem, random.Random(0))
+        said = re.findall(rf" ([A-Za-z ]+?) {problem.verb} (\d+)\.", tokenizer.decode(exercise.token_ids))
+        facts = {q.name: q for q in problem.quantities}
+        assert 1 <= len(said) == len(set(said)) <= RECALLED
+        for name, value in said:
+            assert facts[name].value == int(value)
+            assert name in problem.needed() or facts[name].relation is Relation.GIVEN
+        asked = [t for t in exercise.targets if t != IGNORED]
+        assert tokenizer.decode(asked) == "".join(f" {value}" for _, value in said)
+        assert asked == [exercise.token_ids[i + 1] for i, t in enumerate(exercise.targets) if t != IGNORED]
+
+
 def test_a_label_sits_on_the_newline_that_ends_its_step() -> None:
     from bench.builtin.make import LAYOUT
     from bench.builtin.sampling import labelled
     from bench.builtin.tokenizer import build_tokenizer
-    from bench.builtin.training import IGNORED
+    from bench.builtin.training import IGNORED, encode_labels
     from search.types import Step, Stop
 
     tokenizer = build_tokenizer()
