@@ -19,7 +19,7 @@ from prm.labels import read_labels
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {
-        "POLICY": Size(32, 1), "JUDGE": Size(64, 2), "MOST_POLICY_STEPS": 3, "JUDGE_STEPS": 3,
+        "POLICY": Size(128, 2), "JUDGE": Size(128, 3), "MOST_POLICY_STEPS": 3, "JUDGE_STEPS": 3,
         "SOLUTIONS": 8, "SEARCHED": 2, "UNSEEN": 4, "EXAMINED": 20,
     }.items():
         monkeypatch.setattr(make, name, value)

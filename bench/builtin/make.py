@@ -53,7 +53,7 @@ WARMUP = 8000
 POLICY_SOLVES = 0.5
 """Share of validation problems at which the policy's training stops."""
 MOST_POLICY_STEPS = 5000
-JUDGE_STEPS = 7000
+JUDGE_STEPS = 5000
 
 SOLUTIONS = 24_000
 """Of the policy, labelled for the first round."""
