@@ -326,6 +326,28 @@ def test_only_the_solution_is_to_be_predicted() -> None:
         assert tokenizer.decode(example.token_ids[used[0] + 1 :]) == "\n".join(problem.steps) + "<eos>"
 
 
+def test_a_new_model_begins_with_an_induction_head() -> None:
+    """After "Ann has", a quarter of its attention is where training has to bring it: far from even."""
+    import torch
+
+    from bench.builtin.tokenizer import build_tokenizer
+    from bench.builtin.training import Size, encode_solution, new_policy
+
+    tokenizer, model = build_tokenizer(), new_policy(Size(128, 2), seed=0)
+    verbs = {tokenizer(f" {verb}").input_ids[0] for verb in ("has", "costs", "weighs", "walks")}
+    found, even = [], []
+    for problem in PROBLEMS[:20]:
+        ids = encode_solution(tokenizer, problem).token_ids
+        with torch.no_grad():
+            attention = model(input_ids=torch.tensor([ids]), output_attentions=True).attentions[1][0, 0]
+        for at in range(len(ids)):
+            beside = [i for i in range(2, at) if ids[i - 2] == ids[at - 1]]
+            if ids[at] in verbs and beside:
+                found.append(float(attention[at, beside].sum()))
+                even.append(len(beside) / (at + 1))
+    assert sum(found) > 5 * sum(even)
+
+
 def test_an_exercise_in_recall_asks_for_known_values_only() -> None:
     import random
 

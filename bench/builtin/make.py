@@ -55,7 +55,7 @@ POLICY_SOLVES = 0.5
 MOST_POLICY_STEPS = 5000
 JUDGE_STEPS = 5000
 
-SOLUTIONS = 24_000
+SOLUTIONS = 16_000
 """Of the policy, labelled for the first round."""
 SEARCHED = 2000
 """Problems searched for the second round; each gives several paths."""

@@ -86,8 +86,8 @@ def _wire_induction(model: LlamaForCausalLM) -> None:
     training takes it from there. In the first layer, heads look one, two and three tokens back: all
     embeddings share one component, and queries and keys made of it meet, by the rotary angles, at one
     distance. What they see there goes to parts of the hidden state of its own. In the second layer, a
-    head at a token that comes after X attends to the tokens that come two after an earlier X, and says
-    what stands there: after "Ann has", the 7 of "Ann has 7".
+    head at a token that comes after X leans towards the tokens that come two after an earlier X, and
+    says what stands there: after "Ann has", the 7 of "Ann has 7".
     """
     first, second = (layer.self_attn for layer in model.model.layers[:2])
     hidden, half = model.config.hidden_size, HEAD // 2
