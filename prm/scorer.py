@@ -1,4 +1,4 @@
-"""The project's reward models as `StepScorer`s: on vLLM's pooling, and on transformers."""
+"""Reward models as `StepScorer`s: on vLLM's pooling, and on transformers."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ from collections.abc import Sequence
 from itertools import accumulate, count
 from typing import TYPE_CHECKING, Any
 
-from prm.layout import read_layout
+from prm.encoder import Encoder
+from prm.layout import Layout
+from prm.zoo import RewardModel, find
 from search.errors import ContextError, ScorerError
 from search.limits import charge
 from search.microbatch import Microbatcher
 from search.types import Judgement, Problem, Step
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
-
+    from prm.model import Read
     from prm.tree_cache import Scored
 
 
@@ -25,16 +26,26 @@ class VLLMScorer:
     the cache, up to one block. Otherwise all tokens are pooled in one pass, which vLLM computes
     whole. Both give the same judgements.
 
-    model: a path or hub id, with `prm.json`. settings: vLLM's engine arguments.
-    Raises UsageError before anything is loaded if the head is not a reward model's.
+    A sequence-classification checkpoint of the project's own is served as it is; of any other, vLLM
+    serves the decoder, and the head is applied to its hidden states here.
+
+    model: a name that `prm.zoo.find` knows. settings: vLLM's engine arguments.
+    Raises UsageError before vLLM is started if it is no reward model.
     """
 
     def __init__(self, model: str, *, core: int | None = None, **settings: Any):
-        self._layout = read_layout(model)
+        entry = find(model)
+        self._encode, self._read = _prepare(entry)
+        self._layout = entry.layout
         from search.vllm_engine import start_engine
 
-        self._engine = start_engine(model, core=core, runner="pooling", **settings)
-        self._tokenizer: PreTrainedTokenizerFast = self._engine.get_tokenizer()
+        if self._read is not None:
+            from prm.vllm_decoders import architecture, register
+
+            register()
+            overrides = {"architectures": [architecture(entry)]}
+            settings = {"hf_overrides": overrides, "tokenizer": entry.tokenizer, **settings}
+        self._engine = start_engine(entry.model, core=core, runner="pooling", **settings)
         self._context = self._engine.model_config.max_model_len
         self._requests = count()
 
@@ -42,22 +53,30 @@ class VLLMScorer:
         self._engine.shutdown()
 
     async def judge(self, problem: Problem, steps: Sequence[Step], *, known: int = 0) -> list[Judgement]:
-        pieces = self._layout.encode(self._tokenizer, problem.question, steps)
+        pieces = self._encode(problem.question, [step.text for step in steps])
         ids = [token for piece in pieces for token in piece]
         _check_length(problem, len(ids), self._context)
         if known == len(steps) - 1:
-            last = await self._pool(ids, "classify")
-            return [self._layout.judgement(last.tolist())]
-        every = await self._pool(ids, "token_classify")
+            last = await self._pool(ids, "classify" if self._read is None else "embed")
+            return self._judgements(last.reshape(1, -1))
+        every = await self._pool(ids, "token_classify" if self._read is None else "token_embed")
+        if len(every) != len(ids):
+            raise ScorerError(f"{problem.id}: vLLM pooled {len(every)} of {len(ids)} tokens")
         ends = list(accumulate(map(len, pieces)))[1 + known :]
-        return [self._layout.judgement(every[end - 1].tolist()) for end in ends]
+        return self._judgements(every[[end - 1 for end in ends]])
+
+    def _judgements(self, pooled: Any) -> list[Judgement]:
+        """pooled: [steps, labels] probabilities, or [steps, hidden] that the head is yet to read."""
+        probabilities = pooled if self._read is None else self._read(pooled)
+        return [self._layout.judgement(row) for row in probabilities.tolist()]
 
     async def _pool(self, ids: list[int], task: str) -> Any:
-        """The head's probabilities: [labels] for "classify", [len(ids), labels] for "token_classify"."""
+        """Of the last token, or, for "token_..." tasks, of each: [labels] or [hidden], [len(ids), ...]."""
         from vllm import PoolingParams
         from vllm.inputs import TokensPrompt
 
-        prompt, params = TokensPrompt(prompt_token_ids=ids), PoolingParams(task=task)
+        raw = None if self._read is None else False  # an embedding would be scaled to length 1
+        prompt, params = TokensPrompt(prompt_token_ids=ids), PoolingParams(task=task, use_activation=raw)
         result = None
         try:
             async for output in self._engine.encode(prompt, params, f"prm-{next(self._requests)}"):
@@ -71,31 +90,47 @@ class VLLMScorer:
         return result.outputs.data
 
 
+def _prepare(entry: RewardModel) -> tuple[Encoder, Read | None]:
+    """The encoder, and the head where vLLM does not apply it itself."""
+    from prm.model import load_tokenizer, read_config, read_head
+
+    encoder = Encoder(entry.layout, load_tokenizer(entry))
+    architectures = read_config(entry).architectures or [""]
+    if _is_plain(entry.layout) and architectures[0].endswith("ForSequenceClassification"):
+        return encoder, None
+    return encoder, read_head(entry, encoder)
+
+
+def _is_plain(layout: Layout) -> bool:
+    return layout.head == "linear" and layout.weights == "score" and len(layout.labels) > 1
+
+
 class HFScorer:
     """A reward model on transformers; each token of the trees is computed once (`TreeCache`).
 
-    model: a path or hub id, with `prm.json`. dtype "auto" is the checkpoint's own.
-    Raises UsageError before anything is loaded if the head is not a reward model's.
+    model: a name that `prm.zoo.find` knows. dtype "auto" is the checkpoint's own.
+    Raises UsageError before anything is loaded if it is no reward model.
     """
 
     def __init__(self, model: str, *, dtype: str = "auto", device: str | None = None, **cache: Any):
-        self._layout = read_layout(model)
+        entry = find(model)
         import torch
-        from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+        from prm.model import load_decoder, load_tokenizer, read_head
         from prm.tree_cache import TreeCache
 
-        self._tokenizer: PreTrainedTokenizerFast = AutoTokenizer.from_pretrained(model)
-        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        head = AutoModelForSequenceClassification.from_pretrained(model, dtype=dtype)
-        head.to(torch.device(device)).eval()
-        self._context = head.config.max_position_embeddings
+        self._encode = Encoder(entry.layout, load_tokenizer(entry))
+        self._layout = entry.layout
+        read = read_head(entry, self._encode)
+        decoder = load_decoder(entry, dtype)
+        decoder.to(torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))).eval()
+        self._context = decoder.config.max_position_embeddings
         self._score: Microbatcher[list[list[int]], Scored] = Microbatcher(
-            TreeCache(head, **cache).score, max_cost=256
+            TreeCache(decoder, read, **cache).score, max_cost=256
         )
 
     async def judge(self, problem: Problem, steps: Sequence[Step], *, known: int = 0) -> list[Judgement]:
-        pieces = self._layout.encode(self._tokenizer, problem.question, steps)
+        pieces = self._encode(problem.question, [step.text for step in steps])
         _check_length(problem, sum(map(len, pieces)), self._context)
         scored = await self._score(pieces)
         charge(prm_tokens=scored.computed, prm_tokens_cached=scored.cached)

@@ -10,9 +10,12 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 import torch
 from transformers import DynamicCache, PreTrainedModel
+
+from prm.model import Read
 
 Key = tuple[int, ...]
 """A prefix, as the token ids of all its pieces."""
@@ -56,13 +59,18 @@ class Scored:
 
 
 class TreeCache:
-    """max_tokens: how many tokens' keys and values are kept, least recently used out first.
+    """model: a decoder without a head. read: what is made of its last hidden states.
+
+    max_tokens: how many tokens' keys and values are kept, least recently used out first.
 
     batch_tokens: bound on the padded tokens of one forward pass; one piece always fits.
     """
 
-    def __init__(self, model: PreTrainedModel, *, max_tokens: int = 200_000, batch_tokens: int = 8192):
-        self._model, self._max_tokens, self._batch_tokens = model, max_tokens, batch_tokens
+    def __init__(
+        self, model: PreTrainedModel, read: Read, *, max_tokens: int = 200_000, batch_tokens: int = 8192
+    ):
+        self._model, self._read = model, read
+        self._max_tokens, self._batch_tokens = max_tokens, batch_tokens
         self._entries: OrderedDict[Key, _Entry] = OrderedDict()
         self._kept = 0
 
@@ -130,7 +138,7 @@ class TreeCache:
             ids[row, : len(new)] = torch.tensor(new)
             mask[row, old - past[row] : old + len(new)] = 1
             positions[row] = torch.arange(past[row], past[row] + width)
-        out = self._model.model(
+        out = self._model(
             input_ids=ids.to(device),
             attention_mask=mask.to(device),
             position_ids=positions.to(device),
@@ -138,7 +146,9 @@ class TreeCache:
             use_cache=True,
         )
         layers = out.past_key_values.layers
-        probabilities = self._model.score(out.last_hidden_state).float().softmax(-1).cpu()
+        ends = [list(accumulate(len(m.piece) for m in run)) for run in runs]
+        hidden = torch.cat([out.last_hidden_state[row, [e - 1 for e in end]] for row, end in enumerate(ends)])
+        probabilities = iter(self._read(hidden).tolist())
         for row, run in enumerate(runs):
             entry, at = parents[row], 0
             for m in run:
@@ -146,7 +156,7 @@ class TreeCache:
                 keys = torch.stack([layer.keys[row, :, span] for layer in layers])
                 values = torch.stack([layer.values[row, :, span] for layer in layers])
                 at += len(m.piece)
-                entry = _Entry(entry, keys, values, probabilities[row, at - 1].tolist())
+                entry = _Entry(entry, keys, values, next(probabilities))
                 known[m.key] = entry
 
     def _past(self, parents: Sequence[_Entry | None], lengths: Sequence[int], old: int) -> DynamicCache:
