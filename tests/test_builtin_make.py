@@ -37,7 +37,7 @@ def test_every_model_is_made_and_nothing_twice(
     make.main()
 
     resolve(
-        policy=str(out / "policy"), prm=str(out / "prm"), engine="hf", servers=(), dtype="auto",
+        policy=str(out / "policy"), prm=str(out / "prm"), engine="hf", servers=(), tokenizer=None, dtype="auto",
         sampling=sampling.Sampling(), seeded=True, segmenter=sampling.SEGMENTERS["newline"], guided=True,
     )  # checks that both are what they should be
     assert {s.split for s in read_labels(work / "labels-train.jsonl")} == {"train"}

@@ -89,6 +89,7 @@ async def _search(
         prm=str(prm),
         engine=None,
         servers=(),
+        tokenizer=None,
         dtype="auto",
         sampling=Sampling(),
         seeded=True,
