@@ -29,6 +29,9 @@ SEARCHES = (
 """What leads into a reward model's blind spots: paths that it liked at every step."""
 
 
+Search = tuple[Strategy, Sequence[WordProblem]]
+
+
 def lines(node: Node) -> list[str]:
     """The steps of a path, without their newlines; a blank end is none."""
     return [step.text.strip("\n") for step in node.steps if not step.is_blank]
@@ -42,24 +45,31 @@ def labelled(problem: WordProblem, steps: Sequence[str], split: str) -> Labelled
 
 def written(policy: Path, problems: Sequence[WordProblem], temperature: float) -> list[list[str]]:
     """One solution of each problem, as lines, in the order of the problems."""
+    return _written(policy, problems, [temperature])
+
+
+def sampled(policy: Path, problems: Sequence[WordProblem], split: str) -> list[LabelledSolution]:
+    """The policy's own solutions, one of each problem, at several temperatures in turn."""
+    texts = _written(policy, problems, TEMPERATURES)
+    return [labelled(p, steps, split) for p, steps in zip(problems, texts, strict=True) if steps]
+
+
+def _written(
+    policy: Path, problems: Sequence[WordProblem], temperatures: Sequence[float]
+) -> list[list[str]]:
     found: dict[str, list[str]] = {}
 
     def watch(problem: Problem, event: str, node: Node) -> None:
         if event == "chosen":
             found[problem.id] = lines(node)
 
-    asyncio.run(_search(policy, None, problems, [ChainOfThought(temperature=temperature)], watch))
+    every = len(temperatures)
+    searches: list[Search] = [
+        (ChainOfThought(temperature=temperature), problems[part::every])
+        for part, temperature in enumerate(temperatures)
+    ]
+    asyncio.run(_run(policy, None, searches, watch))
     return [found[problem.id] for problem in problems]
-
-
-def sampled(policy: Path, problems: Sequence[WordProblem], split: str) -> list[LabelledSolution]:
-    """The policy's own solutions, one of each problem, at several temperatures."""
-    solutions = []
-    for part, temperature in enumerate(TEMPERATURES):
-        own = problems[part :: len(TEMPERATURES)]
-        texts = written(policy, own, temperature)
-        solutions += [labelled(p, steps, split) for p, steps in zip(own, texts, strict=True) if steps]
-    return solutions
 
 
 def searched(policy: Path, prm: Path, problems: Sequence[WordProblem], split: str) -> list[LabelledSolution]:
@@ -72,19 +82,18 @@ def searched(policy: Path, prm: Path, problems: Sequence[WordProblem], split: st
             paths.pop((problem.id, *steps[:-1]), None)  # only the longest of what begins alike is kept
             paths[problem.id, *steps] = labelled(by_id[problem.id], steps, split)
 
-    asyncio.run(_search(policy, prm, problems, SEARCHES, watch))
+    asyncio.run(_run(policy, prm, [(strategy, problems) for strategy in SEARCHES], watch))
     return list(paths.values())
 
 
-async def _search(
+async def _run(
     policy: Path,
     prm: Path | None,
-    problems: Sequence[WordProblem],
-    strategies: Sequence[Strategy],
+    searches: Sequence[Search],
     watch: Callable[[Problem, str, Node], None],
 ) -> None:
-    """Solve the problems with each strategy. Raises RuntimeError at the first that fails."""
-    resolved = resolve(
+    """Run the searches one after the other. Raises RuntimeError at the first problem that fails."""
+    settings = resolve(
         policy=str(policy),
         prm=str(prm),
         engine=None,
@@ -96,12 +105,12 @@ async def _search(
         segmenter=SEGMENTERS["newline"],
         guided=prm is not None,
     )
-    models = await load_models(replace(resolved, prompt=Prompt(PROMPT)))
-    asked = [Problem(p.id, p.question) for p in problems]
+    models = await load_models(replace(settings, prompt=Prompt(PROMPT)))
     try:
         with Progress() as progress:
-            for strategy in strategies:
-                bar = progress.add_task(type(strategy).__name__, total=len(asked))
+            for strategy, problems in searches:
+                bar = progress.add_task(type(strategy).__name__, total=len(problems))
+                asked = [Problem(p.id, p.question) for p in problems]
                 async for outcome in solve(asked, strategy, models.policy, models.scorer, watch=watch):
                     if outcome.error:
                         raise RuntimeError(f"{outcome.problem.id}: {outcome.error}")
