@@ -42,7 +42,7 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Checkpoints:
     tokenizer = build_tokenizer()
     tokenizer.chat_template = CHAT_TEMPLATE
 
-    policy = new_policy(Size(hidden=64, layers=1), seed=0)
+    policy = new_policy(Size(hidden=128, layers=2), seed=0)
     examples = [encode_solution(tokenizer, p) for p in generate("train", 0, 200, Difficulty(2, 2, 0))]
     data = [batch for epoch in range(4) for batch in batches(examples, 600, epoch)]
     fit(policy, iter(data), steps=len(data), lr=1e-2, log=folder / "log.jsonl", evaluate=lambda step: {})
