@@ -52,6 +52,10 @@ class Summary:
     def correct(self) -> int:
         return sum(g.correct for g in self.graded)
 
+    @property
+    def failed(self) -> list[Outcome]:
+        return [g.outcome for g in self.graded if g.outcome.error is not None]
+
     def against(self, baseline: Summary) -> Paired:
         """Paired with `baseline`, over the same problems."""
         theirs = {g.outcome.problem.id: g.correct for g in baseline.graded}
@@ -80,7 +84,7 @@ class Summary:
             "backtracks": usage.backtracks,
             "duplicates": usage.duplicates,
             "exhausted": sum(g.outcome.usage.exhausted > 0 for g in self.graded),
-            "errors": sum(g.outcome.error is not None for g in self.graded),
+            "errors": len(self.failed),
             "seconds": round(self.seconds, 2),
             "seed": self.seed,
             "policy": self.policy,

@@ -5,54 +5,56 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import signal
 import sys
 import warnings
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from time import perf_counter
+from typing import Any
 
 from rich.console import Console
 
-from bench.models import Models, load_models
+from bench.models import Models, NoScorer, load_models
 from bench.summary import Graded, Summary
 from search.cli.display import Live, Transcript, progress
-from search.cli.options import DEBUG, parser
+from search.cli.options import DEBUG
 from search.cli.report import report, resume_command, say
 from search.cli.request import Run, check
 from search.engine import Outcome, solve
-from search.errors import SearchError
+from search.errors import PolicyError, SearchError
 from search.knobs import knobs
+from search.types import Problem, Step
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line. Returns the exit code; see --help."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    console, notes = Console(), Console(stderr=True)
+    console = Console()
     run: Run | None = None
-    with _quiet_libraries():
+    with _quiet_libraries(), _notes() as notes:
         try:
-            asked = parser().parse_args(words)
-            run = check(asked)
-            if asked.print_prompt:
+            run = check(words)
+            if run.asked.print_prompt:
                 sys.stdout.write(run.models.shown_prompt(run.examples[0].problem))
                 return 0
-            if asked.engine is None and run.models.engine == "hf":
+            if run.asked.engine is None and run.models.engine == "hf":
                 say(notes, "vLLM is not installed: running on transformers, which is slower", "yellow")
-            if asked.question is not None:
+            if run.asked.question is not None:
                 outcome = asyncio.run(_answer(run, console, notes))
                 return 0 if outcome.error is None else 1
             summaries = asyncio.run(_solve_all(run, notes))
-            return report(run, asked, summaries, console, notes)
+            return report(run, summaries, console, notes)
         except SearchError as error:  # a problem's own stay with the problem: this one is everybody's
             if os.environ.get(DEBUG):
                 notes.print_exception()
             say(notes, "error: " + " ".join(str(error).split()), "red")
             return 2
         except KeyboardInterrupt:
-            if run is None or asked.question is not None:
+            if run is None or run.asked.question is not None:
                 say(notes, "\ninterrupted")
             else:
-                say(notes, f"\ninterrupted; to go on where it stopped:\n{resume_command(words, run.out)}")
+                say(notes, f"\ninterrupted; to go on where it stopped:\n{resume_command(run)}")
             return 130
 
 
@@ -60,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 async def _loaded(run: Run, notes: Console) -> AsyncIterator[Models]:
     """The models, closed at the end; with a word on how long they took."""
     start = perf_counter()
-    with notes.status(f"loading {run.models.described}"):
+    with notes.status(f"loading {run.models.described}"), _interruptible():
         models = await load_models(run.models)
     try:
         say(notes, f"{run.models.described}: ready in {perf_counter() - start:.0f} s")
@@ -70,12 +72,33 @@ async def _loaded(run: Run, notes: Console) -> AsyncIterator[Models]:
 
 
 async def _solve_all(run: Run, notes: Console) -> list[Summary]:
+    if run.asked.resume and (recorded := await _replay(run)):
+        say(notes, "all of it is recorded: no model was loaded")
+        return recorded
     async with _loaded(run, notes) as models:
-        return [await _solve(run, name, models, notes) for name in run.strategies]
+        return [await solve_with(models, run, name, notes) for name in run.strategies]
 
 
-async def _solve(run: Run, name: str, models: Models, notes: Console) -> Summary:
-    """Run one strategy over all problems; grade what is finished while the others go on."""
+class _NoModels(NoScorer):
+    """In place of the models while a run is replayed: what is not recorded fails."""
+
+    async def propose(self, problem: Problem, steps: Sequence[Step], **how: Any) -> list[Step]:
+        raise PolicyError("not recorded")
+
+
+async def _replay(run: Run) -> list[Summary] | None:
+    """The run as it is recorded; None if something is missing."""
+    nothing, quiet = Models(_NoModels(), _NoModels()), Console(stderr=True, quiet=True)
+    summaries = []
+    for name in run.strategies:
+        summaries.append(await solve_with(nothing, run, name, quiet))
+        if summaries[-1].failed:
+            return None
+    return summaries
+
+
+async def solve_with(models: Models, run: Run, name: str, notes: Console) -> Summary:
+    """Run the strategy `name` over all problems; grade what is finished while the others go on."""
     by_id = {example.problem.id: example for example in run.examples}
     start = perf_counter()
     trace = run.trace(name)
@@ -92,7 +115,7 @@ async def _solve(run: Run, name: str, models: Models, notes: Console) -> Summary
             outcomes = solve(
                 [example.problem for example in run.examples], run.strategies[name], models.policy,
                 models.scorer, seed=run.seed, limits=run.limits, budget=run.budget, answers=run.task,
-                concurrency=run.concurrency, trace=trace, watch=live.watch,
+                concurrency=run.asked.concurrency, trace=trace, watch=live.watch,
             )
             async with aclosing(outcomes):
                 grading = [asyncio.create_task(grade(outcome)) async for outcome in outcomes]
@@ -119,6 +142,23 @@ async def _answer(run: Run, console: Console, notes: Console) -> Outcome:
         [outcome] = [outcome async for outcome in outcomes]
         transcript.end(outcome)
     return outcome
+
+
+@contextmanager
+def _notes() -> Iterator[Console]:
+    """Standard error by another descriptor: what starts an engine turns the first ones aside meanwhile."""
+    with os.fdopen(os.dup(sys.stderr.fileno()), "w", encoding=sys.stderr.encoding) as stream:
+        yield Console(file=stream)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let Ctrl-C through at once: asyncio would wait for its turn, and loading leaves it none."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager

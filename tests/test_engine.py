@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -327,6 +330,28 @@ async def _drain(problems: Sequence[Problem], world: RandomWorld, **options: Any
 
 async def test_solve_all_inside_a_running_loop() -> None:
     assert timeless(run(ChainOfThought(), RandomWorld())) == QUIET["cot"]
+
+
+def test_an_interrupt_in_a_notebook_stops_the_search() -> None:
+    code = """
+import asyncio, signal, threading
+from search import STRATEGIES, Problem, solve_all
+from tests.fakes import RandomWorld
+
+async def cell():  # a notebook runs its cells inside of a loop
+    stop = lambda: signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+    threading.Timer(0.5, stop).start()
+    world = RandomWorld(pause_s=100)
+    solve_all([Problem("p", "?")], STRATEGIES["cot"](), world, world)
+
+try:
+    asyncio.new_event_loop().run_until_complete(cell())
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+    root = Path(__file__).parent.parent
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, timeout=60)
+    assert done.stdout == "interrupted\n", done.stderr
 
 
 def test_nothing_to_solve() -> None:

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from bench.equality import WORKER, How, normal_form, number, same_math, same_number
 from bench.extract import last_box, math_answer, number_answer
 from bench.grade import grade_math, grade_number, main, summary
+from bench.tasks import TASKS
 from bench.tasks.base import Grade
 from bench.worker import MathWorker, Verdict
 
@@ -193,6 +194,14 @@ def test_different_answers(a: str, b: str, how: How) -> None:
 )
 def test_hostile_answers_are_refused(answer: str, how: How) -> None:
     assert grade_math(answer, "42") == Grade(False, how)
+
+
+@pytest.mark.parametrize("task", ["gsm8k", "math", "jsonl"])
+@pytest.mark.parametrize("answer", ["9**9**9", "1" * 10_000, "__import__('os').abort()", "\\boxed{" * 1000])
+def test_hostile_solutions_are_wrong_for_every_task(task: str, answer: str) -> None:
+    grader = TASKS[task]()
+    for text in (answer, f"The answer is {answer}", f"\\boxed{{{answer}}}", f"#### {answer}"):
+        assert not grader.grade(grader.extract(text), "42").correct
 
 
 @pytest.mark.parametrize("answer", ["(9^{9999})^{9999}", "(" * 400, "\\binom{10^9}{5 \\cdot 10^8}"])

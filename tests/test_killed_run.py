@@ -1,20 +1,27 @@
-"""A run on the real vLLM, killed without warning, goes on to the same end at the same cost."""
+"""Runs on the real vLLM, killed without warning, interrupted at a terminal, and brought to their end."""
 
 from __future__ import annotations
 
-import json
+import asyncio
 import os
+import shlex
 import signal
 import subprocess
 import sys
 import time
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import pytest
+from rich.console import Console
 
-RUN = [sys.executable, "-m", "search.run", "--limit", "10", "--no-baseline", "--dtype", "float32"]
+from bench.models import load_models
+from bench.summary import Summary
+from search.cli.request import Run, check
+from search.run import solve_with
+from tests.terminal import CTRL_C, Terminal
+
+WORDS = ["--limit", "30", "--no-baseline", "--dtype", "float32", "--concurrency", "4"]
 SAME = ["correct", "policy_tokens", "policy_tokens_discarded", "samples", "judgements", "backtracks",
         "duplicates", "exhausted", "errors"]  # fmt: skip
 
@@ -22,29 +29,43 @@ SAME = ["correct", "policy_tokens", "policy_tokens_discarded", "samples", "judge
 @pytest.mark.slow
 @pytest.mark.timeout(1200)  # three starts of two engines
 @pytest.mark.skipif(find_spec("vllm") is None, reason="vLLM is not installed")
-def test_a_killed_vllm_run_resumes_to_the_same_end(tmp_path: Path) -> None:
-    whole = _finish([*RUN, "--out", str(tmp_path / "whole"), "--json", str(tmp_path / "whole.json")])
-    command = [*RUN, "--out", str(tmp_path / "cut")]
+def test_killed_then_interrupted_then_finished_it_is_the_uninterrupted_run(tmp_path: Path) -> None:
+    trace = tmp_path / "cut" / "hgs.jsonl"
+    command = [sys.executable, "-m", "search.run", *WORDS, "--out", str(trace.parent)]
     victim = subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
     )
-    trace = tmp_path / "cut" / "hgs.jsonl"
     deadline = time.monotonic() + 400
-    while victim.poll() is None and time.monotonic() < deadline:
-        if trace.exists() and trace.read_bytes().count(b"\n") > 60:
-            break
+    while victim.poll() is None and time.monotonic() < deadline and lines(trace) < 60:
         time.sleep(0.01)
     os.killpg(victim.pid, signal.SIGKILL)
     victim.wait()
     with trace.open("r+b") as file:  # and in the middle of a line
         file.truncate(trace.stat().st_size - 7)
-    resumed = _finish([*command, "--resume", "--json", str(tmp_path / "cut.json")])
-    assert resumed["replayed"] > 0
-    assert {name: resumed[name] for name in SAME} == {name: whole[name] for name in SAME}
+
+    shown = Terminal([*command, "--resume"], Path.cwd(), os.environ)
+    shown.wait_for(lambda: lines(trace) > 120, 400)
+    shown.press(CTRL_C)
+    assert shown.end(60) == 130, shown.text
+    assert "Traceback" not in shown.text and "ERROR" not in shown.text, shown.text
+    told, resume = shown.text.rstrip().splitlines()[-2:]
+    assert told == "interrupted; to go on where it stopped:" and shlex.split(resume)[-1] == "--resume"
+
+    whole = check([*WORDS, "--out", str(tmp_path / "whole")])
+    resumed = check([*WORDS, "--out", str(trace.parent), "--resume"])
+    rows = [summary.as_json() for summary in asyncio.run(run([resumed, whole]))]
+    assert rows[0]["replayed"] > 0 == rows[1]["replayed"]
+    assert {name: rows[0][name] for name in SAME} == {name: rows[1][name] for name in SAME}
 
 
-def _finish(command: list[str]) -> dict[str, Any]:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=400, check=False)
-    assert done.returncode == 0, done.stderr
-    found: dict[str, Any] = json.loads(Path(command[command.index("--json") + 1]).read_text())
-    return found
+async def run(runs: list[Run]) -> list[Summary]:
+    """One after the other, on the same two engines."""
+    models = await load_models(runs[0].models)
+    try:
+        return [await solve_with(models, run, "hgs", Console(quiet=True)) for run in runs]
+    finally:
+        await models.close()
+
+
+def lines(path: Path) -> int:
+    return path.read_bytes().count(b"\n") if path.exists() else 0

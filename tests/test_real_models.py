@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from importlib.util import find_spec
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -14,9 +15,9 @@ from bench.builtin.tokenizer import build_tokenizer
 from bench.models import BUILTIN
 from bench.tasks.builtin import Builtin
 from prm.scorer import HFScorer, VLLMScorer
-from search import STRATEGIES, Policy, Problem, Step, StepScorer, Stop, solve
+from search import STRATEGIES, Policy, Problem, Step, StepScorer, Stop, Until, solve
 from search.limits import metered
-from search.policies.hf import HFPolicy
+from search.policies.hf import HFPolicy, _Row
 from search.policies.vllm import VLLMPolicy
 from search.vllm_engine import BLOCK_SIZE
 from tests.contracts import PolicyContract, ScorerContract
@@ -54,6 +55,28 @@ class TestHFPolicy(BuiltinPolicyContract):
     @pytest.fixture(scope="class")
     def policy(self) -> Policy:
         return HFPolicy(POLICY, dtype="float32")
+
+
+    async def test_a_cancelled_call_leaves_its_batch(
+        self, policy: Policy, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        taken, take = 0, _Row.take
+
+        def counted(row: _Row, logits: Any) -> int:
+            nonlocal taken
+            taken += 1
+            return take(row, logits)
+
+        monkeypatch.setattr(_Row, "take", counted)
+        call = asyncio.create_task(self._solution(policy, 0, 1.0))
+        while taken < 5:
+            await asyncio.sleep(0)
+        assert not call.done()
+        call.cancel()
+        await asyncio.gather(call, return_exceptions=True)
+        before = taken
+        await policy.propose(self.problem, [], until=Until.STEP, max_tokens=1, seed=0)
+        assert taken <= before + 3
 
 
 class TestHFScorer(BuiltinScorerContract):
@@ -105,8 +128,6 @@ class TestVLLMPolicy(BuiltinPolicyContract):
         policy.shutdown()
 
     async def test_a_prefix_is_read_from_the_cache(self, policy: Policy) -> None:
-        from search.types import Until
-
         longest = max(PROBLEMS, key=lambda p: len(p.question))
         problem = Problem("longest", longest.question)
         for seed in range(2):

@@ -19,6 +19,7 @@ import pytest
 from rich.console import Console
 
 from search.cli.display import Live, Transcript, progress
+from search.cli.request import check
 from search.engine import solve_all
 from search.knobs import describe, knobs, make_strategy
 from search.run import main
@@ -53,7 +54,7 @@ def models(checkpoints: Checkpoints) -> list[str]:
 
 def comparable(row: Mapping[str, Any]) -> dict[str, Any]:
     """Without what differs between equal runs. A cache that starts cold computes more and finds less."""
-    left_out = {"seconds", "replayed", "prm_tokens", "prm_tokens_cached", "baseline", "revision"}
+    left_out = {"seconds", "replayed", "prm_tokens", "prm_tokens_cached", "baseline", "revision", "command"}
     kept = {name: value for name, value in row.items() if name not in left_out}
     return {**kept, "prm_tokens_in_all": row["prm_tokens"] + row["prm_tokens_cached"]}
 
@@ -95,6 +96,7 @@ def test_one_strategy_beside_the_baseline(
     row = json.loads((here / "hgs.json").read_text())
     assert list(row)[: len(FIELDS)] == FIELDS
     assert (row["strategy"], row["task"], row["n"], row["seed"], row["errors"]) == ("hgs", "builtin", 6, 3, 0)
+    assert shlex.split(row["command"])[3:] == [*said, *models, "--json", "hgs.json", "--out", "run"]
     assert row["knobs"] == {**knobs(make_strategy("hgs")), "width": 2, "max_samples": 8}
     assert row["policy"] == models[3] and row["prm"] == models[5]
     assert row["samples"] >= row["n"] and row["judgements"] > 0 and row["prm_tokens"] > 0
@@ -227,6 +229,24 @@ def test_the_transcript_is_a_picture_of_the_search() -> None:
     ]
 
 
+def test_without_vllm_it_says_so_and_uses_transformers(
+    here: Path, models: list[str], capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "vllm", None)  # as if it were not installed
+    assert main(["--strategy", "cot", "--limit", "1", *models[2:]]) == 0
+    err = capfd.readouterr().err
+    assert err.startswith("vLLM is not installed: running on transformers, which is slower\n")
+    assert " on hf: ready in " in err
+    assert main(["--strategy", "cot", "--engine", "vllm", *models[2:]]) == 2
+    assert "vLLM is not installed here" in capfd.readouterr().err
+
+
+def test_a_prompt_of_ones_own_ends_where_its_user_says(here: Path, models: list[str]) -> None:
+    (here / "shots.txt").write_text("Q: 1?\nA: 1\n\nQ: {question}\nA:")
+    words = ["--question", "2?", "--prompt", "shots.txt", "--stop", "\\nQ:", "--stop", "END", *models]
+    assert check(words).models.prompt.stop == ("\nQ:", "END")
+
+
 def test_one_faulty_problem_does_not_stop_the_others(
     here: Path, models: list[str], capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -278,6 +298,11 @@ def test_a_killed_run_is_resumed_to_the_same_end(
     assert comparable(resumed) == comparable(whole)
     assert comparable(resumed["baseline"]) == comparable(whole["baseline"])
     assert resumed["replayed"] > 0 == whole["replayed"]
+
+    capfd.readouterr()
+    assert main([*SLOW, *models, "--out", "run", "--resume", "--json", "again.json"]) == 0
+    assert comparable(json.loads((here / "again.json").read_text())) == comparable(resumed)
+    assert capfd.readouterr().err.startswith("all of it is recorded: no model was loaded\n")
 
 
 def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(

@@ -609,6 +609,13 @@ async def test_all_servers_dead() -> None:
     await policy.close()
 
 
+async def test_a_wrong_url_does_not_take_long_to_tell() -> None:
+    policy = ServerPolicy([dead_url()], retries=50)
+    with pytest.raises(PolicyError, match="no answer in 2 attempts, see that the servers are up"):
+        await policy.connect()
+    await policy.close()
+
+
 async def test_a_dead_server_is_left_alone() -> None:
     with serving("vllm") as fake:
         policy = ServerPolicy([dead_url(), fake.url], model="m", prompt=PROMPT, retries=0)

@@ -10,6 +10,8 @@ from math import log, sqrt
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from search.limits import LimitReached, Limits
 from search.seeds import derive
@@ -21,7 +23,7 @@ from search.strategies.mcts import MCTS
 from search.strategies.self_consistency import SelfConsistency
 from search.strategies.weighted_vote import WeightedVote
 from search.tree import Budget, Node, Tree
-from search.types import Address, Judgement, Problem, Step, Stop, Strategy, Until
+from search.types import Address, Judgement, Label, Problem, Step, Stop, Strategy, Until
 from search.values import Aggregate, path_value
 from tests.fakes import (
     BAD,
@@ -295,6 +297,83 @@ def test_hgs_a_solution_that_ends_after_a_good_step_is_as_good_as_the_step() -> 
 
 def test_hgs_saying_nothing_at_all_is_no_solution() -> None:
     assert Picture(HGS(), {"": ["", "a."]}).text == "a."
+
+
+class RecursiveHGS:
+    """The reference: the pseudo-code of docs/architecture.md to the letter, one call a level."""
+
+    def __init__(self, knobs: HGS):
+        self.knobs = knobs
+        self.entered: list[Node] = []
+        self.rejected: list[Node] = []
+
+    async def __call__(self, tree: Tree) -> Node:
+        with tree.limit(samples=self.knobs.max_samples):
+            found = await self.enter(tree, tree.root)
+            while not found and self.rejected and self.knobs.on_dead_end == "readmit":
+                self.rejected.sort(key=lambda node: (-node.value, node.address))
+                found = await self.enter(tree, self.rejected.pop(0))
+            if found:
+                return found
+        if self.knobs.on_budget == "abstain":
+            return tree.root
+        start = tree.root
+        if self.knobs.on_budget == "best_prefix":
+            deepest = max(len(node.path) for node in self.entered)
+            ends = sorted(
+                (node for node in self.entered if len(node.path) == deepest), key=lambda node: node.address
+            )
+            start = max(ends, key=lambda node: path_value(node, "product"))
+        [solution] = await tree.complete([start], temperature=0.0)
+        return solution
+
+    async def enter(self, tree: Tree, node: Node) -> Node | None:
+        self.entered.append(node)
+        if node.is_terminal:
+            return node
+        aside = []
+        for retry in range(self.knobs.width):
+            [child] = await tree.expand([node], temperature=0.5 * retry)
+            if child.twin or (child.is_terminal and tree.answer(child) is None):
+                continue
+            if child.label is Label.NEUTRAL and self.knobs.neutral == "defer":
+                aside.append(child)
+            elif child.label is Label.POSITIVE or (
+                child.label is Label.NEUTRAL and self.knobs.neutral == "accept"
+            ):
+                if found := await self.enter(tree, child):
+                    return found
+            else:
+                self.rejected.append(child)
+        for child in sorted(aside, key=lambda child: -child.value):
+            if found := await self.enter(tree, child):
+                return found
+        tree.backtrack(node)
+        return None
+
+
+@given(
+    seed=st.integers(0, 10**6),
+    knobs=st.builds(
+        HGS, width=st.integers(1, 4), max_samples=st.integers(0, 40),
+        neutral=st.sampled_from(["defer", "accept", "reject"]),
+        on_dead_end=st.sampled_from(["readmit", "finish"]),
+        on_budget=st.sampled_from(["best_prefix", "restart", "abstain"]),
+    ),
+)  # fmt: skip
+@settings(max_examples=150)
+def test_hgs_is_its_recursive_pseudo_code(seed: int, knobs: HGS) -> None:
+    ran = []
+    for strategy in (knobs, RecursiveHGS(knobs)):
+        world, events = RandomWorld(), list[tuple[str, Address]]()
+        tree = Tree(
+            Q, world, world, seed=seed, answers=FractionAnswers(),
+            budget=Budget(step_tokens=12, solution_tokens=40),
+            watch=lambda event, node, events=events: events.append((event, node.address)),  # type: ignore[misc]
+        )
+        chosen = asyncio.run(strategy(tree))
+        ran.append((chosen.address, tree.usage, events))
+    assert ran[0] == ran[1]
 
 
 # -- best of N -------------------------------------------------------------------------------------

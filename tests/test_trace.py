@@ -184,6 +184,12 @@ def test_a_file_that_is_no_trace_is_refused_and_left_as_it_is(content: bytes, tm
     assert path.read_bytes() == content
 
 
+def test_where_no_trace_can_be_written(tmp_path: Path) -> None:
+    for path in (tmp_path, tmp_path / "absent" / "trace.jsonl"):
+        with pytest.raises(TraceError, match="cannot write the trace"):
+            Trace(path)
+
+
 def test_a_trace_without_its_first_line_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "trace.jsonl"
     path.write_bytes(b"".join(uninterrupted("cot")[1].splitlines(keepends=True)[1:]))

@@ -178,7 +178,8 @@ def parser() -> argparse.ArgumentParser:
         "--out", metavar="DIR", type=Path, help="where the run is recorded (default: runs/TASK-DATE-TIME)",
     )
     output.add_argument(
-        "--resume", action="store_true", help="go on with the run in --out, where it was interrupted",
+        "--resume", action="store_true",
+        help="go on with the run in --out where it was interrupted; one that has ended is shown again",
     )
     output.add_argument(
         "--json", metavar="PATH", type=Path,

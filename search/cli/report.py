@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import shlex
@@ -23,9 +22,7 @@ NOT_A_TERMINAL = 200
 """Columns of the closing tables where nobody says how wide the paper is."""
 
 
-def report(
-    run: Run, asked: argparse.Namespace, summaries: Sequence[Summary], console: Console, notes: Console
-) -> int:
+def report(run: Run, summaries: Sequence[Summary], console: Console, notes: Console) -> int:
     """Print the closing tables, write the JSON, name what failed. Returns the exit code."""
     baseline = next((s for s in summaries if s.strategy == BASELINE and s.knobs["temperature"] == 0), None)
     if not console.is_terminal and "COLUMNS" not in os.environ:
@@ -34,7 +31,7 @@ def report(
         console.print(part, highlight=False)
     code = 0
     for summary in summaries:
-        failed = [g.outcome for g in summary.graded if g.outcome.error]
+        failed = summary.failed
         if failed:
             first = f"{failed[0].problem.id}: {failed[0].error}"
             count = f"{len(failed)} of {len(summary.graded)} problems failed"
@@ -42,32 +39,39 @@ def report(
         if len(failed) == len(summary.graded):
             code = 1
     say(notes, f"recorded in {run.out}")
-    if asked.json is not None:
-        _write_json(asked.json, summaries, baseline, asked.strategy)
+    if run.asked.json is not None:
+        _write_json(run, summaries, baseline)
     return code
 
 
-def _write_json(path: Path, summaries: Sequence[Summary], baseline: Summary | None, asked: str) -> None:
+def _write_json(run: Run, summaries: Sequence[Summary], baseline: Summary | None) -> None:
     """One object for one strategy, the baseline inside it; a list for several."""
-    rows = {summary.strategy: summary.as_json(baseline) for summary in summaries}
+    command = {"command": _command(run.words)}
+    rows = {summary.strategy: summary.as_json(baseline) | command for summary in summaries}
     written: Any = list(rows.values())
-    if asked.strip() in rows:
-        written = rows[asked.strip()]
-        if baseline is not None and asked.strip() != baseline.strategy:
+    if (asked := run.asked.strategy.strip()) in rows:
+        written = rows[asked]
+        if baseline is not None and asked != baseline.strategy:
             written["baseline"] = rows[baseline.strategy]
+    path: Path = run.asked.json
     try:
         path.write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
     except OSError as error:
         raise UsageError(f"--json: cannot write {path}: {error.strerror}") from error
 
 
-def resume_command(words: Sequence[str], out: Path) -> str:
-    """The command that goes on with the run in `out`, for `words` as they were given."""
-    kept = [word for word in words if word != "--resume"]
-    if not any(word == "--out" or word.startswith("--out=") for word in words):
-        kept += ["--out", str(out)]
+def resume_command(run: Run) -> str:
+    """The command that goes on with the run."""
+    kept = [word for word in run.words if word != "--resume"]
+    if run.asked.out is None:
+        kept += ["--out", str(run.out)]
+    return _command([*kept, "--resume"])
+
+
+def _command(words: Sequence[str]) -> str:
+    """As this run was started: by `python` if that is the same one."""
     python = "python" if shutil.which("python") == sys.executable else sys.executable
-    return shlex.join([python, "-m", "search.run", *kept, "--resume"])
+    return shlex.join([python, "-m", "search.run", *words])
 
 
 def say(console: Console, text: str, style: str = "") -> None:

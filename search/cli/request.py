@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import strftime
@@ -13,7 +14,7 @@ from typing import Any
 from bench.models import Settings, choose_prompt, resolve
 from bench.tasks import TASKS
 from bench.tasks.base import Example, Task
-from search.cli.options import BASELINE
+from search.cli.options import BASELINE, parser
 from search.errors import UsageError
 from search.knobs import has_knob, knobs, make_strategy, nearest
 from search.limits import Limits
@@ -27,8 +28,13 @@ from search.types import Problem, Strategy
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A checked request: all that can be wrong with it and seen without loading a model was looked at."""
+    """A checked request: all that can be wrong with it and seen without loading a model was looked at.
 
+    words: the command line. asked: its options, as they were given.
+    """
+
+    words: Sequence[str]
+    asked: argparse.Namespace
     strategies: dict[str, Strategy]
     task: Task
     examples: list[Example]
@@ -36,7 +42,6 @@ class Run:
     budget: Budget
     limits: Limits
     seed: int
-    concurrency: int
     out: Path
     data: str
 
@@ -59,13 +64,15 @@ class Run:
         return Trace(self.out / f"{name}.jsonl", self.identity(name))
 
 
-def check(asked: argparse.Namespace) -> Run:
+def check(words: Sequence[str]) -> Run:
     """Find everything that is wrong with the request. Raises UsageError; loads no model."""
+    asked = parser().parse_args(words)
     _check_options(asked)
     strategies = _strategies(asked)
     if asked.segment not in SEGMENTERS:
         raise UsageError(f"unknown segmentation {asked.segment!r}{nearest(asked.segment, SEGMENTERS)}")
-    out: Path = asked.out or Path("runs") / f"{asked.task}-{strftime('%Y%m%d-%H%M%S')}"
+    source = asked.task if asked.problems is None else asked.problems.stem
+    out: Path = asked.out or Path("runs") / f"{source}-{strftime('%Y%m%d-%H%M%S')}"
     if asked.question is None and not asked.print_prompt:
         _check_output(asked, out, strategies)
     task, examples, data = _problems(asked)
@@ -85,8 +92,8 @@ def check(asked: argparse.Namespace) -> Run:
     problems = [example.problem for example in examples]
     models = choose_prompt(models, task.prompts, asked.prompt, stops, problems)
     run = Run(
-        strategies, task, examples, models, Budget(asked.step_tokens, asked.solution_tokens),
-        Limits(policy_tokens=asked.max_tokens), asked.seed, asked.concurrency, out, data,
+        words, asked, strategies, task, examples, models, Budget(asked.step_tokens, asked.solution_tokens),
+        Limits(policy_tokens=asked.max_tokens), asked.seed, out, data,
     )
     if asked.resume:
         for name in strategies:

@@ -31,13 +31,14 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class _Request:
     token_ids: tuple[int, ...]
     stop: tuple[str, ...]
     max_tokens: int
     seed: int
     temperature: float
+    given_up: bool = False
 
 
 class HFPolicy(SteppingPolicy):
@@ -77,10 +78,14 @@ class HFPolicy(SteppingPolicy):
         self, prefix: Prefix, *, stop: Sequence[str], max_tokens: int, seed: int, temperature: float
     ) -> Completion:
         charge(prompt_tokens=len(prefix.token_ids))
-        return await self._batch(_Request(prefix.token_ids, tuple(stop), max_tokens, seed, temperature))
+        request = _Request(prefix.token_ids, tuple(stop), max_tokens, seed, temperature)
+        try:
+            return await self._batch(request)
+        finally:
+            request.given_up = True  # if it was cancelled, its batch goes on without it
 
     def _sample(self, requests: Sequence[_Request]) -> list[Completion]:
-        """Decode a batch to the end of its last request; finished rows leave the batch."""
+        """Decode a batch to the end of its last request; rows finished or given up leave it."""
         import torch
 
         rows = [_Row(self, request) for request in requests]
@@ -109,7 +114,7 @@ class HFPolicy(SteppingPolicy):
                         "the policy's logits are not finite; try another dtype (--dtype float32)"
                     )
                 ids = torch.tensor([[row.take(line)] for row, line in zip(active, logits, strict=True)])
-                keep = [i for i, row in enumerate(active) if row.stop is None]
+                keep = [i for i, row in enumerate(active) if row.goes_on]
                 if not keep:
                     break
                 if len(keep) < len(active):
@@ -133,6 +138,10 @@ class _Row:
         self._sampled: list[int] = []
         self._logprobs: list[float] = []
         self._random = torch.Generator().manual_seed(request.seed)
+
+    @property
+    def goes_on(self) -> bool:
+        return self.stop is None and not self._request.given_up
 
     @property
     def pieces(self) -> list[Piece]:
