@@ -125,11 +125,13 @@ def _wire_induction(model: LlamaForCausalLM) -> None:
 
 
 def with_head(backbone: LlamaForCausalLM, labels: Sequence[str]) -> LlamaForSequenceClassification:
-    """The backbone with a new classification head in place of its language-model head."""
+    """The backbone, in float32, with a new classification head in place of its language-model head."""
     config = LlamaConfig(
         **{
             **backbone.config.to_dict(),
             "architectures": None,
+            "dtype": "float32",
+            "attn_implementation": "eager",
             "tie_word_embeddings": False,
             "id2label": dict(enumerate(labels)),
             "label2id": {label: i for i, label in enumerate(labels)},
