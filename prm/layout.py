@@ -120,8 +120,9 @@ def layout_from(said: dict[str, Any], where: str) -> Layout:
     names = {f.name for f in fields(Layout)}
     if unknown := sorted(set(said) - names):
         raise UsageError(f"{where} is not a layout: there is no {', '.join(unknown)}")
+    values: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in said.items()}
     try:
-        return Layout(**{n: tuple(v) if isinstance(v, list) else v for n, v in said.items()})
+        return Layout(**values)
     except (TypeError, ValueError) as error:
         raise UsageError(f"{where} is not a layout: {error}") from error
     except UsageError as error:

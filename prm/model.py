@@ -72,6 +72,7 @@ def read_head(entry: RewardModel, encoder: Encoder) -> Read:
     import torch
 
     layout, labels = entry.layout, len(entry.layout.labels)
+    layers: list[tuple[torch.Tensor, torch.Tensor | None]]
     if layout.head in ("tokens", "mean_logit"):
         names = ("lm_head.weight", "model.embed_tokens.weight", "embed_tokens.weight")  # untied, tied
         embeddings = read_tensor(entry.model, names)

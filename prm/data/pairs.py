@@ -1,0 +1,64 @@
+"""Pairs of a better and a worse solution, for pairwise outcome models."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from prm.labels import LabelledSolution
+from prm.rows import parsed, read_rows
+
+PER_QUESTION = 9
+"""Pairs made of one question's solutions at most, as in Eurus (Yuan et al. 2024, appendix B)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """chosen, rejected: the steps of two solutions of the same question. source: the data set."""
+
+    question: str
+    chosen: tuple[str, ...]
+    rejected: tuple[str, ...]
+    source: str
+
+
+def ultrainteract(path: str) -> Iterator[Pair]:
+    """{"trajectory": [{"from", "value"}], "chosen", "rejected", "dataset"}: one pair a row.
+
+    Yuan et al. 2024, arXiv:2404.02078 (hub: openbmb/UltraInteract_pair). The turns so far are the
+    question, one after the other. Also reads rows {"prompt", "chosen", "rejected"} of TRL's format.
+    """
+    return parsed(read_rows(path), lambda row: [_pair(row)])
+
+
+def _pair(row: Mapping[str, Any]) -> Pair:
+    if "trajectory" in row:
+        question = "\n".join(turn["value"] for turn in row["trajectory"])
+        source = f"ultrainteract/{row['dataset']}"
+    else:
+        question, source = row["prompt"], row.get("source", "pairs")
+    if not all(isinstance(row[name], str) and row[name].strip() for name in ("chosen", "rejected")):
+        raise TypeError("'chosen' and 'rejected' must be text")
+    return Pair(question, _steps(row["chosen"]), _steps(row["rejected"]), source)
+
+
+def _steps(text: str) -> tuple[str, ...]:
+    return tuple(line for line in text.split("\n") if line.strip())
+
+
+def pairs_of(solutions: Iterable[LabelledSolution]) -> Iterator[Pair]:
+    """Every whole right solution of a question with a whole wrong one, up to PER_QUESTION a question.
+
+    Each wrong one is taken once before any is taken twice.
+    """
+    whole: dict[str, dict[bool, list[LabelledSolution]]] = defaultdict(lambda: {True: [], False: []})
+    for solution in solutions:
+        if solution.outcome is not None:
+            whole[solution.question][solution.outcome].append(solution)
+    for question, by_outcome in whole.items():
+        right, wrong = by_outcome[True], by_outcome[False]
+        for n in range(min(PER_QUESTION, len(right) * len(wrong))):
+            better, worse = right[(n + n // len(wrong)) % len(right)], wrong[n % len(wrong)]
+            yield Pair(question, better.steps + better.rest, worse.steps + worse.rest, worse.source)

@@ -1,0 +1,367 @@
+"""python -m prm.train: train a process or outcome reward model, or the language model under it.
+
+Forms:
+  sft       next tokens of worked solutions: what the paper does before it trains a head
+  classes3  wrong, neutral, right at the end of each step: a sequence-classification checkpoint
+  classes2  the same with two classes; --neutral says what a neutral step is
+  soft      two classes, trained on soft labels (the records' `values`)
+  tokens    a language model that says "+" or "-" at the end of each step
+  outcome   right or wrong, at the end of whole solutions; classes count the same (see --class-weights)
+  pairs     one score a solution, from pairs: Bradley-Terry and direct rewards (Eurus)
+
+Problems of the evaluation sets that it knows are refused, and listed. After Ctrl-C, or kill -9, the
+same command with --resume goes on and ends with the weights it would have ended with. On several
+GPUs: accelerate launch --config_file prm/fsdp.yaml -m prm.train ...
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+from prm import command
+from prm.card import write_card
+from prm.data import HELP, load, load_all
+from prm.data.guard import Guard
+from prm.data.pairs import Pair, pairs_of, ultrainteract
+from prm.encoder import Encoder
+from prm.examples import FORMS, Example, Examples, Form, PairExample, class_weights
+from prm.labels import LabelledSolution
+from prm.layout import LABELS, Layout, save_layout
+from prm.rows import read_rows
+from prm.zoo import RewardModel
+from search.errors import UsageError
+
+TWO = ("negative", "positive")
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What the result depends on; kept in `train.json`, and the same when it is resumed.
+
+    batch: sequences, or pairs, a device and step; accumulate: steps before the weights change.
+    share: of the training problems that is used, for learning curves. every: steps between
+    validations and checkpoints. patience: validations without a gain before it stops.
+    """
+
+    form: Form
+    base: str
+    data: tuple[str, ...]
+    validation: tuple[str, ...]
+    held_out: tuple[str, ...]
+    separator: str
+    tokens: tuple[str, ...]
+    neutral: str
+    direct: tuple[str, ...]
+    too_long: str
+    balanced: bool
+    share: float
+    validation_share: float
+    epochs: float
+    steps: int
+    batch: int
+    accumulate: int
+    max_length: int
+    lr: float
+    warmup: float
+    lora: int
+    bf16: bool
+    gradient_checkpointing: bool
+    every: int
+    patience: int | None
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """train, validation: examples or pairs of them. report: counts, for people and the card."""
+
+    train: Sequence[Example] | Sequence[PairExample]
+    validation: Sequence[Example] | Sequence[PairExample]
+    weights: list[float] | None
+    report: dict[str, Any]
+
+
+def layout_of(run: Run) -> Layout:
+    """How the model that this run trains is read."""
+    kind: Any = "outcome" if run.form in ("outcome", "pairs") else "process"
+    layout = Layout(separator=run.separator, kind=kind)
+    if run.form in ("classes3", "sft"):
+        return layout
+    if run.form == "tokens":
+        return replace(layout, labels=TWO, head="tokens", tokens=run.tokens)
+    return replace(layout, labels=("positive",) if run.form == "pairs" else TWO)
+
+
+def read_data(run: Run, encoder: Encoder, guard: Guard) -> Data:
+    """Read, guard, split and encode. Raises UsageError; writes nothing."""
+    makers = [
+        Examples(encoder, run.form, run.max_length, run.too_long == "cut", run.neutral)  # type: ignore[arg-type]
+        for _ in range(2)
+    ]
+    if run.form == "pairs":
+        parts = _split(run, _guarded_pairs(run, guard), lambda pair: pair.question)
+        made: list[Any] = [
+            maker.of_pairs((pair, _is_direct(run, pair)) for pair in part) if part else []
+            for maker, part in zip(makers, parts, strict=True)
+        ]
+    else:
+        solutions = guard.filter(load_all(run.data))
+        parts = _split(run, solutions, lambda solution: solution.question)
+        if run.validation:
+            parts = (parts[0] + parts[1], list(guard.filter(load_all(run.validation))))
+        made = [maker.of(part) if part else [] for maker, part in zip(makers, parts, strict=True)]
+    train, validation = made
+    if not train:
+        raise UsageError("nothing is left to train on: all records were dropped")
+    classes = {"classes3": 3, "classes2": 2, "outcome": 2}.get(run.form)
+    weights = class_weights(train, classes) if run.balanced and classes else None
+    report = {
+        "train": dict(makers[0].counts), "validation": dict(makers[1].counts), "split_guard": guard.report(),
+        "class_weights": weights,
+    }
+    return Data(train, validation, weights, report)
+
+
+def _guarded_pairs(run: Run, guard: Guard) -> Iterator[Pair]:
+    """Pairs of data sets of pairs (`pairs:FILE`), and of solutions whose outcomes are known."""
+    solutions = [spec for spec in run.data if not spec.startswith("pairs:")]
+    for spec in run.data:
+        if spec.startswith("pairs:"):
+            for pair in ultrainteract(spec.removeprefix("pairs:")):
+                probe = LabelledSolution(pair.question, ("",), (0,), pair.source, "train", "pairs")
+                if list(guard.filter([probe])):
+                    yield pair
+    yield from pairs_of(guard.filter(load_all(solutions)))
+
+
+def _is_direct(run: Run, pair: Pair) -> bool:
+    return "all" in run.direct or any(pair.source.startswith(name) for name in run.direct)
+
+
+def _split(run: Run, items: Iterable[Any], question: Any) -> tuple[list[Any], list[Any]]:
+    """Training and validation part, by problem, so that no problem is in both."""
+    share = 0.0 if run.validation else run.validation_share
+    train, validation = [], []
+    for item in items:
+        if _draw("validation", question(item)) < share:
+            validation.append(item)
+        elif _draw("share", question(item)) < run.share:
+            train.append(item)
+    return train, validation
+
+
+def _draw(purpose: str, question: str) -> float:
+    """A number in [0, 1) that depends on the problem alone."""
+    digest = blake2b(f"{purpose} {question}".encode(), digest_size=8).digest()
+    return float(int.from_bytes(digest, "big") / 2**64)
+
+
+def train(run: Run, out: Path, *, resume: bool) -> None:
+    """Train, and write the checkpoint, its layout, card and loss plot to `out`. Raises UsageError."""
+    from prm.model import load_tokenizer
+
+    _check_out(run, out, resume)
+    layout = layout_of(run)
+    tokenizer = load_tokenizer(RewardModel(run.base, run.base, layout, None, run.base))
+    encoder = Encoder(layout, tokenizer)
+    guard = Guard.known()
+    for item in run.held_out:
+        name, _, path = item.partition("=")
+        guard.add(name, (str(row.fields["problem"]) for row in read_rows(path)))
+    data = read_data(run, encoder, guard)
+    objective = _objective(run, layout, tokenizer, data.weights)
+
+    from prm.trainer import RewardTrainer, last_checkpoint
+
+    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
+    trainer = RewardTrainer(
+        objective, _arguments(run, out, bool(data.validation)), data.train, data.validation, pad=pad,
+        patience=run.patience,
+    )
+    first = trainer.is_world_process_zero()
+    if run.lora and trainer.is_fsdp_enabled:
+        raise UsageError("--lora does not go with FSDP here: its matrices fit one GPU, or train all weights")
+    if first:
+        print(guard.describe(), _counts(data.report), sep="\n")
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "train.json").write_text(json.dumps(asdict(run), indent=2) + "\n")
+    checkpoint = last_checkpoint(out / "checkpoints") if resume else None
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    if trainer.interrupted:
+        if first:
+            print(f"stopped at step {trainer.state.global_step}, nothing is lost: go on with --resume")
+        raise KeyboardInterrupt
+    state = trainer.accelerator.get_state_dict(trainer.model_wrapped)  # every process takes part
+    if first:
+        _save(run, objective, state, out)
+        tokenizer.save_pretrained(out)
+        if run.form != "sft":
+            save_layout(layout, out)
+        ran = "python -m prm.train " + shlex.join(sys.argv[1:])
+        write_card(out, asdict(run), data.report, trainer.state.log_history, guard.describe(), ran)
+        print(f"written: {out}")
+
+
+def _check_out(run: Run, out: Path, resume: bool) -> None:
+    kept = out / "train.json"
+    if not kept.exists():
+        if resume:
+            raise UsageError(f"--resume: there is no run in {out}")
+        return
+    if not resume:
+        raise UsageError(f"{out} holds a run already: --resume goes on with it; or name another --out")
+    before = json.loads(kept.read_text())
+    now = json.loads(json.dumps(asdict(run)))
+    if changed := [name for name in now if before.get(name) != now[name]]:
+        name = changed[0]
+        raise UsageError(f"--resume: the run in {out} has {name}={before.get(name)}, this one {now[name]}")
+
+
+def _objective(run: Run, layout: Layout, tokenizer: Any, weights: list[float] | None) -> Any:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+
+    from prm.objectives import Objective
+
+    torch.manual_seed(run.seed)  # the new head
+    try:
+        if run.form in ("tokens", "sft"):
+            model = AutoModelForCausalLM.from_pretrained(run.base, dtype="float32")
+        else:
+            names = dict(enumerate(layout.labels))
+            model = AutoModelForSequenceClassification.from_pretrained(
+                run.base, dtype="float32", num_labels=len(names), id2label=names,
+                label2id={name: i for i, name in names.items()}, ignore_mismatched_sizes=True,
+            )
+    except (OSError, ValueError) as error:
+        raise UsageError(f"--base {run.base}: {str(error).strip().splitlines()[0]}") from error
+    if model.config.pad_token_id is None:
+        model.config.pad_token_id = tokenizer.pad_token_id
+    if run.gradient_checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+    if run.lora:
+        from peft import LoraConfig, get_peft_model
+
+        head = None if run.form in ("tokens", "sft") else ["score"]
+        config = LoraConfig(
+            r=run.lora, lora_alpha=2 * run.lora, target_modules="all-linear", modules_to_save=head,
+            exclude_modules=["score"] if head else ["lm_head"],
+        )
+        model = get_peft_model(model, config)
+    return Objective(model, run.form, weights)
+
+
+def _arguments(run: Run, out: Path, validated: bool) -> Any:
+    import torch
+    from transformers import TrainingArguments
+
+    best = validated and run.patience is not None
+    return TrainingArguments(
+        output_dir=str(out / "checkpoints"), per_device_train_batch_size=run.batch,
+        per_device_eval_batch_size=run.batch, gradient_accumulation_steps=run.accumulate,
+        num_train_epochs=run.epochs, max_steps=run.steps, learning_rate=run.lr,
+        lr_scheduler_type="cosine", warmup_steps=run.warmup, bf16=run.bf16,
+        use_cpu=not torch.cuda.is_available(), seed=run.seed, report_to="none", logging_steps=10,
+        eval_strategy="steps" if validated else "no", eval_steps=run.every, save_steps=run.every,
+        save_total_limit=2, load_best_model_at_end=best, metric_for_best_model="eval_loss",
+        greater_is_better=False, label_names=["targets"], remove_unused_columns=False,
+        prediction_loss_only=True, dataloader_pin_memory=torch.cuda.is_available(),
+    )  # fmt: skip
+
+
+def _save(run: Run, objective: Any, state: dict[str, Any], out: Path) -> None:
+    """A standard checkpoint; LoRA's matrices are merged into it. state: gathered from every process."""
+    if run.lora:
+        objective.model.merge_and_unload().save_pretrained(out)
+    else:
+        own = {name.removeprefix("model."): tensor for name, tensor in state.items()}
+        objective.model.save_pretrained(out, state_dict=own)
+
+
+def _counts(report: dict[str, Any]) -> str:
+    lines = []
+    for part in ("train", "validation"):
+        said = ", ".join(f"{n:,} {what}" for what, n in sorted(report[part].items()))
+        lines.append(f"{part}: {said or 'nothing'}")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    run, out, resume = parse(sys.argv[1:])
+    train(run, out, resume=resume)
+
+
+def parse(arguments: Sequence[str]) -> tuple[Run, Path, bool]:
+    """The run, where it writes, and whether it goes on with one. Raises UsageError."""
+    parser = argparse.ArgumentParser(
+        prog="python -m prm.train", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--form", choices=FORMS, required=True, help="what is trained, see above")
+    add("--base", required=True, metavar="MODEL", help="checkpoint to start from, path or hub id")
+    add("--data", nargs="+", required=True, metavar="SPEC", help=f"{HELP} For --form pairs also pairs:FILE.")
+    add("--out", type=Path, required=True, metavar="DIR", help="where checkpoint, card and plot go")
+    add("--resume", action="store_true", help="go on with the run in --out")
+    add("--validation", nargs="+", default=[], metavar="SPEC", help="validation data, in place of a share")
+    add("--validation-share", type=float, default=0.05,
+        help="share of the problems kept for validation (%(default)s)")  # fmt: skip
+    add("--hold-out", nargs="+", default=[], metavar="NAME=FILE", help="more evaluation problems to refuse")
+    add("--share", type=float, default=1.0, help="share of the training problems used (%(default)s)")
+    add("--separator", default="\n", help="what ends a step (a newline)")
+    add("--tokens", nargs=2, default=["-", "+"], metavar="TOKEN",
+        help="for --form tokens: what wrong and right steps are followed by (- +)")  # fmt: skip
+    add("--neutral", choices=("positive", "negative", "drop"), default="positive",
+        help="what a neutral step is where there are two classes (%(default)s)")  # fmt: skip
+    add("--direct", nargs="*", default=["all"], metavar="SOURCE",
+        help="for --form pairs: the sources whose direct rewards are trained too (all)")  # fmt: skip
+    add("--too-long", choices=("cut", "drop"), default="cut",
+        help="what exceeds --max-length is cut at the head of its question, or left out (%(default)s)",
+    )  # fmt: skip
+    add("--max-length", type=int, default=1024, metavar="TOKENS", help="of a sequence (%(default)s)")
+    add("--class-weights", choices=("auto", "none", "balanced"), default="auto",
+        help="balanced: each class counts the same; auto: so for --form outcome (%(default)s)")  # fmt: skip
+    add("--epochs", type=float, default=1.0, help="passes over the data (%(default)s)")
+    add("--steps", type=int, default=-1, help="end after so many steps, whatever --epochs says")
+    add("--batch", type=int, default=32, help="sequences or pairs a device and step (%(default)s)")
+    add("--accumulate", type=int, default=1, help="steps whose gradients are added up (%(default)s)")
+    add("--lr", type=float, default=1e-5, help="highest learning rate; cosine decay (%(default)s)")
+    add("--warmup", type=float, default=0.1, help="share of the steps, or a number of them (%(default)s)")
+    add("--lora", type=int, default=0, metavar="RANK", help="of LoRA matrices; 0 trains all weights (0)")
+    add("--bf16", action="store_true", help="compute in bfloat16; weights stay in float32")
+    add("--gradient-checkpointing", action="store_true", help="less memory, a third more time")
+    add("--every", type=int, default=200, metavar="STEPS",
+        help="between validations and checkpoints (%(default)s)")  # fmt: skip
+    add("--patience", type=int, default=None, metavar="N",
+        help="stop after N validations without a gain, and keep the best (off)")  # fmt: skip
+    add("--seed", type=int, default=0, help="of the new head and the order of the data (%(default)s)")
+    asked = vars(parser.parse_args(list(arguments)))
+    out, resume = asked.pop("out"), asked.pop("resume")
+    weights = asked.pop("class_weights")
+    asked["balanced"] = weights == "balanced" or (weights == "auto" and asked["form"] == "outcome")
+    asked["held_out"] = asked.pop("hold_out")
+    values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in asked.items()}
+    run = Run(**values)
+    for name in ("batch", "accumulate", "max_length", "every"):
+        if getattr(run, name) < 1:
+            raise UsageError(f"--{name.replace('_', '-')}: it must be at least 1")
+    for name in ("share", "validation_share"):
+        if not 0 <= getattr(run, name) <= 1:
+            raise UsageError(f"--{name.replace('_', '-')}: it must lie between 0 and 1")
+    for spec in (*run.data, *run.validation):
+        if not spec.startswith("pairs:"):
+            load(spec)  # its format, at least, before anything is read
+    return run, out, resume
+
+
+__all__ = ["LABELS", "Run", "layout_of", "main", "parse", "read_data", "train"]
+
+if __name__ == "__main__":
+    command.run(main)

@@ -1,0 +1,339 @@
+"""Training reward models: every form, with models that learn a word in seconds."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from prm import command, train
+from prm.data.pairs import pairs_of
+from prm.encoder import Encoder
+from prm.examples import IGNORED, Examples, class_weights, collate
+from prm.labels import LabelledSolution, write_labels
+from prm.layout import Layout
+from prm.objectives import pair_loss, soft_loss
+from prm.scorer import HFScorer
+from prm.trainer import Buckets, RewardTrainer, last_checkpoint
+from search.errors import UsageError
+from search.types import Problem, Step, Stop
+from tests.test_prm_data import GSM8K_TEST
+from tests.zoo_models import TOKENIZERS, VOCABULARY
+
+pytestmark = [pytest.mark.slow]
+
+WORDS = {1: "left", 0: "How", -1: "eggs"}
+"""What the models are to learn: a step is what its word says."""
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A language model with random weights."""
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("base")
+    torch.manual_seed(0)
+    LlamaForCausalLM(LlamaConfig(
+        vocab_size=VOCABULARY, hidden_size=64, intermediate_size=64, num_hidden_layers=1,
+        num_attention_heads=1, num_key_value_heads=1, max_position_embeddings=256, pad_token_id=0,
+    )).save_pretrained(folder)  # fmt: skip
+    TOKENIZERS["llama3"]().save_pretrained(folder)
+    return folder
+
+
+def solution(n: int, labels: Sequence[int], **more: Any) -> LabelledSolution:
+    steps = tuple(f"{WORDS[label]} {n % 7}" for label in labels)
+    return LabelledSolution(f"Problem {n}?", steps, tuple(labels), "toy", "train", "checker", **more)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("data") / "labels.jsonl"
+    cycle = [[1, 0, -1], [0, 1], [1, -1], [-1], [0, 0, 1]]
+    records = []
+    for n in range(120):
+        labels = cycle[n % len(cycle)]
+        values = tuple({1: 0.9, 0: 0.5, -1: 0.1}[label] for label in labels)
+        records.append(solution(n // 2, labels, values=values, outcome=-1 not in labels))
+    write_labels(path, records)
+    return path
+
+
+def arguments(base: Path, data: Path, out: Path, form: str, **more: Any) -> list[str]:
+    options = {"steps": 60, "lr": 0.003, "batch": 8, "every": 20, "max_length": 128, "warmup": 2, **more}
+    said = ["--form", form, "--base", str(base), "--data", str(data), "--out", str(out)]
+    for name, value in options.items():
+        said.append(f"--{name.replace('_', '-')}")
+        said += [] if value is True else [str(value)]
+    return said
+
+
+def fit(*args: Any, **more: Any) -> Path:
+    run, out, resume = train.parse(arguments(*args, **more))
+    train.train(run, out, resume=resume)
+    return out
+
+
+def judged(model: Path, *words: str) -> list[Any]:
+    scorer = HFScorer(str(model), dtype="float32")
+    steps = [Step(f"{word} 3", (), 0.0, Stop.STEP, 1) for word in words]
+    return asyncio.run(scorer.judge(Problem("p", "Problem 500?"), steps))
+
+
+@pytest.mark.parametrize("form", ["classes3", "classes2", "soft", "tokens"])
+def test_process_forms_learn_and_are_read(form: str, base: Path, data: Path, tmp_path: Path) -> None:
+    more = {"neutral": "drop"} if form in ("classes2", "tokens") else {}
+    out = fit(base, data, tmp_path / "out", form, **more)
+    right, wrong = judged(out, WORDS[1], WORDS[-1])
+    assert right.positive > 0.7 and wrong.negative > 0.7
+    if form == "classes3":
+        assert judged(out, WORDS[0])[0].neutral > 0.7
+    for name in ("prm.json", "README.md", "loss.png", "metrics.json", "model.safetensors", "tokenizer.json"):
+        assert (out / name).exists()
+    card = (out / "README.md").read_text()
+    assert "python -m prm.train" in card and "split guard" in card and "labels +1" in card
+    said = json.loads((out / "metrics.json").read_text())
+    assert said["data"]["train"]["labels +1"] > 0 and said["metrics"]["validation_loss"] > 0
+
+
+@pytest.mark.parametrize("form", ["outcome", "pairs"])
+def test_outcome_forms_learn_from_whole_solutions(form: str, base: Path, data: Path, tmp_path: Path) -> None:
+    out = fit(base, data, tmp_path / "out", form)
+    [right], [wrong] = judged(out, WORDS[1]), judged(out, WORDS[-1])
+    assert right.positive > wrong.positive + 0.3
+    assert json.loads((out / "prm.json").read_text())["kind"] == "outcome"
+
+
+def test_a_head_starts_from_fine_tuning_on_worked_solutions(base: Path, data: Path, tmp_path: Path) -> None:
+    tuned = fit(base, data, tmp_path / "sft", "sft", steps=20)
+    assert not (tuned / "prm.json").exists()
+    history = json.loads((tuned / "metrics.json").read_text())["history"]
+    losses = [row["loss"] for row in history if "loss" in row]
+    assert losses[-1] < losses[0]
+    judged(fit(tuned, data, tmp_path / "prm", "classes3", steps=2), "left")
+
+
+def test_lora_is_merged_into_a_standard_checkpoint(base: Path, data: Path, tmp_path: Path) -> None:
+    out = fit(base, data, tmp_path / "out", "classes3", lora=4, gradient_checkpointing=True, bf16=True)
+    before, after = load_file(base / "model.safetensors"), load_file(out / "model.safetensors")
+    name = "model.layers.0.self_attn.q_proj.weight"
+    assert not any("lora" in key for key in after) and not torch.equal(before[name], after[name])
+    right, wrong = judged(out, WORDS[1], WORDS[-1])
+    assert right.value > wrong.value
+
+
+def test_early_stopping_keeps_the_best(base: Path, data: Path, tmp_path: Path) -> None:
+    out = fit(base, data, tmp_path / "out", "classes3", steps=200, every=5, patience=1, lr=0.5)
+    assert json.loads((out / "metrics.json").read_text())["metrics"]["steps"] < 200
+
+
+# -- resuming --------------------------------------------------------------------------------------
+
+
+def weights(out: Path) -> dict[str, torch.Tensor]:
+    return load_file(out / "model.safetensors")
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+LONG = {"steps": 40, "every": 4, "batch": 4, "lr": 1e-3}
+
+
+def test_killed_and_resumed_ends_with_the_same_weights(base: Path, data: Path, tmp_path: Path) -> None:
+    whole = fit(base, data, tmp_path / "whole", "classes3", **LONG)
+    out = tmp_path / "killed"
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    said = arguments(base, data, out, "classes3", **LONG)
+    with subprocess.Popen(
+        [sys.executable, "-m", "prm.train", *said], env=environment, stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as process:  # fmt: skip
+        while process.poll() is None and last_checkpoint(out / "checkpoints") is None:
+            time.sleep(0.05)
+        process.kill()
+    assert not (out / "model.safetensors").exists(), "it ended before it was killed"
+    with pytest.raises(UsageError, match="--resume goes on with it"):
+        fit(base, data, out, "classes3", **LONG)
+    with pytest.raises(UsageError, match=r"has lr=0\.001, this one 0\.5"):
+        fit(base, data, out, "classes3", **{**LONG, "lr": 0.5}, resume=True)
+    fit(base, data, out, "classes3", **LONG, resume=True)
+    assert same(weights(out), weights(whole))
+
+
+def test_interrupted_loses_nothing(
+    base: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = fit(base, data, tmp_path / "whole", "classes3", **LONG)
+    compute = RewardTrainer.compute_loss
+
+    def interrupted(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if self.state.global_step == 26:  # between checkpoints, in a later epoch
+            os.kill(os.getpid(), signal.SIGINT)
+        return compute(self, *args, **kwargs)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(RewardTrainer, "compute_loss", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            fit(base, data, tmp_path / "out", "classes3", **LONG)
+    assert last_checkpoint(tmp_path / "out" / "checkpoints") == tmp_path / "out/checkpoints/checkpoint-27"
+    out = fit(base, data, tmp_path / "out", "classes3", **LONG, resume=True)
+    assert same(weights(out), weights(whole))
+
+
+def test_a_checkpoint_that_was_cut_off_is_not_resumed_from(tmp_path: Path) -> None:
+    for name, whole in (("checkpoint-8", True), ("checkpoint-12", False), ("checkpoint-4", True)):
+        (tmp_path / name).mkdir()
+        if whole:
+            (tmp_path / name / "trainer_state.json").write_text("{}")
+    found = last_checkpoint(tmp_path)
+    assert found is not None and found.name == "checkpoint-8"
+
+
+def test_fsdp_on_two_processes(base: Path, data: Path, tmp_path: Path) -> None:
+    config = Path(train.__file__).with_name("fsdp.yaml")
+    said = arguments(base, data, tmp_path / "out", "classes3", steps=4, batch=4, every=10)
+    done = subprocess.run(
+        [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(config),
+         "--num_processes", "2", "--cpu", "-m", "prm.train", *said],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"},
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert len(judged(tmp_path / "out", "left", "eggs")) == 2
+    assert weights(tmp_path / "out")["score.weight"].shape == (3, 64)
+
+
+# -- data ------------------------------------------------------------------------------------------
+
+
+def test_bad_data_is_exit_code_2_and_nothing_is_written(
+    base: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    bad = tmp_path / "bad.jsonl"
+    bad.write_text(data.read_text() + '{"question": "cut o')
+    monkeypatch.setattr(sys, "argv", ["prm.train", *arguments(base, bad, tmp_path / "out", "classes3")])
+    with pytest.raises(SystemExit) as ended:
+        command.run(train.main)
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.startswith(f"error: {bad}, line 121: JSONDecodeError")
+    assert not (tmp_path / "out").exists()
+
+
+def test_evaluation_problems_are_refused_and_listed(
+    base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "labels.jsonl"
+    leaked = LabelledSolution(GSM8K_TEST, ("left 1",), (1,), "toy", "train", "human")
+    write_labels(path, [leaked, *(solution(n, [1, -1]) for n in range(30))])
+    out = fit(base, path, tmp_path / "out", "classes2", steps=1)
+    assert "[GSM8K test: same text] Janet" in capsys.readouterr().out
+    assert "[GSM8K test: same text] Janet" in (out / "README.md").read_text()
+    write_labels(path, [leaked])
+    with pytest.raises(UsageError, match="nothing is left"):
+        fit(base, path, tmp_path / "none", "classes2", steps=1)
+
+
+def encoder(labels: tuple[str, ...] = ("negative", "neutral", "positive")) -> Encoder:
+    return Encoder(Layout(labels=labels), TOKENIZERS["llama3"]())
+
+
+def test_labels_sit_on_the_last_token_of_their_step_and_context_has_none() -> None:
+    made = Examples(encoder(), "classes3", 1000)
+    [example] = made.of([solution(1, [1, 0, -1], context=(1,))])
+    pieces = made.encoder("Problem 1?", solution(1, [1, 0, -1]).steps)
+    ends = np.cumsum([len(piece) for piece in pieces])[1:] - 1
+    at = np.flatnonzero(example.targets != IGNORED)
+    assert at.tolist() == [ends[0], ends[2]]
+    assert example.targets[at].tolist() == [2, 0]
+    assert made.counts == {"labels +1": 1, "labels -1": 1}
+
+
+def test_what_is_too_long_is_cut_at_the_head_of_the_question_never_through_steps() -> None:
+    long = LabelledSolution("far " * 50 + "near?", ("left 1", "eggs 2"), (1, -1), "toy", "train", "human")
+    whole = Examples(encoder(), "classes3", 1000).of([long])[0]
+    made = Examples(encoder(), "classes3", 40)
+    [example] = made.of([long])
+    assert len(example) == 40 and example.token_ids[0] == whole.token_ids[0]  # what begins any text stays
+    assert example.token_ids[1:].tolist() == whole.token_ids[-39:].tolist()
+    assert (example.targets != IGNORED).sum() == 2
+    assert made.counts["sequences cut at the head of the question"] == 1
+    for short, cut in ((40, False), (8, True)):
+        dropped = Examples(encoder(), "classes3", short, cut)
+        with pytest.raises(UsageError, match="2 labels dropped, too long"):
+            dropped.of([long])
+
+
+def test_neutral_steps_are_what_they_are_said_to_be() -> None:
+    for neutral, want in (("positive", [1, 1, 0]), ("negative", [1, 0, 0]), ("drop", [1, 0])):
+        made = Examples(encoder(("negative", "positive")), "classes2", 1000, True, neutral)  # type: ignore[arg-type]
+        [example] = made.of([solution(1, [1, 0, -1])])
+        assert example.targets[example.targets != IGNORED].tolist() == want
+
+
+def test_class_weights_make_classes_count_the_same() -> None:
+    examples = Examples(encoder(), "classes3", 1000).of([solution(n, [1, 1, 0, -1]) for n in range(3)])
+    assert class_weights(examples, 3) == pytest.approx([4 / 3, 4 / 3, 2 / 3])
+    with pytest.raises(UsageError, match="no label of class 1"):
+        class_weights(Examples(encoder(), "classes3", 1000).of([solution(1, [1, -1])]), 3)
+
+
+def test_a_batch_without_labels_raises() -> None:
+    [example] = Examples(encoder(), "classes3", 1000).of([solution(1, [1])])
+    example.targets[:] = IGNORED
+    with pytest.raises(UsageError, match="holds no label"):
+        collate([example], 0)
+
+
+def test_pairs_are_of_one_question_and_direct_by_source(base: Path, tmp_path: Path) -> None:
+    records = [solution(n, [1], outcome=True) for n in (1, 1, 2)]
+    records += [solution(n, [-1], outcome=False) for n in (1, 3)]
+    assert [(p.question, p.chosen, p.rejected) for p in pairs_of(records)] == [
+        ("Problem 1?", ("left 1",), ("eggs 1",))] * 2  # fmt: skip
+    path = tmp_path / "labels.jsonl"
+    write_labels(path, records)
+    for direct, want in (([], False), (["toy"], True), (["other"], False)):
+        said = arguments(base, path, tmp_path, "pairs", validation_share=0)
+        run, _, _ = train.parse([*said, "--direct", *direct])
+        read = train.read_data(run, encoder(("positive",)), train.Guard.known())
+        assert [pair.direct for pair in read.train] == [want] * 2  # type: ignore[union-attr]
+
+
+def test_losses_are_those_of_the_papers() -> None:
+    def log_sigmoid(x: float) -> float:
+        return -math.log1p(math.exp(-x))
+
+    chosen, rejected = torch.tensor([1.0, 0.5]), torch.tensor([-0.5, 2.0])
+    bt = [-log_sigmoid(1.5), -log_sigmoid(-1.5)]
+    dr = -log_sigmoid(1.0) - log_sigmoid(0.5)
+    loss = pair_loss(chosen, rejected, torch.tensor([1.0, 0.0]))
+    assert loss.item() == pytest.approx((bt[0] + dr + bt[1]) / 2)
+    value, logit = 0.3, 0.7
+    want = -(value * log_sigmoid(logit) + (1 - value) * log_sigmoid(-logit))
+    assert soft_loss(torch.tensor([[0.1, 0.8]]), torch.tensor([value])).item() == pytest.approx(want)
+
+
+def test_batches_are_of_like_length_and_every_example_is_in_one() -> None:
+    lengths = [n % 50 for n in range(500)]
+    buckets = Buckets(lengths, 10, seed=0)
+    first, again = list(buckets), list(buckets)
+    assert first == again and sorted(first) == list(range(500))
+    spread = [max(b) - min(b) for b in ([lengths[i] for i in first[k : k + 10]] for k in range(0, 500, 10))]
+    assert sum(spread) / len(spread) <= 2
+    buckets.epoch = 1
+    assert list(buckets) != first
