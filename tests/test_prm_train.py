@@ -21,6 +21,7 @@ from safetensors.torch import load_file
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from prm import command, train
+from prm.data.guard import Guard
 from prm.data.pairs import pairs_of
 from prm.encoder import Encoder
 from prm.examples import IGNORED, Examples, class_weights, collate
@@ -28,6 +29,7 @@ from prm.labels import LabelledSolution, write_labels
 from prm.layout import Layout
 from prm.objectives import pair_loss, soft_loss
 from prm.scorer import HFScorer
+from prm.train_options import parse
 from prm.trainer import Buckets, RewardTrainer, last_checkpoint
 from search.errors import UsageError
 from search.types import Problem, Step, Stop
@@ -82,7 +84,7 @@ def arguments(base: Path, data: Path, out: Path, form: str, **more: Any) -> list
 
 
 def fit(*args: Any, **more: Any) -> Path:
-    run, out, resume = train.parse(arguments(*args, **more))
+    run, out, resume = parse(arguments(*args, **more))
     train.train(run, out, resume=resume)
     return out
 
@@ -309,8 +311,8 @@ def test_pairs_are_of_one_question_and_direct_by_source(base: Path, tmp_path: Pa
     write_labels(path, records)
     for direct, want in (([], False), (["toy"], True), (["other"], False)):
         said = arguments(base, path, tmp_path, "pairs", validation_share=0)
-        run, _, _ = train.parse([*said, "--direct", *direct])
-        read = train.read_data(run, encoder(("positive",)), train.Guard.known())
+        run, _, _ = parse([*said, "--direct", *direct])
+        read = train.read_data(run, encoder(("positive",)), Guard.known())
         assert [pair.direct for pair in read.train] == [want] * 2  # type: ignore[union-attr]
 
 

@@ -1,0 +1,104 @@
+"""Judging many solutions: in windows of like length, kept in a file line by line, resumable."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal
+
+from prm.layout import Layout
+from search.errors import SearchError, UsageError
+from search.types import Judgement, Problem, Step, StepScorer, Stop
+
+WINDOW = 512
+"""Solutions judged together; they are sorted by length within, and written in their own order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """judgements: [steps], empty if there is an error. error: why there are none."""
+
+    judgements: tuple[Judgement, ...]
+    error: str | None
+
+
+def load_scorer(prm: str, engine: Literal["hf", "vllm"], dtype: str) -> Callable[[], StepScorer]:
+    """Checks the name; the scorer itself is made by calling what is returned. Raises UsageError."""
+    from prm.scorer import HFScorer, VLLMScorer
+    from prm.zoo import find
+
+    find(prm)
+    return lambda: HFScorer(prm, dtype=dtype) if engine == "hf" else VLLMScorer(prm, dtype=dtype)
+
+
+async def judge_all(
+    scorer: StepScorer, solutions: Iterable[tuple[str, Sequence[str]]], first: int = 0
+) -> AsyncIterator[Verdict]:
+    """A verdict for each (question, steps), in their order. A solution that fails has its error.
+
+    first: the number of the first one, for error messages.
+    """
+
+    async def judge(index: int, question: str, steps: Sequence[str]) -> Verdict:
+        try:
+            made = [Step(text, (), 0.0, Stop.STEP, 0) for text in steps]
+            problem = Problem(f"solution {index + 1}", question)
+            return Verdict(tuple(await scorer.judge(problem, made)), None)
+        except SearchError as error:
+            return Verdict((), f"{type(error).__name__}: {error}")
+
+    rest, at = iter(solutions), first
+    while window := list(islice(rest, WINDOW)):
+        # A scorer takes what is queued in its order: like lengths then share a forward pass.
+        order = sorted(range(len(window)), key=lambda i: sum(map(len, window[i][1])))
+        verdicts = await asyncio.gather(*(judge(at + i, *window[i]) for i in order))
+        by_place = dict(zip(order, verdicts, strict=True))
+        for i in range(len(window)):
+            yield by_place[i]
+        at += len(window)
+
+
+def split_solution(layout: Layout, text: str) -> list[str]:
+    """The steps of a solution's text: lines, or paragraphs for a layout whose steps may hold lines."""
+    by_paragraph = layout.separator != "\n" and "\n\n" in text.strip()
+    parts = text.split("\n\n" if by_paragraph else "\n")
+    return [part for part in parts if part.strip()] or [text]
+
+
+class Kept:
+    """A file of JSON lines that grows while work is done, and says what is done already.
+
+    Raises UsageError if it exists and is not to be resumed.
+    """
+
+    def __init__(self, path: Path, *, resume: bool):
+        if path.exists() and not resume:
+            raise UsageError(f"{path} is there already: --resume goes on with it; or name another file")
+        self.path = path
+        self.rows = list(self._whole_lines()) if path.exists() else []
+
+    def _whole_lines(self) -> Iterator[dict[str, Any]]:
+        """The lines that are whole; a last one that was cut off, by a kill, is removed."""
+        size = 0
+        with self.path.open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                try:
+                    row = json.loads(line.decode("utf-8"))
+                except ValueError as error:
+                    if line.endswith(b"\n"):
+                        raise UsageError(f"{self.path}, line {number}: {error}") from error
+                    break
+                if not line.endswith(b"\n"):
+                    break
+                size += len(line)
+                yield row
+        os.truncate(self.path, size)
+
+    def append(self, rows: Iterable[dict[str, Any]]) -> None:
+        with self.path.open("a", encoding="utf-8") as file:
+            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)

@@ -1,0 +1,309 @@
+"""Measures against scikit-learn and hand-made cases; scoring, evaluating, calibrating end to end."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn import metrics as sk
+
+from prm import calibrate, command, evaluate, metrics, score
+from prm.baselines import baselines
+from prm.judging import Kept, split_solution
+from prm.labels import LabelledSolution, write_labels
+from prm.layout import Layout, save_layout
+from prm.zoo import find
+from search.errors import UsageError
+from search.types import Judgement
+from tests.zoo_models import make_checkpoint
+
+RNG = np.random.default_rng(3)
+
+
+def record(question: str, labels: Sequence[int], **more: object) -> LabelledSolution:
+    steps = tuple(f"step {i} of {question}" for i in range(len(labels)))
+    return LabelledSolution(question, steps, tuple(labels), "toy", "train", "human", **more)  # type: ignore[arg-type]
+
+
+def random_case(n: int = 120) -> tuple[list[LabelledSolution], list[list[Judgement]]]:
+    records = [record(f"q{k // 2}", RNG.integers(-1, 2, size=1 + k % 6).tolist()) for k in range(n)]
+    return records, [[Judgement(*RNG.dirichlet([1, 1, 1]).tolist()) for _ in r.steps] for r in records]
+
+
+def test_steps_are_measured_as_scikit_learn_does() -> None:
+    records, judged = random_case()
+    steps, _ = metrics.tabulate(records, judged, neutral=True)
+    ones = np.ones(len(steps.truth))
+    found = metrics.classification(steps, ones)
+    truth, said = steps.truth, steps.probabilities.argmax(1)
+    assert metrics.confusion(steps, ones).astype(int).tolist() == sk.confusion_matrix(truth, said).tolist()
+    assert found["balanced_accuracy"] == pytest.approx(sk.balanced_accuracy_score(truth, said))
+    precision, recall, f1, _ = sk.precision_recall_fscore_support(truth, said)
+    for c, name in enumerate(metrics.NAMES):
+        got = [found[f"{name}_{kind}"] for kind in ("precision", "recall", "f1")]
+        assert got == pytest.approx([precision[c], recall[c], f1[c]])
+    want = sk.roc_auc_score(truth > 0, steps.value)
+    assert metrics.discrimination(steps, ones)["auc"] == pytest.approx(want)
+    brier = sk.brier_score_loss(truth > 0, np.clip(steps.value, 0, 1))
+    assert metrics.calibration(steps, ones)["brier"] == pytest.approx(brier)
+
+
+def test_a_weight_of_two_is_the_same_step_twice() -> None:
+    records, judged = random_case(40)
+    once, _ = metrics.tabulate(records, judged, neutral=True)
+    twice, _ = metrics.tabulate(records * 2, judged * 2, neutral=True)
+    for measure in (metrics.classification, metrics.discrimination, metrics.calibration, metrics.length_bias):
+        a, b = measure(once, np.full(len(once.truth), 2.0)), measure(twice, np.ones(len(twice.truth)))
+        assert a == pytest.approx(b)
+
+
+def test_ties_count_half_in_auc() -> None:
+    value, right = np.array([0.5, 0.5, 0.9]), np.array([True, False, True])
+    assert metrics.auc(value, right, np.ones(3)) == pytest.approx(0.75)
+    assert np.isnan(metrics.auc(value, np.ones(3, dtype=bool), np.ones(3)))
+
+
+def test_expected_calibration_error_of_a_known_case() -> None:
+    judged = [[Judgement(0.1, 0.0, 0.9)]] * 4 + [[Judgement(0.8, 0.0, 0.2)]] * 4
+    records = [record(f"q{i}", [1 if i in (0, 1, 4) else -1]) for i in range(8)]
+    steps, _ = metrics.tabulate(records, judged, neutral=False)
+    want = (abs(0.9 - 0.5) + abs(0.2 - 0.25)) / 2
+    assert metrics.calibration(steps, np.ones(8))["ece"] == pytest.approx(want)
+
+
+def test_steps_that_are_context_do_not_count() -> None:
+    records = [record("q", [1, 1, -1], context=(0, 1)), record("q", [1, 0])]
+    judged = [[Judgement(0.2, 0.3, 0.5)] * 3, [Judgement(0.2, 0.3, 0.5)] * 2]
+    steps, solutions = metrics.tabulate(records, judged, neutral=True)
+    assert steps.truth.tolist() == [0, 2, 1] and steps.position.tolist() == [3, 1, 2]
+    assert solutions.error.tolist() == [-1]  # a sibling is no solution from its beginning
+    two, _ = metrics.tabulate(records, judged, neutral=False)
+    assert two.truth.tolist() == [0, 1, 1] and two.classes == (0, 2)
+
+
+def solutions(errors: Sequence[int], values: Sequence[Sequence[float]]) -> metrics.Solutions:
+    arrays = [np.array(v) for v in values]
+    return metrics.Solutions(np.array(errors), arrays, np.arange(len(errors)), len(errors))
+
+
+def test_processbench_f1_is_the_harmonic_mean_of_its_authors() -> None:
+    case = solutions([1, 0, -1, -1], [[0.9, 0.2, 0.1], [0.8, 0.3], [0.9, 0.9], [0.4, 0.9]])
+    found = metrics.found_errors(case, np.ones(4))
+    assert (found["error"], found["correct"], found["accuracy"]) == (0.5, 0.5, 0.5)
+    assert found["f1"] == pytest.approx(0.5)
+    assert metrics.first_error(case).tolist() == [1, 1, -1, 0]
+    none = metrics.found_errors(solutions([-1], [[0.9]]), np.ones(1))
+    assert np.isnan(none["error"]) and none["correct"] == 1
+
+
+def test_the_threshold_is_the_best_one() -> None:
+    case = solutions([1, 0, -1, -1], [[0.45, 0.2], [0.3, 0.9], [0.42, 0.9], [0.41, 0.8]])
+    best = metrics.best_threshold(case)
+    assert 0.3 < best <= 0.41
+    assert metrics.found_errors(case, np.ones(4), best)["f1"] == 1
+
+
+def test_prmbenchs_score() -> None:
+    records = [record("a", [1, -1, 1, -1])]
+    judged = [[Judgement(1 - v, 0, v) for v in (0.9, 0.8, 0.7, 0.1)]]
+    steps, _ = metrics.tabulate(records, judged, neutral=False)
+    assert metrics.prm_score(steps, np.ones(4))["prm_score"] == pytest.approx((0.8 + 2 / 3) / 2)
+
+
+def test_intervals_hold_the_value_and_draw_problems_whole() -> None:
+    truth = RNG.random(400) < 0.7
+    own = np.arange(400)
+    found = metrics.with_intervals(lambda w: {"mean": np.average(truth, weights=w)}, own, 400)["mean"]
+    half = 1.96 * np.sqrt(truth.mean() * (1 - truth.mean()) / 400)
+    assert found[0] == pytest.approx(truth.mean())
+    assert found[2] - found[1] == pytest.approx(2 * half, rel=0.2)
+    repeated, of = np.repeat(truth, 10), np.repeat(own, 10)  # ten steps a problem that say the same
+    wide = metrics.with_intervals(lambda w: {"mean": np.average(repeated, weights=w)}, of, 400)["mean"]
+    assert wide[2] - wide[1] == pytest.approx(found[2] - found[1], rel=0.15)
+
+
+# -- baselines -------------------------------------------------------------------------------------
+
+
+def test_baselines_know_what_they_may_and_no_more() -> None:
+    def made(n: int) -> list[LabelledSolution]:
+        found = []
+        for k in range(n):
+            labels = (1, -1) if k % 2 else (1, 0)
+            steps = ("fine", "oops wrong" if k % 2 else "hm fine")
+            found.append(LabelledSolution(f"q{k}", steps, labels, "toy", "train", "human"))
+        return found
+
+    by_name = baselines(made(60), made(20), neutral=True)
+    assert set(by_name) == {"majority", "position", "n-grams"}
+    majority = by_name["majority"][0]
+    assert majority[0] == majority[1] and majority[0].positive == pytest.approx(0.5)
+    position = by_name["position"][0]
+    assert position[0].label == 1 and position[1].label != 1
+    words = by_name["n-grams"]
+    assert [j.label for j in words[1]] == [1, -1] and words[0][1].label == 0
+    two = baselines(made(60), made(4), neutral=False)
+    assert all(j.neutral == 0 for judged in two.values() for steps in judged for j in steps)
+
+
+# -- calibration -----------------------------------------------------------------------------------
+
+
+def test_temperature_and_threshold_are_found_again() -> None:
+    logits = RNG.normal(size=(4000, 3)) * 1.5
+    true = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    truth = np.array([RNG.choice(3, p=p) for p in true])
+    sharp = calibrate.at_temperature(true, 0.4)  # a model that is too sure of itself
+    assert calibrate.fit_temperature(truth, sharp) == pytest.approx(1 / 0.4, rel=0.1)
+    wrong, negative = np.array([True] * 3 + [False] * 5), np.array([0.9, 0.6, 0.5, 0.4, 0.3, 0.1, 0.2, 0.1])
+    assert 0.4 < calibrate.fit_reject(wrong, negative) <= 0.5
+    with pytest.raises(UsageError, match="one kind only"):
+        calibrate.fit_reject(np.zeros(3, dtype=bool), np.ones(3))
+
+
+def test_calibrating_again_changes_nothing() -> None:
+    records, raw = random_case(200)
+    layout, _ = calibrate.calibrate(Layout(), records, raw)
+    again = [[layout.judgement((j.negative, j.neutral, j.positive)) for j in judged] for judged in raw]
+    twice, _ = calibrate.calibrate(layout, records, again)
+    assert twice.temperature == pytest.approx(layout.temperature, rel=1e-3)
+    assert twice.reject == pytest.approx(layout.reject, abs=1e-3) and twice.accept is None
+
+
+# -- the commands ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("models") / "qwen"
+    make_checkpoint(folder, "qwen2", "qwen")
+    return f"qwen-prm-7b={folder}"
+
+
+def run(module: object, monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:
+    monkeypatch.setattr(sys, "argv", ["command", *map(str, arguments)])
+    command.run(module.main)  # type: ignore[attr-defined]
+
+
+def lines(path: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+@pytest.mark.slow
+def test_score_judges_every_step_and_goes_on_where_it_stopped(
+    model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = [{"question": "Q", "steps": ["a", "b"], "id": 1}, {"question": "Q", "solution": "a\n\nb\nc"},
+             {"question": "Q", "steps": ["word " * 1500]}]  # fmt: skip
+    source, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    source.write_text("".join(json.dumps(row) + "\n" for row in given))
+    with pytest.raises(SystemExit) as ended:  # one does not fit, and says so
+        run(score, monkeypatch, source, "--prm", model, "--out", out)
+    assert ended.value.code == 1
+    first, second, third = lines(out)
+    assert len(first["judgements"]) == 2 and first["id"] == 1  # type: ignore[arg-type]
+    values = [j["positive"] + j["neutral"] for j in first["judgements"]]  # type: ignore[attr-defined]
+    assert first["score"] == pytest.approx(values[0] * values[1])  # as its layout aggregates
+    assert second["steps"] == ["a", "b\nc"]
+    assert "ContextError" in str(third["error"]) and "score" not in third
+    whole = out.read_bytes()
+    out.write_bytes(whole[: len(whole) // 2])  # killed in the middle of a line
+    with pytest.raises(SystemExit):
+        run(score, monkeypatch, source, "--prm", model, "--out", out, "--resume")
+    assert lines(out) == [first, second, third]
+    with pytest.raises(SystemExit) as ended:
+        run(score, monkeypatch, source, "--prm", model, "--out", out)
+    assert ended.value.code == 2
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ('{"question": "Q"}', "KeyError: 'solution'"),
+        ('{"question": "Q", "steps": []}', "'steps' must be"),
+        ('{"question": 3, "steps": ["a"]}', "'question' must be text"),
+        ("{", "JSONDecodeError"),
+    ],
+)
+def test_score_names_a_bad_line_and_writes_nothing(
+    line: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    source, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    source.write_text('{"question": "Q", "steps": ["a"]}\n' + line)
+    with pytest.raises(SystemExit) as ended:
+        run(score, monkeypatch, source, "--prm", "skywork-7b", "--out", out)
+    assert ended.value.code == 2 and not out.exists()
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: {source}, line 2: ") and reason in said
+
+
+def test_solutions_are_split_as_the_layout_says() -> None:
+    assert split_solution(Layout(), "a\n\nb\nc") == ["a", "b", "c"]
+    assert split_solution(find("qwen-prm-7b").layout, "a\n\nb\nc") == ["a", "b\nc"]
+    assert split_solution(find("qwen-prm-7b").layout, "a\nb") == ["a", "b"]
+    assert split_solution(Layout(), " ") == [" "]
+
+
+def test_a_line_that_was_cut_off_is_removed_and_a_bad_one_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "kept.jsonl"
+    path.write_bytes(b'{"a": 1}\n{"a": 2}\n{"a"')
+    kept = Kept(path, resume=True)
+    assert [row["a"] for row in kept.rows] == [1, 2] and path.read_bytes().endswith(b"2}\n")
+    path.write_bytes(b'{"a": 1}\n{"a"\n{"a": 2}\n')
+    with pytest.raises(UsageError, match="line 2"):
+        Kept(path, resume=True)
+    with pytest.raises(UsageError, match="--resume"):
+        Kept(path, resume=False)
+
+
+@pytest.mark.slow
+def test_evaluate_reports_models_beside_baselines(
+    model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = [
+        {"id": f"gsm8k-{i}", "generator": "g", "problem": f"P{i}", "steps": ["a", "b b", "c"],
+         "final_answer_correct": i % 2 == 0, "label": -1 if i % 2 else i % 3}
+        for i in range(12)
+    ]  # fmt: skip
+    (tmp_path / "gsm8k.json").write_text(json.dumps(bench))
+    train = [record(f"t{i}", [1, 0, -1]) for i in range(10)]
+    write_labels(tmp_path / "train.jsonl", train)
+    data = [f"processbench:{tmp_path / 'gsm8k.json'}", str(tmp_path / "train.jsonl")]
+    out = tmp_path / "out"
+    asked = ["--prm", model, "--data", *data, "--out", out, "--baselines", tmp_path / "train.jsonl"]
+    run(evaluate, monkeypatch, *asked)
+    report = (out / "report.md").read_text()
+    found = json.loads((out / "report.json").read_text())["results"]
+    assert [(row["data"], row["judge"]) for row in found] == [
+        *((spec, model) for spec in data),
+        *((spec, name) for spec in data for name in ("majority", "position", "n-grams")),
+    ]  # fmt: skip
+    assert found[0]["threshold"] == found[1]["threshold"]  # chosen on the GSM8K part, used on all
+    assert "python -m prm.evaluate" in report and "In balanced accuracy" in report
+    assert {path.name for path in out.glob("*.png")} == {
+        "reliability-0.png", "reliability-1.png", "position-0.png", "position-1.png",
+    }  # fmt: skip
+    before = (out / "report.json").read_text()
+    run(evaluate, monkeypatch, *asked)  # the judgements are kept: nothing is judged again
+    assert json.loads(before)["results"] == json.loads((out / "report.json").read_text())["results"]
+    with pytest.raises(SystemExit):
+        run(evaluate, monkeypatch, "--prm", model, "--data", data[0], "--out", out)
+
+
+def test_nothing_is_learnt_from_a_test_split(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "test.jsonl"
+    write_labels(path, [LabelledSolution("q", ("a",), (1,), "toy", "test", "human")])
+    folder = tmp_path / "model"
+    folder.mkdir()
+    save_layout(Layout(), folder)
+    with pytest.raises(SystemExit) as ended:
+        run(evaluate, monkeypatch, "--prm", "skywork-7b", "--data", path, "--out", tmp_path / "o",
+            "--baselines", path)  # fmt: skip
+    assert ended.value.code == 2 and "test split" in capsys.readouterr().err
