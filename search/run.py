@@ -154,7 +154,9 @@ def _notes() -> Iterator[Console]:
 @contextmanager
 def _interruptible() -> Iterator[None]:
     """Let Ctrl-C through at once: asyncio would wait for its turn, and loading leaves it none."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.SIG_IGN:  # it is in a shell's background
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         yield
     finally:

@@ -6,6 +6,7 @@ import fcntl
 import os
 import pty
 import re
+import signal
 import struct
 import subprocess
 import termios
@@ -26,7 +27,7 @@ class Terminal:
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
         self.process = subprocess.Popen(
             command, cwd=cwd, env={**env, "TERM": "xterm-256color"}, stdin=theirs, stdout=theirs,
-            stderr=theirs, start_new_session=True, preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+            stderr=theirs, start_new_session=True, preexec_fn=_come_to_the_front,
         )  # fmt: skip
         os.close(theirs)
         self._said = b""
@@ -61,3 +62,13 @@ class Terminal:
                 self._said += said
         except OSError:  # how Linux says that nobody holds the other end
             pass
+
+
+def _come_to_the_front() -> None:
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    hear_ctrl_c()
+
+
+def hear_ctrl_c() -> None:
+    """What is started in a shell's background, as these tests may be, ignores interrupts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -27,6 +27,7 @@ from search.strategies.mcts import MCTS
 from search.tree import Budget, Node, Tree
 from search.types import Judgement, Problem, Step, Stop, Strategy, Until
 from tests.fakes import FractionAnswers, RandomWorld, step
+from tests.terminal import hear_ctrl_c
 
 PROBLEMS = [Problem(f"p{i}", f"question {i}") for i in range(5)]
 SMALL: dict[str, Strategy] = {
@@ -350,7 +351,10 @@ except KeyboardInterrupt:
     print("interrupted")
 """
     root = Path(__file__).parent.parent
-    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, timeout=60,
+        preexec_fn=hear_ctrl_c,
+    )  # fmt: skip
     assert done.stdout == "interrupted\n", done.stderr
 
 

@@ -29,6 +29,7 @@ from search.tree import Node
 from search.types import Problem
 from tests.conftest import Checkpoints
 from tests.fakes import BAD, MEH, ScriptedPolicy, ScriptedScorer
+from tests.terminal import hear_ctrl_c
 
 ROOT = Path(__file__).parents[1]
 FIELDS = (
@@ -66,7 +67,7 @@ def environment() -> dict[str, str]:
 def start(words: list[str], cwd: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "search.run", *words], cwd=cwd, env=environment(), text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=hear_ctrl_c,
     )  # fmt: skip
 
 
