@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
-from prm.layout import read_layout
+from prm.zoo import find, is_specified
 from search.errors import ScorerError, SearchError, UsageError
 from search.knobs import nearest
 from search.policies.stepping import Sampling, SteppingPolicy, encode_prompt
@@ -70,7 +70,7 @@ class Settings:
             "policy_weights": _fingerprint(self.policy),
             "tokenizer": self.tokenizer if self.engine == "server" else None,
             "prm": self.prm_name,
-            "prm_weights": None if self.prm is None else _fingerprint(self.prm),
+            "prm_weights": None if self.prm is None else _fingerprint(find(self.prm).model),
             "sampling": asdict(self.sampling),
             "segmenter": self.segmenter.name,
             "dtype": self.dtype,
@@ -124,14 +124,14 @@ def resolve(
     prm_path = str(BUILTIN_PRMS.get(prm, prm)) if guided else None
     if chosen != "server" or policy == "builtin":
         _check_there("--policy", policy, policy_path)
-    if prm_path is not None:
+    if prm_path is not None and not is_specified(prm_path):
         _check_there("--prm", prm, prm_path)
     _silence_transformers()
     if chosen != "server" or policy == "builtin":
         _check_policy(policy, policy_path)
     if prm_path is not None:
         try:
-            read_layout(prm_path)
+            find(prm_path)
         except UsageError as error:
             raise UsageError(f"--prm: {error}") from error
     if tokenizer is None and (chosen != "server" or Path(policy_path).is_dir()):
