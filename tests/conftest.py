@@ -45,7 +45,7 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Checkpoints:
     policy = new_policy(Size(hidden=128, layers=2), seed=0)
     examples = [encode_solution(tokenizer, p) for p in generate("train", 0, 200, Difficulty(2, 2, 0))]
     data = [batch for epoch in range(4) for batch in batches(examples, 600, epoch)]
-    fit(policy, iter(data), steps=len(data), lr=1e-2, log=folder / "log.jsonl", evaluate=lambda step: {})
+    fit(policy, iter(data), steps=len(data), lr=1e-2, log=folder / "log.jsonl", evaluate=dict)
     models = {"policy": policy, "prm": with_head(policy, LABELS), "two_labels": with_head(policy, LABELS[1:])}
     torch.nn.init.normal_(models["prm"].score.weight, std=0.5)
     for name, model in models.items():
