@@ -116,8 +116,17 @@ def test_a_reward_model_knows_the_types_and_little_else(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", [p for p in FILES if name_of(p).startswith("mutation/")], ids=name_of)
-def test_mutation_knows_the_label_format_only(path: Path) -> None:
-    assert {m for m in own(path) if not m.startswith("mutation")} <= {"prm.labels", "search.errors"}
+def test_mutation_knows_the_label_format_and_what_a_step_is(path: Path) -> None:
+    may = {"prm.labels", "search.errors", "search.segment"}
+    assert {m for m in own(path) if not m.startswith("mutation")} <= may
+
+
+INSIDE = [p for p in FILES if name_of(p).startswith("mutation/inside/")]
+
+
+@pytest.mark.parametrize("path", INSIDE, ids=name_of)
+def test_what_runs_in_the_sandbox_needs_nothing_that_is_not_there(path: Path) -> None:
+    assert all(module.startswith("mutation.inside") for module in outside(path, also=set()))
 
 
 def test_there_are_no_circles() -> None:

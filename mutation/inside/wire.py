@@ -1,0 +1,215 @@
+"""Plain data between processes: the only thing that crosses the border between program and tests.
+
+A value is packed into JSON by its exact built-in type, sent as one frame, and built anew on the other
+side, so no method that a program wrote ever runs where its answers are compared. Not pickle and not
+marshal: a frame can hold nothing but data, whatever bytes a program writes. Lists are `["list", ...]`,
+so any other array is a tag with its payload; what is not plain is `["remote", handle]`, a number.
+"""
+
+from __future__ import annotations
+
+import builtins
+import json
+import os
+from collections import Counter, OrderedDict, defaultdict, deque
+from collections.abc import Callable, Iterable
+from datetime import date, datetime, timedelta
+from decimal import Decimal, InvalidOperation
+from fractions import Fraction
+from typing import Any
+
+Json = Any
+MAX_BYTES = 16 << 20
+"""The longest frame. A program that answers with more has exceeded its output limit."""
+
+READ_BYTES = 1 << 16
+
+CLASSES = {n: v for n, v in vars(builtins).items() if isinstance(v, type)} | {"NoneType": type(None)}
+SMALL = 1 << 256
+"""Integers below go as JSON numbers; larger ones in hexadecimal, whose length Python does not limit."""
+
+
+class WireError(Exception):
+    """A frame that holds no value: malformed, or nested too deeply."""
+
+
+class TooLong(WireError):
+    """A frame longer than `MAX_BYTES`."""
+
+
+class Closed(Exception):
+    """The other side is gone."""
+
+
+class NotPlain(TypeError):
+    """A value that is not plain data, where only plain data can go."""
+
+
+def refuse(value: object) -> Json:
+    """What `pack` does by default with a value that is not plain data."""
+    raise NotPlain(f"a {type(value).__name__} is not plain data and cannot be passed")
+
+
+def pack(value: object, other: Callable[[object], Json] = refuse) -> Json:
+    """The JSON form of a value; `other` packs what is not plain. A subclass goes as its built-in base.
+
+    Raises what `other` raises; WireError if the value is nested too deeply, or holds itself.
+    """
+    try:
+        return _pack(value, other)
+    except RecursionError as error:
+        raise WireError("the value is nested too deeply") from error
+
+
+def unpack(packed: Json, remote: Callable[[int], object] | None = None) -> Any:
+    """The value of a JSON form. `remote` gives the object of a handle. Raises WireError."""
+    try:
+        return _unpack(packed, remote)
+    except (RecursionError, TypeError, ValueError, KeyError, IndexError, InvalidOperation, OverflowError,
+            ZeroDivisionError) as error:  # fmt: skip
+        raise WireError(f"no value: {type(error).__name__}") from error
+
+
+def _pack(value: Any, other: Callable[[object], Json]) -> Json:
+    kind: Any = type(value)
+    if value is None or kind is bool or kind is str or kind is float:
+        return value
+    if kind is int:
+        return value if -SMALL < value < SMALL else ["int", hex(value)]
+    if kind is list or kind is tuple or kind is set or kind is frozenset or kind is deque:
+        return [kind.__name__, *(_pack(item, other) for item in value)]
+    if kind is dict or kind is OrderedDict or kind is Counter:
+        return [kind.__name__, *(_pack(part, other) for pair in value.items() for part in pair)]
+    if kind is defaultdict:
+        return _pack(dict(value), other)
+    if kind is bytes or kind is bytearray:
+        return [kind.__name__, value.hex()]
+    if kind is complex:
+        return ["complex", value.real, value.imag]
+    if kind is range:
+        return ["range", *(_pack(n, other) for n in (value.start, value.stop, value.step))]
+    if kind is Fraction:
+        return ["Fraction", *(_pack(n, other) for n in (value.numerator, value.denominator))]
+    if kind is Decimal:
+        return ["Decimal", str(value)]
+    if kind is datetime or kind is date:
+        return [kind.__name__, value.isoformat()]
+    if kind is timedelta:
+        return ["timedelta", value.days, value.seconds, value.microseconds]
+    if kind is type and CLASSES.get(name := str(value.__name__)) is value:
+        return ["class", name]
+    return _pack_base(value, other)
+
+
+def _pack_base(value: Any, other: Callable[[object], Json]) -> Json:
+    """As the built-in type that it is a subclass of, read by that type's own methods."""
+    if isinstance(value, int):
+        return _pack(int.__index__(value), other)
+    if isinstance(value, float):
+        return float.__float__(value)
+    if isinstance(value, str):
+        return str.__str__(value)
+    for base in (list, tuple, set, frozenset):
+        if isinstance(value, base):
+            items: Any = base.__iter__
+            return _pack(base(items(value)), other)
+    if isinstance(value, dict):
+        return _pack(dict(dict.items(value)), other)
+    return other(value)
+
+
+def _pairs(parts: Iterable[Any]) -> list[tuple[Any, Any]]:
+    items = iter(parts)
+    return list(zip(items, items, strict=True))
+
+
+def _whole(parts: list[Any]) -> list[int]:
+    """Numbers only: a text such as "1e999999999" would take for ever to become a fraction."""
+    if not all(type(part) is int for part in parts):
+        raise WireError("not whole numbers")
+    return parts
+
+
+_BUILD: dict[str, Callable[[list[Any]], Any]] = {
+    "list": list,
+    "tuple": tuple,
+    "set": set,
+    "frozenset": frozenset,
+    "deque": deque,
+    "dict": lambda parts: dict(_pairs(parts)),
+    "OrderedDict": lambda parts: OrderedDict(_pairs(parts)),
+    "Counter": lambda parts: Counter(dict(_pairs(parts))),
+    "int": lambda parts: int(parts[0], 16),
+    "bytes": lambda parts: bytes.fromhex(parts[0]),
+    "bytearray": lambda parts: bytearray.fromhex(parts[0]),
+    "complex": lambda parts: complex(*map(float, parts)),
+    "range": lambda parts: range(*_whole(parts)),
+    "Fraction": lambda parts: Fraction(*_whole(parts)),
+    "Decimal": lambda parts: Decimal(parts[0]),
+    "datetime": lambda parts: datetime.fromisoformat(parts[0]),
+    "date": lambda parts: date.fromisoformat(parts[0]),
+    "timedelta": lambda parts: timedelta(*_whole(parts)),
+    "class": lambda parts: CLASSES[parts[0]],
+}
+
+
+def _unpack(packed: Json, remote: Callable[[int], object] | None) -> Any:
+    if not isinstance(packed, list):
+        if isinstance(packed, dict):
+            raise WireError("an object is no value")
+        return packed
+    tag, *parts = packed
+    if tag == "remote":
+        if remote is None or type(parts[0]) is not int:
+            raise WireError("a handle, where only plain data can be")
+        return remote(parts[0])
+    return _BUILD[tag]([_unpack(part, remote) for part in parts])
+
+
+_ENCODER = json.JSONEncoder(check_circular=False)
+
+
+class Pipe:
+    """Frames of JSON over a file descriptor: four bytes of length, then the text."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self._ahead = bytearray()
+
+    def send(self, message: Json) -> None:
+        """Raises Closed; TooLong and WireError before anything is sent."""
+        try:
+            data = _ENCODER.encode(message).encode("ascii")
+        except (RecursionError, ValueError) as error:
+            raise WireError("the value is nested too deeply") from error
+        if len(data) > MAX_BYTES:
+            raise TooLong(f"{len(data)} bytes in one message")
+        view = memoryview(len(data).to_bytes(4, "big") + data)
+        try:
+            while view:
+                view = view[os.write(self.fd, view):]
+        except OSError as error:
+            raise Closed from error
+
+    def receive(self) -> Json:
+        """Raises Closed; WireError if the frame is not JSON, TooLong if it is too long to be read."""
+        size = int.from_bytes(self._read(4), "big")
+        if size > MAX_BYTES:
+            raise TooLong(f"{size} bytes in one message")
+        try:
+            return json.loads(self._read(size))
+        except (ValueError, RecursionError) as error:
+            raise WireError("not JSON") from error
+
+    def _read(self, size: int) -> bytes:
+        while len(self._ahead) < size:
+            try:
+                part = os.read(self.fd, READ_BYTES)
+            except OSError as error:
+                raise Closed from error
+            if not part:
+                raise Closed
+            self._ahead += part
+        data = bytes(self._ahead[:size])
+        del self._ahead[:size]
+        return data
