@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -60,7 +60,7 @@ class Layout:
     aggregate: Aggregation = "last"
     accept: float | None = None
     reject: float | None = None
-    temperature: float = field(default=1.0)
+    temperature: float = 1.0
 
     def __post_init__(self) -> None:
         named = sorted(self.labels)
@@ -152,11 +152,9 @@ def read_layout(model: str) -> Layout:
     wanted = "ForCausalLM" if layout.head in ("tokens", "mean_logit") else "ForSequenceClassification"
     if not any(name.endswith(wanted) for name in architectures):
         what = ", ".join(architectures) or "model of unknown kind"
-        needed = "sequence-classification head with one output a label"
-        raise UsageError(
-            f"{model} is a {what}: a reward model needs a "
-            f"{needed if wanted != 'ForCausalLM' else 'language-model head'}"
-        )
+        by_class = "sequence-classification head with one output a label"
+        needed = by_class if wanted == "ForSequenceClassification" else "language-model head"
+        raise UsageError(f"{model} is a {what}: a reward model needs a {needed}")
     if wanted == "ForSequenceClassification" and config.num_labels != len(layout.labels):
         raise UsageError(
             f"{model}: the head has {config.num_labels} outputs, prm.json names {len(layout.labels)} labels"

@@ -1,0 +1,168 @@
+"""Labels from rollouts, on scripted worlds; resumed from a trace; on the shipped task."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.models import NoScorer
+from bench.tasks.base import Example, Grade
+from bench.tasks.builtin import Builtin
+from prm.estimation import Bisect, Estimate, Estimates
+from prm.rollouts import agreement, label, read_examples
+from search.errors import UsageError
+from search.trace import Trace
+from search.types import Problem, Step, Stop, Until
+
+
+class Counting(Builtin):
+    """The answer is what is said after "="; "ok" is right."""
+
+    name = "counting"
+
+    def extract(self, text: str) -> str | None:
+        return text.rpartition("=")[2].strip() if "=" in text else None
+
+    def grade(self, answer: str | None, reference: str) -> Grade:
+        return Grade(answer == reference, "exact")
+
+
+class World:
+    """A policy whose first sample is `solution`; from a prefix with a bad step nothing right follows,
+    from any other, every second rollout is right, by its seed. A step is a letter; "x" is bad."""
+
+    def __init__(self, solution: str):
+        self.solution, self.calls = solution, 0
+
+    async def propose(
+        self, problem: Problem, steps: Any, *, until: Until, max_tokens: int, seed: int,
+        temperature: float | None = None,
+    ) -> list[Step]:  # fmt: skip
+        self.calls += 1
+        said = [step.text.strip() for step in steps]
+        rest = list(self.solution[len(said) :]) if seed % 2 == 0 or "x" in said else ["g"]
+        bad = "x" in [*said, *rest]
+        texts = [f"{text}\n" for text in rest] + [f"={'no' if bad else 'ok'}"]
+        last = len(texts) - 1
+        return [Step(t, (1,), 0.0, Stop.END if i == last else Stop.STEP) for i, t in enumerate(texts)]
+
+
+EXAMPLES = [Example(Problem(f"p{i}", f"Question {i}"), "ok") for i in range(6)]
+
+
+def right(id_: str, answer: str | None) -> bool:
+    return answer == "ok"
+
+
+async def labelled(how: Any, policy: World, trace: Trace | None = None) -> Any:
+    return await label(EXAMPLES, Counting(), how, policy, NoScorer(), trace=trace or Trace(), seed=0)
+
+
+async def test_estimation_labels_every_step_by_where_it_leads() -> None:
+    made = await labelled(Estimate(right, solutions=2, rollouts=16), World("abxc"))
+    assert made.failed == {} and made.rollouts > 0
+    seen = [s for s in made.solutions if "x" in s.steps]
+    assert seen
+    for solution in seen:
+        at = solution.steps.index("x")
+        assert set(solution.labels[:at]) <= {1} and set(solution.labels[at:]) == {-1}
+        assert all(0 < value < 1 for value in solution.values[:at])
+        assert set(solution.values[at:]) == {0.0} and solution.outcome is False
+    assert all(s.outcome is True and s.labels[-1] == 1 for s in made.solutions if "x" not in s.steps)
+
+
+async def test_bisection_finds_the_first_error_with_fewer_rollouts() -> None:
+    long = "abcdefgxijklmnop"
+    made = await labelled(Bisect(right, searches=1, rollouts=16), World(long))
+    found = [s for s in made.solutions if "x" in s.steps]
+    assert found and all(s.steps[-1] == "x" and s.labels[-1] == -1 for s in found)  # and no step further
+    assert all(s.labels[i] == 1 for s in found for i in s.counted[:-1])
+    every = await labelled(Estimate(right, solutions=1, rollouts=16), World(long))
+    per_wrong = len(long) * 16  # what estimation spends on a solution that is wrong
+    assert made.rollouts / len(EXAMPLES) < per_wrong / 2 and every.rollouts > 0
+
+
+async def test_bisection_goes_on_with_rollouts_that_it_made_on_the_way() -> None:
+    policy = World("abcxefgh")
+    one = await labelled(Bisect(right, searches=1, rollouts=16), policy)
+    many = await labelled(Bisect(right, searches=6, rollouts=16), World("abcxefgh"))
+    assert len(many.solutions) >= len(one.solutions)
+    assert many.rollouts < 6 * one.rollouts  # what was estimated is not estimated again
+    for made in (one, many):
+        for solution in made.solutions:
+            assert len(solution.counted) >= 1
+            for i in solution.counted:
+                assert (solution.labels[i] > 0) == ("x" not in solution.steps[: i + 1])
+
+
+async def test_a_node_counts_in_one_record_only() -> None:
+    how = Bisect(right, searches=6, rollouts=16)
+    made = await labelled(how, World("abcxefgh"))
+    for example in EXAMPLES:
+        found: Estimates = how.found[example.problem.id]
+        on_paths = {node for path in found.solutions for node in path if node in found.shares}
+        of = [s for s in made.solutions if s.question == example.problem.question]
+        assert sum(len(s.counted) for s in of) == len(on_paths)
+
+
+async def test_a_run_is_resumed_from_its_trace_at_no_cost(tmp_path: Path) -> None:
+    def trace() -> Trace:
+        return Trace(tmp_path / "trace", {"a": 1})
+
+    for new in (lambda: Estimate(right, 1, 4), lambda: Bisect(right, 3, 4)):
+        (tmp_path / "trace").unlink(missing_ok=True)
+        first = await labelled(new(), World("abxc"), trace())
+        whole = (tmp_path / "trace").read_bytes()
+        (tmp_path / "trace").write_bytes(whole[: 2 * len(whole) // 3])  # killed in the middle of a line
+        again = World("abxc")
+        second = await labelled(new(), again, trace())
+        assert second.solutions == first.solutions
+        assert second.usage.policy_tokens == first.usage.policy_tokens
+        done = World("abxc")
+        await labelled(new(), done, trace())
+        assert done.calls == 0 < again.calls
+
+
+async def test_a_problem_that_fails_is_left_out_and_said() -> None:
+    class Failing(World):
+        async def propose(self, problem: Problem, *args: Any, **kwargs: Any) -> list[Step]:
+            if problem.id == "p3":
+                raise RuntimeError("the server is gone")
+            return await super().propose(problem, *args, **kwargs)
+
+    made = await labelled(Estimate(right, 1, 4), Failing("ab"))
+    assert set(made.failed) == {"p3"} and "the server is gone" in made.failed["p3"]
+    assert {s.question for s in made.solutions} == {f"Question {n}" for n in range(6) if n != 3}
+
+
+def test_evaluation_problems_are_not_labelled(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import json
+
+    from tests.test_prm_data import GSM8K_TEST
+
+    path = tmp_path / "problems.jsonl"
+    rows = [{"question": GSM8K_TEST, "answer": "#### 18"}, {"question": "What is 1 + 1?", "answer": "#### 2"}]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    [example] = read_examples(Counting(), str(path), None)
+    assert (example.problem.question, example.reference) == ("What is 1 + 1?", "2")
+    assert "Janet" in capsys.readouterr().out
+    path.write_text(json.dumps(rows[0]) + "\n")
+    with pytest.raises(UsageError, match="nothing is left"):
+        read_examples(Counting(), str(path), None)
+    with pytest.raises(UsageError, match="needs --problems"):
+        read_examples(Counting(), None, None)
+
+
+def test_labels_are_compared_with_the_exact_checker() -> None:
+    from bench.builtin.problems import generate
+    from prm.labels import LabelledSolution
+    from prm.rollouts import TRAINING_SEED
+
+    problem = next(iter(generate("train", TRAINING_SEED, 1)))
+    steps = tuple(problem.steps)
+    good = LabelledSolution(problem.question, steps, (1,) * len(steps), "r", "train", "rollouts")
+    bad = LabelledSolution(problem.question, ("nonsense",), (1,), "r", "train", "rollouts")
+    assert agreement([good]) == (len(steps), len(steps))
+    assert agreement([good, bad]) == (len(steps), len(steps) + 1)
