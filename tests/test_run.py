@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jinja2 import Template
 from rich.console import Console
 
 from search.cli.display import Live, Transcript, progress
@@ -176,8 +177,9 @@ def test_the_prompt_is_printed_as_the_policy_sees_it(
     words = ["--problems", "mine.jsonl", "--policy", checkpoints.policy, "--prm", checkpoints.prm]
     assert main([*words, "--engine", "hf", "--print-prompt", "--prompt", "shots.txt"]) == 0
     assert capfd.readouterr() == ("Q: 1 [b]{x}[/b]\nA: 1\n\nQ: 2 + 2?\nA:", "")
-    assert main([*words, "--engine", "hf", "--print-prompt"]) == 0  # the chat template
-    assert capfd.readouterr() == ("2 + 2?\n", "")
+    assert main([*words, "--engine", "hf", "--print-prompt"]) == 0
+    template = (Path(checkpoints.policy) / "chat_template.jinja").read_text()
+    assert capfd.readouterr() == (Template(template).render(messages=[{"content": "2 + 2?"}]), "")
     assert not (here / "runs").exists()
 
 
