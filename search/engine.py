@@ -16,7 +16,7 @@ from search.errors import UsageError
 from search.limits import LimitReached, Limits, Usage
 from search.trace import Trace
 from search.tree import Budget, Node, Tree
-from search.types import Answers, Policy, Problem, Step, StepScorer, Strategy
+from search.types import Answers, AnswersByProblem, Policy, Problem, Step, StepScorer, Strategy
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +71,8 @@ async def solve(
 
     problems: read to their end before the first is started.
     limits: what one problem may cost. budget: how long a step and a solution may get.
-    answers: how the task reads answers; the default compares whole texts.
+    answers: how the task reads answers, or of each problem (`AnswersByProblem`); the default compares
+        whole texts.
     """
     trace = trace or Trace()
     todo = list(problems)
@@ -85,8 +86,9 @@ async def solve(
         usage = Usage()
         try:
             recorder = trace.recorder(problem)
+            own = answers.about(problem) if isinstance(answers, AnswersByProblem) else answers
             tree = Tree(
-                problem, policy, scorer, seed=seed, limits=limits, budget=budget, answers=answers,
+                problem, policy, scorer, seed=seed, limits=limits, budget=budget, answers=own,
                 recorder=recorder, watch=lambda event, node: watch(problem, event, node),
             )
             usage = tree.usage

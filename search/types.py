@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from math import isfinite
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from search.errors import ScorerError
 
@@ -168,6 +168,15 @@ class Answers(Protocol):
 
     def equal(self, a: str, b: str) -> bool:
         """True if two extracted answers are the same answer. May block; never raises."""
+        ...
+
+
+@runtime_checkable
+class AnswersByProblem(Protocol):
+    """Of a task whose answers can only be read knowing the problem: a program, which its inputs try."""
+
+    def about(self, problem: Problem) -> Answers:
+        """How the answers of this problem are read; asked once, before it is worked on."""
         ...
 
 

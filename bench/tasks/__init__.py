@@ -30,6 +30,24 @@ def _math() -> Task:
     return Math()
 
 
+def _builtin_code() -> Task:
+    from bench.tasks.builtin_code import BuiltinCode
+
+    return BuiltinCode()
+
+
+def _humaneval() -> Task:
+    from bench.tasks.humaneval import HumanEval
+
+    return HumanEval()
+
+
+def _mbpp() -> Task:
+    from bench.tasks.mbpp import Mbpp
+
+    return Mbpp()
+
+
 def _jsonl() -> Task:
     from bench.tasks.jsonl import Jsonl
 
@@ -40,6 +58,9 @@ TASKS: dict[str, Callable[[], Task]] = {
     "builtin": _builtin,
     "gsm8k": _gsm8k,
     "math": _math,
+    "builtin-code": _builtin_code,
+    "humaneval": _humaneval,
+    "mbpp": _mbpp,
     "jsonl": _jsonl,
 }
 """Every task that the command lines know, by name."""

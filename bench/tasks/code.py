@@ -1,0 +1,218 @@
+"""What HumanEval and MBPP have in common: a solution is a program, and its tests decide.
+
+A solution's text is read as a program of one problem (`CodeTask.about`), graded by running the hidden tests
+in the sandbox, and compared with other solutions by what they answer to generated inputs, as AlphaCode
+(Li et al. 2022, arXiv:2203.07814) and CodeT (Chen et al. 2022, arXiv:2207.10397) do.
+"""
+
+from __future__ import annotations
+
+import ast
+import atexit
+import re
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from bench.tasks.base import Example, Grade
+from bench.tasks.code_inputs import generated_inputs
+from mutation.sandbox import Sandbox
+from mutation.verdict import Limits, Suite
+from search.prompts import Prompt
+from search.types import Answers, Problem
+
+FENCED = re.compile(r"```(?:python|py)?[ \t]*\n(.*?)(?:\n```|\Z)", re.DOTALL)
+INPUTS = 20
+"""Generated inputs that two programs are compared on."""
+
+FUNCTION_ENDS = ("\nclass ", "\ndef ", "\n#", "\n@", "\nif ", "\nprint(", "\nassert ", "\n```", "\n'''")
+"""A function's body is over: something begins in the first column (Chen et al. 2021, arXiv:2107.03374)."""
+INSTRUCT = Prompt(
+    "{question}", chat=True,
+    system="You are an expert Python programmer. Answer with the complete program in one ```python block, "
+    "and nothing after it.",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class CodeCase:
+    """A problem as its tests see it.
+
+    preamble: text that a solution goes on with, "" if it stands alone. entry_point: the function asked for.
+    provides: names that are the program's even where Python has them. hidden: each must pass.
+    public: what the question itself shows, "" if it shows none. examples: arguments of calls, as literals.
+    """
+
+    id: str
+    preamble: str
+    entry_point: str
+    provides: tuple[str, ...]
+    hidden: Mapping[str, Suite]
+    public: Suite | None
+    examples: tuple[tuple[object, ...], ...]
+
+
+class SharedSandbox:
+    """One for the process, made when it is first needed and ended with it."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits, self._lock = limits, threading.Lock()
+        self._sandbox: Sandbox | None = None
+
+    def get(self) -> Sandbox:
+        """Raises SandboxError where programs cannot be shut in: a model's code runs nowhere else."""
+        with self._lock:
+            if self._sandbox is None:
+                self._sandbox = Sandbox(self._limits)
+                atexit.register(self._sandbox.close)
+            return self._sandbox
+
+
+SANDBOX = SharedSandbox(Limits(cpu_s=5))
+
+
+def program_of(case: CodeCase, text: str) -> str | None:
+    """The program that a solution's text makes; None if there is none that defines the function.
+
+    A block in a fence is taken before the text around it. A program that the token limit or a stray remark
+    cut short is taken as far as it can be read.
+    """
+    blocks = [block for block in FENCED.findall(text) if f"def {case.entry_point}" in block]
+    body = blocks[0] if blocks else text
+    alone = re.search(rf"^(async )?def {case.entry_point}\b", body, re.MULTILINE) is not None
+    if alone and not blocks:
+        body = body[_first_statement(body) :]
+    for candidate in ([body, case.preamble + body] if alone else [case.preamble + body]):
+        program = _readable(candidate)
+        if program is not None and _defines(program, case.entry_point):
+            return _with_imports(case.preamble, program) if alone else program
+    return None
+
+
+def _first_statement(text: str) -> int:
+    """Where the program begins in a text that may begin with prose."""
+    found = re.search(r"^(from|import|def|class|@|async def) ?", text, re.MULTILINE)
+    return found.start() if found else 0
+
+
+def _readable(text: str) -> str | None:
+    """The longest beginning of whole lines that parses, None if none does."""
+    lines = text.splitlines(keepends=True)
+    while lines:
+        program = "".join(lines)
+        try:
+            ast.parse(program)
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            lines.pop()
+        else:
+            return program
+    return None
+
+
+def _defines(program: str, name: str) -> bool:
+    """Whether it defines the function with more in it than documentation."""
+    for node in ast.parse(program).body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name == name:
+            return len(node.body) > (ast.get_docstring(node) is not None)
+        targets = node.targets if isinstance(node, ast.Assign) else []
+        if any(isinstance(target, ast.Name) and target.id == name for target in targets):
+            return True
+    return False
+
+
+def _with_imports(preamble: str, program: str) -> str:
+    """A whole program still gets what the question's text imports and defines beside the function."""
+    if not preamble:
+        return program
+    own = {node.name for node in ast.parse(program).body if isinstance(node, ast.FunctionDef)}
+    kept = [
+        ast.get_source_segment(preamble, node) or "" for node in _statements(preamble)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        or (isinstance(node, ast.FunctionDef) and node.name not in own and len(node.body) > 1)
+    ]  # fmt: skip
+    return "\n".join([*kept, program])
+
+
+def _statements(preamble: str) -> list[ast.stmt]:
+    return ast.parse(preamble + "    pass\n").body
+
+
+class CodeTask(ABC):
+    """Reads, compares and grades programs; a task adds where its problems are from.
+
+    Before `about`, which the engine calls for each problem, a solution is only text.
+    """
+
+    name: str
+    prompts: Mapping[str, Prompt]
+
+    def __init__(self) -> None:
+        self.cases: dict[str, CodeCase] = {}
+
+    @abstractmethod
+    def load(self, data: Path | None, limit: int | None) -> list[Example]:
+        """As every task's; also fills `cases`. Raises UsageError."""
+
+    def about(self, problem: Problem) -> Answers:
+        """How to read the answers of this one problem."""
+        case = self.cases.get(problem.id)
+        return self if case is None else CodeAnswers(case)
+
+    def extract(self, text: str) -> str | None:
+        return text if text.strip() else None
+
+    def equal(self, a: str, b: str) -> bool:
+        return a == b
+
+    def grade(self, answer: str | None, reference: str) -> Grade:
+        """Run the hidden tests of the problem whose id the reference is; `how` is the first bad verdict."""
+        if answer is None:
+            return Grade(False, "no program")
+        case = self.cases[reference]
+        for kind, suite in case.hidden.items():
+            verdict = SANDBOX.get().run(answer, suite)
+            if not verdict.passed:
+                return Grade(False, f"{verdict.outcome}{f' ({kind})' if kind else ''}")
+        return Grade(True, "passed")
+
+
+class CodeAnswers:
+    """Programs for one problem. Two are equal if they answer alike to every generated input."""
+
+    def __init__(self, case: CodeCase) -> None:
+        self._case = case
+        self._inputs = generated_inputs(case.examples, INPUTS, case.id)
+        self._behaviour = lru_cache(256)(self._run)
+
+    def extract(self, text: str) -> str | None:
+        return program_of(self._case, text)
+
+    def equal(self, a: str, b: str) -> bool:
+        """As text, else by behaviour; without an example to make inputs from, by syntax tree."""
+        if a == b:
+            return True
+        if not self._inputs:
+            return ast.dump(ast.parse(a)) == ast.dump(ast.parse(b))
+        return self._behaviour(a) == self._behaviour(b)
+
+    def _run(self, program: str) -> str:
+        verdict = SANDBOX.get().outputs(program, self._case.entry_point, self._inputs)
+        return repr((verdict.outcome, verdict.recorded))
+
+
+def literal_calls(code: str, name: str) -> Iterable[tuple[object, ...]]:
+    """The arguments of the calls of `name` in a text, where they are literals and given by position."""
+    try:
+        tree = ast.parse(code)
+    except SyntaxError:
+        return
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == name:
+            try:
+                if not node.keywords:
+                    yield tuple(ast.literal_eval(argument) for argument in node.args)
+            except ValueError:
+                continue
