@@ -92,8 +92,8 @@ def evaluate_one(
     ones = np.ones(len(steps.truth))
     said, true, mass = metrics.reliability(steps, ones)
     return {
-        "judge": name, "solutions": len(judged), "not_judged": len(records) - len(judged),
-        "steps": len(steps.truth), "problems": steps.n_problems, "threshold": threshold,
+        "judge": name, "solutions": len(judged), "steps": len(steps.truth),
+        "problems": steps.n_problems, "threshold": threshold,
         "classes": [metrics.NAMES[c] for c in steps.classes],
         "confusion": metrics.confusion(steps, ones).astype(int).tolist(),
         "reliability": {"said": said.tolist(), "true": true.tolist(), "steps": mass.astype(int).tolist()},
@@ -120,29 +120,38 @@ def evaluate(
     prms: Sequence[str], data: Mapping[str, Sequence[LabelledSolution]],
     train: Sequence[LabelledSolution], out: Path, *, engine: Any, dtype: str,
 ) -> list[dict[str, Any]]:
-    """Every reward model, and the baselines if there is something to learn from, on every data set."""
+    """Every reward model, and the baselines if there is something to learn from, on every data set.
+
+    All are measured on the same solutions: those that every one of the models could judge.
+    """
     found = []
     layouts = {prm: find(prm).layout for prm in prms}
+    by_prm: dict[str, dict[str, dict[int, list[Judgement]]]] = {}
     for number, prm in enumerate(prms):
         files = {
             name: Kept(out / f"judgements-{number}-{at}.jsonl", resume=True) for at, name in enumerate(data)
         }
         scorer = load_scorer(prm, engine, dtype)()
         try:
-            judged = {name: (records, judge(scorer, records, files[name])) for name, records in data.items()}
+            by_prm[prm] = {name: judge(scorer, records, files[name]) for name, records in data.items()}
         finally:
             if (shutdown := getattr(scorer, "shutdown", None)) is not None:
                 shutdown()
+    common = {name: set.intersection(*(set(judged[name]) for judged in by_prm.values())) for name in data}
+    for prm, judged in by_prm.items():
         neutral = "neutral" in layouts[prm].labels
-        threshold = threshold_for(neutral, judged)
-        for name, (records, judgements) in judged.items():
-            found.append({"data": name, **evaluate_one(prm, records, judgements, neutral, threshold)})
+        shared = {name: {i: judged[name][i] for i in sorted(common[name])} for name in data}
+        threshold = threshold_for(neutral, {name: (data[name], shared[name]) for name in data})
+        for name, records in data.items():
+            row = evaluate_one(prm, records, shared[name], neutral, threshold)
+            found.append({"data": name, **row, "not_judged": len(records) - len(judged[name])})
     if train:
         neutral = any("neutral" in layout.labels for layout in layouts.values())
         for name, records in data.items():
             for judge_name, of_records in baselines(train, records, neutral=neutral).items():
-                of = dict(enumerate(of_records))
-                found.append({"data": name, **evaluate_one(judge_name, records, of, neutral, 0.5)})
+                of = {i: of_records[i] for i in sorted(common[name])}
+                row = evaluate_one(judge_name, records, of, neutral, 0.5)
+                found.append({"data": name, **row, "not_judged": 0})
     return found
 
 
