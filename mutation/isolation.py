@@ -31,6 +31,11 @@ class SandboxError(UsageError):
     """The sandbox cannot run here; nothing was run."""
 
 
+def cores() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def check_isolation() -> None:
     """Raises SandboxError, with what to do, where programs cannot be shut in."""
     if shutil.which("bwrap") is None:
@@ -56,6 +61,7 @@ def command(module: str, control: int, settings: dict[str, Any]) -> list[str]:
         "bwrap",
         "--unshare-user", "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts",
         "--unshare-cgroup-try", "--hostname", "sandbox", "--cap-drop", "ALL", "--new-session",
+        "--die-with-parent",
         *_links(), *binds, *hidden,
         "--ro-bind", str(INSIDE), RUNNER,
         "--dev-bind", os.devnull, os.devnull,

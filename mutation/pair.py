@@ -9,6 +9,7 @@ import socket
 import struct
 import subprocess
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -34,6 +35,25 @@ class Ended:
     dirty: bool
 
 
+class _Spawner:
+    """Starts processes from one thread that lives as long as this process: bubblewrap dies with its parent
+    thread. A forked process has its own."""
+
+    def __init__(self) -> None:
+        self._renew()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._renew)
+
+    def _renew(self) -> None:
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="sandbox")
+
+    def start(self, words: list[str], **how: Any) -> subprocess.Popen[bytes]:
+        return self._thread.submit(subprocess.Popen, words, **how).result()
+
+
+_SPAWNER = _Spawner()
+
+
 class Warm:
     """A module of `mutation.inside` running in a sandbox of its own. Started when needed, again if lost."""
 
@@ -54,7 +74,7 @@ class Warm:
         self._control, other = socket.socketpair()
         with other, tempfile.TemporaryFile() as complaints:
             try:
-                self._process = subprocess.Popen(
+                self._process = _SPAWNER.start(
                     command(self.module, other.fileno(), self._settings),
                     env=ENVIRONMENT | {"PATH": os.environ.get("PATH", os.defpath)}, pass_fds=[other.fileno()],
                     stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=complaints,

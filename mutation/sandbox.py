@@ -30,7 +30,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import queue
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -39,7 +38,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
-from mutation.isolation import check_isolation
+from mutation.isolation import check_isolation, cores
 from mutation.pair import Pair
 from mutation.verdict import Limits, Outcome, Suite, Verdict
 from search.errors import UsageError
@@ -69,7 +68,7 @@ class Sandbox:
         if isolated:
             check_isolation()
         self.limits, self.isolated = limits, isolated
-        self.workers = workers or len(os.sched_getaffinity(0))
+        self.workers = workers or cores()
         self._stack = ExitStack()
         self._idle: queue.SimpleQueue[Pair] = queue.SimpleQueue()
         with ExitStack() as stack:

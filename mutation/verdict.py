@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from types import MappingProxyType
 from typing import Any
 
 from search.errors import UsageError
@@ -66,10 +66,10 @@ class Suite:
 
     code: str
     provides: tuple[str, ...] = ()
-    values: MappingProxyType[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    values: Mapping[str, Any] = field(default_factory=dict)
 
     def with_values(self, **values: object) -> Suite:
-        return Suite(self.code, self.provides, MappingProxyType({**self.values, **values}))
+        return Suite(self.code, self.provides, {**self.values, **values})
 
 
 @dataclass(frozen=True, slots=True)

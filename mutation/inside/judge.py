@@ -167,6 +167,7 @@ def judge(job: dict[str, Any], program: Pipe, cpu_s: int) -> dict[str, Any]:
 
     signal.signal(signal.SIGPROF, expire)
     signal.setitimer(signal.ITIMER_PROF, cpu_s, 0.1)
+    signal.setitimer(signal.ITIMER_VIRTUAL, 2 * cpu_s)  # ends tests that catch everything, and this process
     try:
         said = _run(job, caller, recorded)
     except BaseException as error:
@@ -174,6 +175,7 @@ def judge(job: dict[str, Any], program: Pipe, cpu_s: int) -> dict[str, Any]:
     finally:
         signal.signal(signal.SIGPROF, signal.SIG_IGN)
         signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
     if caller.fault is not None:
         said = _how(caller.fault)  # whatever the tests made of it
     return said | {"recorded": recorded}
