@@ -48,7 +48,9 @@ class _Spawner:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="sandbox")
 
     def start(self, words: list[str], **how: Any) -> subprocess.Popen[bytes]:
-        return self._thread.submit(subprocess.Popen, words, **how).result()
+        popen: Any = subprocess.Popen
+        process: subprocess.Popen[bytes] = self._thread.submit(popen, words, **how).result()
+        return process
 
 
 _SPAWNER = _Spawner()
