@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import islice
+from itertools import islice, pairwise
 
 import pytest
 from hypothesis import assume, given
@@ -80,7 +80,7 @@ def test_what_a_step_needs_is_often_not_what_the_step_before_it_found() -> None:
     for problem in PROBLEMS:
         needed = [q for q in problem.quantities if q.name in problem.needed()]
         derived = [q for q in needed if q.relation is not Relation.GIVEN]
-        for before, quantity in zip(derived, derived[1:], strict=False):
+        for before, quantity in pairwise(derived):
             last += quantity.sources.count(before.name)
             other += len(quantity.sources) - quantity.sources.count(before.name)
     assert other > last / 2
@@ -330,8 +330,9 @@ def test_a_new_model_begins_with_an_induction_head() -> None:
     """After "Ann has", a quarter of its attention is where training has to bring it: far from even."""
     import torch
 
+    from bench.builtin.networks import Size, new_policy
     from bench.builtin.tokenizer import build_tokenizer
-    from bench.builtin.training import Size, encode_solution, new_policy
+    from bench.builtin.training import encode_solution
 
     tokenizer, model = build_tokenizer(), new_policy(Size(128, 2), seed=0)
     verbs = {tokenizer(f" {verb}").input_ids[0] for verb in ("has", "costs", "weighs", "walks")}

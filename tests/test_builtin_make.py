@@ -11,7 +11,7 @@ pytest.importorskip("matplotlib")
 pytest.importorskip("torch")
 
 from bench.builtin import card, make, sampling
-from bench.builtin.training import Size
+from bench.builtin.networks import Size
 from bench.models import resolve
 from prm.labels import read_labels
 
@@ -37,8 +37,9 @@ def test_every_model_is_made_and_nothing_twice(
     make.main()
 
     resolve(
-        policy=str(out / "policy"), prm=str(out / "prm"), engine="hf", servers=(), tokenizer=None, dtype="auto",
-        sampling=sampling.Sampling(), seeded=True, segmenter=sampling.SEGMENTERS["newline"], guided=True,
+        policy=str(out / "policy"), prm=str(out / "prm"), engine="hf", servers=(), tokenizer=None,
+        dtype="auto", sampling=sampling.Sampling(), seeded=True,
+        segmenter=sampling.SEGMENTERS["newline"], guided=True,
     )  # checks that both are what they should be
     assert {s.split for s in read_labels(work / "labels-train.jsonl")} == {"train"}
     assert {s.split for s in read_labels(work / "labels-unseen.jsonl")} == {"validation"}

@@ -21,20 +21,18 @@ import torch
 from transformers import LlamaForCausalLM, LlamaForSequenceClassification
 
 from bench.builtin.card import write_card
+from bench.builtin.networks import Size, new_judge, new_policy
 from bench.builtin.problems import PROMPT, generate
 from bench.builtin.sampling import sampled, searched
 from bench.builtin.tokenizer import build_tokenizer
 from bench.builtin.training import (
     IGNORED,
-    Size,
     batches,
     encode_labels,
     encode_solution,
     fit,
     judge_metrics,
-    new_policy,
     solutions,
-    with_head,
 )
 from prm.labels import read_labels, write_labels
 from prm.layout import LABELS, Layout, save_layout
@@ -132,19 +130,20 @@ def labels(work: Path, out: Path) -> None:
 
 def prm(work: Path, out: Path) -> None:
     """The reward model: once over the policy's solutions; then over where that search goes wrong, too."""
-    model = with_head(LlamaForCausalLM.from_pretrained(work / "backbone").float(), LABELS)
+    model = new_judge(LlamaForCausalLM.from_pretrained(work / "backbone"), LABELS)
     _train_prm(model, [work / "labels-train.jsonl"], work, "prm-1")
     _ship(model, work / "prm-1", LAYOUT)
     problems = list(generate("train", 200, SEARCHED))
     found = searched(out / "policy", work / "prm-1", problems, "train")
     write_labels(work / "labels-searched.jsonl", found)
-    _train_prm(model, [work / "labels-train.jsonl", work / "labels-searched.jsonl"], work, "prm-2")
+    files = [work / "labels-train.jsonl", work / "labels-searched.jsonl"]
+    _train_prm(model, files, work, "prm-2")
     _ship(model, out / "prm", LAYOUT)
 
 
 def weak(work: Path, out: Path) -> None:
     """The reward model that knows no more than the policy: its own weights, the same labels."""
-    model = with_head(LlamaForCausalLM.from_pretrained(work / "policy").float(), LABELS)
+    model = new_judge(LlamaForCausalLM.from_pretrained(work / "policy"), LABELS)
     files = [work / "labels-train.jsonl", work / "labels-searched.jsonl"]
     _train_prm(model, files, work, "prm-weak")
     _ship(model, out / "prm-weak", LAYOUT)
@@ -177,7 +176,7 @@ def _train_prm(
         iter(data),
         steps=len(data),
         lr=PRM_LR,
-        decay=0.6,
+        decay=0.5,
         log=work / f"{name}.jsonl",
         evaluate=measure,
     )
