@@ -157,7 +157,8 @@ HEAVY_MAY = {
 # What is itself only imported late, or only ever run to make the models.
 HEAVY_AT_ONCE = {
     "prm/tree_cache.py", "prm/objectives.py", "prm/trainer.py",
-    "bench/builtin/training.py", "bench/builtin/make.py", "bench/builtin/card.py", "bench/builtin/networks.py",
+    "bench/builtin/training.py", "bench/builtin/make.py", "bench/builtin/card.py",
+    "bench/builtin/networks.py",
 }  # fmt: skip
 
 
