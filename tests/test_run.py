@@ -240,7 +240,7 @@ def test_without_vllm_it_says_so_and_uses_transformers(
     err = capfd.readouterr().err
     assert err.startswith("vLLM is not installed: running on transformers, which is slower\n")
     assert " on hf: ready in " in err
-    assert main(["--strategy", "cot", "--engine", "vllm", *models[2:]]) == 2
+    assert main(["--strategy", "cot", "--engine", "vllm", "--out", "other", *models[2:]]) == 2
     assert "vLLM is not installed here" in capfd.readouterr().err
 
 
