@@ -418,9 +418,15 @@ def test_a_causal_model_with_a_layout_is_still_no_reward_model(
     shutil.copy(Path(checkpoints.prm) / "prm.json", here / "fake")
     assert main(["--engine", "hf", "--policy", checkpoints.policy, "--prm", "fake"]) == 2
     assert "fake is a LlamaForCausalLM: a reward model needs a" in capfd.readouterr().err
-    (here / "fake" / "prm.json").write_text("{}")
-    assert main(["--engine", "hf", "--policy", checkpoints.policy, "--prm", "fake"]) == 2
-    assert "fake/prm.json is not a layout" in capfd.readouterr().err
+
+
+def test_a_reward_model_with_a_broken_layout_is_refused(
+    here: Path, checkpoints: Checkpoints, capfd: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(checkpoints.prm, here / "broken")
+    (here / "broken" / "prm.json").write_text("{}")
+    assert main(["--engine", "hf", "--policy", checkpoints.policy, "--prm", "broken"]) == 2
+    assert "broken/prm.json is not a layout" in capfd.readouterr().err
 
 
 def test_weights_that_cannot_be_read_are_one_line(
