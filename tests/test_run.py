@@ -424,7 +424,7 @@ def test_a_reward_model_with_a_broken_layout_is_refused(
     here: Path, checkpoints: Checkpoints, capfd: pytest.CaptureFixture[str]
 ) -> None:
     shutil.copytree(checkpoints.prm, here / "broken")
-    (here / "broken" / "prm.json").write_text("{}")
+    (here / "broken" / "prm.json").write_text("{")
     assert main(["--engine", "hf", "--policy", checkpoints.policy, "--prm", "broken"]) == 2
     assert "broken/prm.json is not a layout" in capfd.readouterr().err
 

@@ -27,7 +27,7 @@ def write_card(work: Path, out: Path) -> None:
     """Measure the shipped models, and write `README.md`, `metrics.json` and `curves.png` to `out`."""
     logging.disable_progress_bar()
     problems = list(generate("test", 0, MEASURED_ON))
-    writers = {"policy": out / "policy", "backbone": work / "backbone"}
+    writers = {name: out / name for name in ("policy", "backbone")}
     metrics: dict[str, Any] = {
         "megabytes": round(sum(p.stat().st_size for p in out.glob("*/*.safetensors")) / 1e6, 1),
         **{name: _accuracy(problems, written(path, problems, 0.0)) for name, path in writers.items()},
@@ -112,16 +112,16 @@ def _card(metrics: dict[str, Any]) -> str:
         "",
         "- `policy`: writes one step a line. 4 layers; its training was stopped when it solved half of the "
         "validation problems.",
-        "- `prm`: judges each step as negative, neutral or positive. 6 layers; its backbone was trained "
-        "several times longer than the policy. Labels are the exact checker's, of the policy's own "
-        "solutions, and of what search found with a first version of it.",
+        "- `backbone`: a stronger policy, what `prm` was trained from. 6 layers, trained for longer.",
+        "- `prm`: judges each step as negative, neutral or positive. Labels are the exact checker's, of the "
+        "policy's own solutions, and of what search found with a first version of it.",
         "- `prm-weak`: the same labels, but its backbone is the policy itself: a judge that knows no more "
         "than what it judges.",
         "",
         "| greedy decoding | all [95 %] | " + " | ".join(f"{n} steps" for n in policy["by_steps"]) + " |",
         "|---|---|" + "---|" * len(policy["by_steps"]),
     ]
-    for name, row in (("`policy`", policy), ("backbone of `prm`", metrics["backbone"])):
+    for name, row in (("`policy`", policy), ("`backbone`", metrics["backbone"])):
         cells = " | ".join(map(_percent, row["by_steps"].values()))
         lines.append(f"| {name} | {_percent(row['greedy'])} {_interval(row['ci95'])} | {cells} |")
     lines += [

@@ -118,7 +118,7 @@ def backbone(work: Path, out: Path) -> None:
         log=work / "backbone.jsonl",
         evaluate=lambda: _measure(model),
     )
-    _ship(model, work / "backbone")
+    _ship(model, out / "backbone")
 
 
 def labels(work: Path, out: Path) -> None:
@@ -130,7 +130,7 @@ def labels(work: Path, out: Path) -> None:
 
 def prm(work: Path, out: Path) -> None:
     """The reward model: once over the policy's solutions; then over where that search goes wrong, too."""
-    model = new_judge(LlamaForCausalLM.from_pretrained(work / "backbone"), LABELS)
+    model = new_judge(LlamaForCausalLM.from_pretrained(out / "backbone"), LABELS)
     _train_prm(model, [work / "labels-train.jsonl"], work, "prm-1")
     _ship(model, work / "prm-1", LAYOUT)
     problems = list(generate("train", 200, SEARCHED))
