@@ -102,6 +102,8 @@ class Verdict:
     @property
     def ending(self) -> tuple[object, ...]:
         """What two runs must have in common to have ended alike."""
+        if self.outcome is Outcome.TIME_OUT:  # where it was when its time was over is chance
+            return (self.outcome,)
         return self.outcome, self.exception, self.line, repr(self.recorded)
 
     def as_json(self) -> dict[str, Any]:

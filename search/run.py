@@ -17,6 +17,8 @@ from rich.console import Console
 
 from bench.models import Models, NoScorer, load_models
 from bench.summary import Graded, Summary
+from bench.tasks.code import CodeTask
+from bench.tests_scorer import TestsScorer
 from search.cli.display import Live, Transcript, progress
 from search.cli.options import DEBUG
 from search.cli.report import report, resume_command, say
@@ -102,6 +104,9 @@ async def solve_with(models: Models, run: Run, name: str, notes: Console) -> Sum
     by_id = {example.problem.id: example for example in run.examples}
     start = perf_counter()
     trace = run.trace(name)
+    scorer = models.scorer
+    if run.public_tests and isinstance(run.task, CodeTask):
+        scorer = TestsScorer(run.task, None if run.models.prm is None else scorer)
 
     async def grade(outcome: Outcome) -> Graded:
         example = by_id[outcome.problem.id]
@@ -114,7 +119,7 @@ async def solve_with(models: Models, run: Run, name: str, notes: Console) -> Sum
             live = Live(shown, name, len(by_id))
             outcomes = solve(
                 [example.problem for example in run.examples], run.strategies[name], models.policy,
-                models.scorer, seed=run.seed, limits=run.limits, budget=run.budget, answers=run.task,
+                scorer, seed=run.seed, limits=run.limits, budget=run.budget, answers=run.task,
                 concurrency=run.asked.concurrency, trace=trace, watch=live.watch,
             )
             async with aclosing(outcomes):
@@ -124,7 +129,7 @@ async def solve_with(models: Models, run: Run, name: str, notes: Console) -> Sum
         trace.close()
     return Summary(
         name, knobs(run.strategies[name]), run.task.name, run.seed, run.models.policy_name,
-        run.models.prm_name, run.models.revision, perf_counter() - start, graded,
+        run.judge, run.models.revision, perf_counter() - start, graded,
     )
 
 

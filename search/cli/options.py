@@ -125,7 +125,8 @@ def parser() -> argparse.ArgumentParser:
     models.add_argument(
         "--prm", metavar="PATH_OR_ID", default="builtin",
         help="a reward model with its prm.json, in a folder or on the hub; or weak, the built-in one that "
-        "knows no more than the policy (default: the built-in one that does)",
+        "knows no more than the policy (default: the built-in one that does); or, for programs, tests: those "
+        "that the question shows are run; tests+PATH_OR_ID: they overrule the model where they fail",
     )
     models.add_argument(
         "--engine", metavar="NAME",

@@ -14,6 +14,7 @@ from typing import Any
 from bench.models import Settings, choose_prompt, resolve
 from bench.tasks import TASKS
 from bench.tasks.base import Example, Task
+from bench.tasks.code import CodeTask
 from search.cli.options import BASELINE, parser
 from search.errors import UsageError
 from search.knobs import has_knob, knobs, make_strategy, nearest
@@ -24,6 +25,8 @@ from search.strategies import STRATEGIES, UNGUIDED
 from search.trace import Trace
 from search.tree import Budget
 from search.types import Problem, Strategy
+
+TESTS = "tests"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,13 @@ class Run:
     seed: int
     out: Path
     data: str
+    public_tests: bool
+    """Whether the question's own tests are run as a reward."""
+
+    @property
+    def judge(self) -> str | None:
+        """What judges, as the user said it."""
+        return self.asked.prm if self.public_tests else self.models.prm_name
 
     def identity(self, name: str) -> dict[str, Any]:
         """What makes two runs the same run: resuming needs all of it to be equal."""
@@ -55,6 +65,7 @@ class Run:
             "seed": self.seed,
             "budget": [self.budget.step_tokens, self.budget.solution_tokens],
             "limits": [self.limits.samples, self.limits.policy_tokens, self.limits.judgements],
+            **({"public_tests": True} if self.public_tests else {}),
             **self.models.identity(),
         }
 
@@ -76,9 +87,10 @@ def check(words: Sequence[str]) -> Run:
     if asked.question is None and not asked.print_prompt:
         _check_output(asked, out, strategies)
     task, examples, data = _problems(asked)
+    public_tests, prm = _judge(asked.prm, task)
     models = resolve(
         policy=asked.policy,
-        prm=asked.prm,
+        prm=prm,
         engine=asked.engine,
         servers=asked.server,
         tokenizer=asked.tokenizer,
@@ -86,14 +98,14 @@ def check(words: Sequence[str]) -> Run:
         sampling=Sampling(asked.temperature, asked.top_p),
         seeded=not asked.no_seeded,
         segmenter=SEGMENTERS[asked.segment],
-        guided=not UNGUIDED.issuperset(strategies),
+        guided=prm != "" and not UNGUIDED.issuperset(strategies),
     )
     stops = [text.replace("\\n", "\n") for text in asked.stop]
     problems = [example.problem for example in examples]
     models = choose_prompt(models, task.prompts, asked.prompt, stops, problems)
     run = Run(
         words, asked, strategies, task, examples, models, Budget(asked.step_tokens, asked.solution_tokens),
-        Limits(policy_tokens=asked.max_tokens), asked.seed, out, data,
+        Limits(policy_tokens=asked.max_tokens), asked.seed, out, data, public_tests,
     )
     if asked.resume:
         for name in strategies:
@@ -171,6 +183,16 @@ def _problems(asked: argparse.Namespace) -> tuple[Task, list[Example], str]:
     else:
         task, data = TASKS[asked.task](), asked.data
     return task, task.load(data, asked.limit), "" if data is None else str(data.resolve())
+
+
+def _judge(asked: str, task: Task) -> tuple[bool, str]:
+    """Whether to run the question's own tests, and which reward model there is, "" if none."""
+    first, _, prm = asked.partition("+")
+    if first != TESTS:
+        return False, asked
+    if not isinstance(task, CodeTask):
+        raise UsageError(f"--prm {asked}: the task {task.name} is not one of programs: no tests to run")
+    return True, prm
 
 
 def _setting(text: str) -> tuple[str, str]:
