@@ -1,7 +1,7 @@
 """python -m bench.builtin.make: train the built-in policy and reward models from nothing.
 
 Stages, each kept in --work and not repeated: `policy` trains a small Llama on worked solutions and
-stops when it solves half of the problems; `backbone` trains a deeper one, for several times longer.
+stops when it solves half of the problems; `backbone` trains a deeper one, for longer.
 `labels` samples the policy's own solutions and labels every step by the exact checker. `prm` trains a
 3-class head on the backbone, and all below it; searches with the result for what it still gets wrong;
 and trains again. `weak` does the same from the policy's own weights: a judge that knows no more than
@@ -107,7 +107,7 @@ def policy(work: Path, out: Path) -> None:
 
 
 def backbone(work: Path, out: Path) -> None:
-    """What the reward model starts from: deeper than the policy, and trained several times longer."""
+    """What the reward model starts from: deeper than the policy, and trained for longer."""
     model = new_policy(JUDGE, seed=1)
     fit(
         model,

@@ -44,7 +44,7 @@ class Builtin:
         return found[1] if found else None
 
     def equal(self, a: str, b: str) -> bool:
-        return int(a) == int(b)
+        return a.isdecimal() and b.isdecimal() and int(a) == int(b)
 
     def grade(self, answer: str | None, reference: str) -> Grade:
         return Grade(answer is not None and self.equal(answer, reference), "exact")
