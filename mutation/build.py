@@ -50,6 +50,9 @@ does. Programs run in the sandbox only. Beside OUT are written OUT.work (every v
 interrupted build goes on where it stopped), OUT.summary.json (the figures and the audit) and OUT.png.
 """
 
+WIDE = 200
+"""Columns of the summary where it does not go to a terminal."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line. Returns the exit code: 0; 2 if the request is wrong; 130 if interrupted."""
@@ -251,7 +254,10 @@ def _write(
     draw(summary, asked.out.with_name(name + ".png"))
     if asked.sample is not None:
         write_sample(asked.sample, kept, knobs.seed)
-    print_summary(summary, Console())
+    console = Console()
+    if not console.is_terminal:
+        console.width = WIDE  # nobody says how wide a file is
+    print_summary(summary, console)
 
 
 def mixed(labelled: Sequence[Labelled], knobs: Knobs) -> list[Labelled]:
