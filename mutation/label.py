@@ -132,11 +132,14 @@ def work_on(problem: CodeProblem, sandbox: Sandbox, knobs: Knobs) -> Worked:
             if not own.passed:  # MBPP's tests are as wrong as its reference
                 base, plus = plus, None
                 own = sandbox.run_steadily(reference, base, trace=True)
-        ran = own.lines | sandbox.run(reference, plus or base, trace=True).lines
+        stronger = sandbox.run(reference, plus or base, trace=True)
+        ran = own.lines | stronger.lines
+        plus = plus and plus.within(stronger, sandbox.limits.cpu_s)
     done = Worked(problem.id, problem.split, problem.question, reference, corrected, plus_inputs=expected)
     if not own.passed:
         why = f"the reference does not pass: {own.outcome}{', flaky' if own.flaky else ''}"
         return Worked(done.id, done.split, done.question, reference, corrected, why)
+    base = base.within(own, sandbox.limits.cpu_s)
     most = knobs.most or None
     changed = [(mutant, False) for order in range(1, knobs.order + 1)
                for mutant in mutants(reference, order=order, most=most, seed=knobs.seed)]  # fmt: skip

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from mutation.inside.wire import Closed, Json, Pipe, WireError, pack, unpack
+from mutation.inside.wire import SECONDS, Closed, Json, Pipe, WireError, pack, unpack
 from mutation.isolation import ENVIRONMENT, SandboxError, command, explained
 from mutation.verdict import Limits, Outcome, Suite, Verdict
 
@@ -95,10 +95,10 @@ class Warm:
                 complaints.seek(0)
                 raise explained(complaints.read().decode(errors="replace"))
 
-    def begin(self, descriptor: int) -> None:
+    def begin(self, descriptor: int, more: bytes = b"") -> None:
         """Hand over the descriptor of one end of a conversation. Raises Closed."""
         try:
-            socket.send_fds(self._control, [b"r"], [descriptor])
+            socket.send_fds(self._control, [b"r", more], [descriptor])
         except OSError as error:
             raise Closed from error
 
@@ -185,6 +185,7 @@ class Pair:
 
     def run(self, program: str, suite: Suite, trace: bool) -> Verdict:
         """Raises SandboxError if the servers cannot be kept alive."""
+        cpu_s = suite.cpu_s or self.limits.cpu_s
         job = {
             "program": program, "tests": suite.code, "provides": list(suite.provides), "trace": trace,
             "values": {name: pack(value) for name, value in suite.values.items()},
@@ -193,21 +194,21 @@ class Pair:
             self._programs.start()
             self._judge.start()
             try:
-                said, end = self._attempt(job)
+                said, end = self._attempt(job, cpu_s)
             except Closed:
                 self._programs.stop()
                 self._judge.stop()
                 continue
             if end.dirty and self.isolated:
                 self._programs.stop()
-            return self._verdict(said, end)
+            return self._verdict(said, end, cpu_s)
         raise SandboxError("the sandbox was killed twice from outside; is the machine out of memory?")
 
-    def _attempt(self, job: Json) -> tuple[dict[str, Any] | None, Ended]:
+    def _attempt(self, job: Json, cpu_s: float) -> tuple[dict[str, Any] | None, Ended]:
         """What the judge said, None if nothing; how the program's process ended."""
         asking, answering = socket.socketpair()
         with asking, answering:
-            self._programs.begin(answering.fileno())
+            self._programs.begin(answering.fileno(), SECONDS.pack(cpu_s))
             self._judge.begin(asking.fileno())
         said = None
         try:
@@ -216,13 +217,13 @@ class Pair:
             self._judge.stop()
         return said, self._programs.end()
 
-    def _verdict(self, said: dict[str, Any] | None, end: Ended) -> Verdict:
+    def _verdict(self, said: dict[str, Any] | None, end: Ended, cpu_s: float) -> Verdict:
         used: dict[str, Any] = {"seconds": end.cpu_s, "peak_mb": end.peak_mb, "isolated": self.isolated}
         if said is None:
             return Verdict(Outcome.TIME_OUT, "the tests did not end", **used)
         outcome, detail = Outcome(said["outcome"]), said.get("detail", "")
         if outcome is Outcome.KILLED:
-            outcome, detail = self._why_gone(end, detail)
+            outcome, detail = self._why_gone(end, detail, cpu_s)
         try:
             recorded = tuple(unpack(packed) for packed in said["recorded"])
         except WireError as error:
@@ -232,10 +233,10 @@ class Pair:
             recorded=recorded, lines=frozenset(said.get("lines", ())), **used,
         )  # fmt: skip
 
-    def _why_gone(self, end: Ended, detail: str) -> tuple[Outcome, str]:
+    def _why_gone(self, end: Ended, detail: str, cpu_s: float) -> tuple[Outcome, str]:
         """Why the judge could not go on asking."""
         signalled = os.WTERMSIG(end.status) if os.WIFSIGNALED(end.status) else None
-        if end.late or end.cpu_s >= self.limits.cpu_s or signalled == signal.SIGXCPU:
+        if end.late or end.cpu_s >= cpu_s or signalled in (signal.SIGPROF, signal.SIGXCPU):
             return Outcome.TIME_OUT, "the limit of time is over"
         if end.stopped:
             return Outcome.KILLED, detail or "it closed its side of the conversation"

@@ -132,7 +132,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="a name that is the program's although Python has it too, e.g. sum; may be repeated",
     )
     parser.add_argument(
-        "--cpu-s", metavar="N", type=int, default=defaults.cpu_s,
+        "--cpu-s", metavar="N", type=float, default=defaults.cpu_s,
         help=f"seconds of processor time (default: {defaults.cpu_s})",
     )
     parser.add_argument(

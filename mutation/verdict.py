@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
 from search.errors import UsageError
+
+PATIENCE = 10.0
+"""How many times the reference's processor time a program may take."""
+LEAST_S = 0.2
+"""But never less; an ordinary program takes a few milliseconds."""
 
 
 class Outcome(StrEnum):
@@ -35,12 +40,12 @@ class Outcome(StrEnum):
 class Limits:
     """Of one program, and as much again for its tests. Raises UsageError if one makes no sense.
 
-    cpu_s: whole seconds of processor time, so that a loaded machine changes no verdict.
+    cpu_s: seconds of processor time, so that a loaded machine changes no verdict.
     wall_s: for programs that sleep. memory_mb: address space. file_mb: the folder it may write to.
     output_chars: what it may print in all; nothing of it is kept.
     """
 
-    cpu_s: int = 2
+    cpu_s: float = 2.0
     wall_s: float = 60.0
     memory_mb: int = 512
     file_mb: int = 4
@@ -62,14 +67,22 @@ class Suite:
         ("sum", "string"). Any other name that the tests read and do not define is taken from the program
         if it defines it.
     values: further names, with plain data as their values.
+    cpu_s: seconds of processor time for a program that meets these tests; None: the sandbox's limit.
     """
 
     code: str
     provides: tuple[str, ...] = ()
     values: Mapping[str, Any] = field(default_factory=dict)
+    cpu_s: float | None = None
 
     def with_values(self, **values: object) -> Suite:
-        return Suite(self.code, self.provides, {**self.values, **values})
+        return replace(self, values={**self.values, **values})
+
+    def within(self, reference: Verdict, most_s: float) -> Suite:
+        """With a limit on time that a right program keeps: `PATIENCE` times what the reference took,
+        as mutation testing does it, and at most `most_s`. Endless loops are most of what a run costs.
+        """
+        return replace(self, cpu_s=min(most_s, max(LEAST_S, PATIENCE * reference.seconds)))
 
 
 @dataclass(frozen=True, slots=True)

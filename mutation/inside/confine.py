@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import math
 import os
 import resource
+import signal
 import struct
 import sys
 from typing import NamedTuple
@@ -57,9 +59,11 @@ def limit_resources(bounds: Bounds) -> None:
                 raise
 
 
-def limit_time(cpu_s: int) -> None:
-    """Of the processor, in whole seconds. A program may catch the signal; a second later it is killed."""
-    resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s + 1))
+def limit_time(cpu_s: float) -> None:
+    """Of the processor. A program may catch the signals; it is killed at the next but one whole second."""
+    whole = math.ceil(cpu_s)
+    resource.setrlimit(resource.RLIMIT_CPU, (whole, whole + 1))
+    signal.setitimer(signal.ITIMER_PROF, cpu_s)
 
 
 class CallFilter:

@@ -156,7 +156,7 @@ def _is_error(value: object) -> bool:
     return isinstance(value, type) and issubclass(value, BaseException)
 
 
-def judge(job: dict[str, Any], program: Pipe, cpu_s: int) -> dict[str, Any]:
+def judge(job: dict[str, Any], program: Pipe, cpu_s: float) -> dict[str, Any]:
     """Run one job. Returns how it ended."""
     random.seed(0)  # tests that draw their inputs draw the same ones every time
     caller, recorded = Caller(program), list[Any]()

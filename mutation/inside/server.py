@@ -1,8 +1,8 @@
 """A warm interpreter that forks a fresh, confined process for each program. Run inside the sandbox.
 
-It is told "r" with the descriptor that the program answers on, and later "s", stop; it answers each "r"
-with one line of JSON, how that process ended. It reads nothing that the descriptor carries, so no program,
-and nothing that one was asked, is left in it.
+It is told "r" with the descriptor that the program answers on and its seconds of processor time (a
+double), and later "s", stop; it answers each "r" with one line of JSON, how that process ended. It reads
+nothing that the descriptor carries, so no program, and nothing that one was asked, is left in it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 
 from mutation.inside.confine import Bounds, call_filter, limit_resources, limit_time
 from mutation.inside.program import serve
-from mutation.inside.wire import Pipe
+from mutation.inside.wire import SECONDS, Pipe
 
 WARM = "bisect copy functools heapq itertools math operator re string typing".split()
 """Imported once: what programs import most. Every page more makes each fork slower."""
@@ -32,8 +32,7 @@ class Server:
 
     def __init__(self, control: socket.socket, settings: dict[str, Any]) -> None:
         self.control, self.wall_s = control, settings["wall_s"]
-        self.cpu_s, self.output_chars = settings["cpu_s"], settings["output_chars"]
-        self.isolated = settings["isolated"]
+        self.output_chars, self.isolated = settings["output_chars"], settings["isolated"]
         self.folder: str = settings["folder"]
         self.filter = call_filter()
         self.ended, woken = os.pipe()
@@ -55,12 +54,13 @@ class Server:
                 return
             if word != b"r":  # "s" for a process that has ended by itself
                 continue
+            [cpu_s] = SECONDS.unpack(self.control.recv(SECONDS.size, socket.MSG_WAITALL))
             if (pid := os.fork()) == 0:
-                self._child(descriptors[0])
+                self._child(descriptors[0], cpu_s)
             os.close(descriptors[0])
             self.control.sendall(json.dumps(self._watch(pid)).encode() + b"\n")
 
-    def _child(self, descriptor: int) -> None:
+    def _child(self, descriptor: int, cpu_s: float) -> None:
         """Never returns."""
         code = 1
         try:
@@ -70,7 +70,7 @@ class Server:
                 os.setsid()  # so that what it starts can be ended
             os.dup2(descriptor, 3, inheritable=False)
             os.closerange(4, 256)
-            limit_time(self.cpu_s)
+            limit_time(cpu_s)
             if self.filter is not None:
                 self.filter.install()
             serve(Pipe(3), self.output_chars)

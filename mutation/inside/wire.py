@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable
 from datetime import date, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
+from struct import Struct
 from typing import Any
 
 Json = Any
@@ -23,6 +24,8 @@ MAX_BYTES = 16 << 20
 """The longest frame. A program that answers with more has exceeded its output limit."""
 
 READ_BYTES = 1 << 16
+SECONDS = Struct("<d")
+"""How a limit on time follows the word "r"."""
 
 CLASSES = {n: v for n, v in vars(builtins).items() if isinstance(v, type)} | {"NoneType": type(None)}
 SMALL = 1 << 256
