@@ -11,8 +11,10 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict
 from hashlib import blake2b
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import wait
 from pathlib import Path
+from threading import Thread
 from typing import Any, get_args
 
 from rich.console import Console
@@ -51,7 +53,7 @@ interrupted build goes on where it stopped), OUT.summary.json (the figures and t
 """
 
 WIDE = 200
-"""Columns of the summary where it does not go to a terminal."""
+"""Columns of the summary where nobody says how wide the paper is."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -199,8 +201,17 @@ _sandboxes: list[Sandbox] = []
 
 
 def _open_sandbox(isolated: bool) -> None:
+    Thread(target=_end_with_parent, daemon=True).start()
     _sandboxes.append(Sandbox(LIMITS, workers=1, isolated=isolated))
     atexit.register(_sandboxes[0].close)
+
+
+def _end_with_parent() -> None:
+    """A worker whose build was killed would wait for work for ever; its sandboxes die with it."""
+    parent = parent_process()
+    assert parent is not None
+    wait([parent.sentinel])
+    os._exit(1)
 
 
 def _one(problem: CodeProblem, knobs: Knobs) -> Worked:
@@ -255,8 +266,8 @@ def _write(
     if asked.sample is not None:
         write_sample(asked.sample, kept, knobs.seed)
     console = Console()
-    if not console.is_terminal:
-        console.width = WIDE  # nobody says how wide a file is
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = WIDE
     print_summary(summary, console)
 
 

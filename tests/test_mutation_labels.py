@@ -1,7 +1,11 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -312,6 +316,37 @@ def test_the_command_builds_goes_on_and_says_what_it_made(
     assert work.stat().st_mtime_ns == before, "no program is run again for other labels"
     assert build.main([*words[:-4], "--most", "3"]) == 2
     assert "other settings" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="processes are looked for in /proc")
+def test_a_killed_build_leaves_no_process(mbpp: Path, tmp_path: Path) -> None:
+    if reason := why_not():
+        pytest.skip(reason)
+    out = tmp_path / "labels.jsonl"
+    words = ["--data", str(mbpp), "--out", str(out), "--workers", "2"]
+    command = [sys.executable, "-m", "mutation.build", *words]
+    with subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL) as process:
+        while len(processes := _descendants(process.pid)) < 10:  # two workers, each with two sandboxes
+            assert process.poll() is None, "it ended before it had started"
+            time.sleep(0.1)
+        process.kill()
+    deadline = time.monotonic() + 60
+    while left := [pid for pid in processes if Path(f"/proc/{pid}").exists()]:
+        assert time.monotonic() < deadline, f"left behind: {left}"
+        time.sleep(0.1)
+
+
+def _descendants(root: int) -> set[int]:
+    """The processes that a process has started, and those that they have."""
+    parents = {}
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            parents[int(status.parent.name)] = int(status.read_text().rpartition(")")[2].split()[1])
+    found, before = {root}, 0
+    while len(found) > before:
+        before = len(found)
+        found |= {pid for pid, parent in parents.items() if parent in found}
+    return found - {root}
 
 
 def test_a_wrong_request_costs_nothing(
