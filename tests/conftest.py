@@ -31,11 +31,12 @@ class Checkpoints:
 def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Checkpoints:
     import torch
 
+    from bench.builtin.judge import new_judge
     from bench.builtin.make import CHAT_TEMPLATE
-    from bench.builtin.networks import Size, new_judge, new_policy
+    from bench.builtin.networks import Size, new_policy
     from bench.builtin.problems import Difficulty, generate
     from bench.builtin.tokenizer import build_tokenizer
-    from bench.builtin.training import batches, encode_solution, fit
+    from bench.builtin.training import batches, encode_solution, fit, language_loss
     from prm.layout import LABELS, Layout, save_layout
 
     torch.set_num_threads(1)  # models this small only lose time by waiting for each other's threads
@@ -46,8 +47,13 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Checkpoints:
     policy = new_policy(Size(hidden=128, layers=2), seed=0)
     examples = [encode_solution(tokenizer, p) for p in generate("train", 0, 200, Difficulty(2, 2, 0))]
     data = [batch for epoch in range(4) for batch in batches(examples, 600, epoch)]
-    fit(policy, iter(data), steps=len(data), lr=1e-2, decay=0.4, log=folder / "log.jsonl", evaluate=dict)
-    models = {"policy": policy, "prm": new_judge(policy, LABELS), "two_labels": new_judge(policy, LABELS[1:])}
+    fit(
+        policy, language_loss(policy), iter(data), steps=len(data), lr=1e-2, decay=0.4,
+        log=folder / "log.jsonl", evaluate=dict,
+    )  # fmt: skip
+    models = {
+        "policy": policy, "prm": new_judge(policy, LABELS, 0), "two_labels": new_judge(policy, LABELS[1:], 0)
+    }  # fmt: skip
     torch.nn.init.normal_(models["prm"].score.weight, std=0.5)
     for name, model in models.items():
         model.to(torch.bfloat16).save_pretrained(folder / name)

@@ -20,7 +20,7 @@ from prm.labels import read_labels
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {
         "POLICY": Size(128, 2), "JUDGE": Size(128, 3), "MOST_POLICY_STEPS": 3, "JUDGE_STEPS": 3,
-        "SOLUTIONS": 8, "SEARCHED": 2, "UNSEEN": 4, "EXAMINED": 20,
+        "SOLUTIONS": 8, "SEARCHED": 2, "UNSEEN": 4, "EXAMINED": 20, "EXERCISE_STEPS": 2,
     }.items():
         monkeypatch.setattr(make, name, value)
     monkeypatch.setattr(card, "MEASURED_ON", 4)

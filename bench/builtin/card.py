@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -75,13 +76,18 @@ def _draw(work: Path, path: Path) -> None:
         steps, rows = curve(name)
         panels[0, 0].plot(steps, rows["loss"], label=name)
         panels[1, 0].plot(steps, rows["solved"], label=name)
-    for name in ("prm-1", "prm-2", "prm-weak"):
-        steps, rows = curve(name)
+    for name in REWARD_MODELS:
+        parts = [curve(f"{name}-{part}") for part in range(3)]  # the exercise, and two rounds of labels
+        ends = [0, *accumulate(steps[-1] for steps, _ in parts)]
+        steps = [end + step for end, (own, _) in zip(ends, parts, strict=False) for step in own]
+        rows = {key: [value for _, part in parts for value in part[key]] for key in parts[0][1]}
         panels[0, 1].plot(steps, rows["loss"], marker=".", label=name)
         [line] = panels[1, 1].plot(steps, rows["negative_recall"], marker=".", label=f"{name}: recall")
         panels[1, 1].plot(
             steps, rows["negative_precision"], linestyle=":", color=line.get_color(), label="precision"
         )
+        for end in ends[1:-1]:
+            panels[1, 1].axvline(end, color="0.8", zorder=0)
     panels[0, 0].set(yscale="log", title="language models: training loss (nats a token)")
     panels[1, 0].set(ylim=(0, 1), title="share of validation solutions written without an error")
     panels[0, 1].set(yscale="log", title="reward models: training loss (nats a step)")
@@ -112,11 +118,13 @@ def _card(metrics: dict[str, Any]) -> str:
         "",
         "- `policy`: writes one step a line. 4 layers; its training was stopped when it solved half of the "
         "validation problems.",
-        "- `backbone`: a stronger policy, what `prm` was trained from. 6 layers, trained for longer.",
-        "- `prm`: judges each step as negative, neutral or positive. Labels are the exact checker's, of the "
-        "policy's own solutions, and of what search found with a first version of it.",
-        "- `prm-weak`: the same labels, but its backbone is the policy itself: a judge that knows no more "
-        "than what it judges.",
+        "- `backbone`: a stronger policy, what `prm` stands on. 6 layers, trained for longer.",
+        "- `prm`: judges each step as negative, neutral or positive. The backbone, frozen, and three layers "
+        "that compare what it expected with what it reads (`judge.py` says how): trained on mistakes that "
+        "are made up, then on the exact checker's labels of the policy's own solutions and of what search "
+        "found with a first version of it.",
+        "- `prm-weak`: the same training, but what it stands on is the policy itself: a judge that knows no "
+        "more than what it judges.",
         "",
         "| greedy decoding | all [95 %] | " + " | ".join(f"{n} steps" for n in policy["by_steps"]) + " |",
         "|---|---|" + "---|" * len(policy["by_steps"]),

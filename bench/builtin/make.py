@@ -2,16 +2,16 @@
 
 Stages, each kept in --work and not repeated: `policy` trains a small Llama on worked solutions and
 stops when it solves half of the problems; `backbone` trains a deeper one, for longer.
-`labels` samples the policy's own solutions and labels every step by the exact checker. `prm` trains a
-3-class head on the backbone, and all below it; searches with the result for what it still gets wrong;
-and trains again. `weak` does the same from the policy's own weights: a judge that knows no more than
-what it judges. `card` measures all of it on unseen problems and writes the model card.
+`labels` samples the policy's own solutions and labels every step by the exact checker. `exercise` puts a
+3-class judge on the backbone, which stays as it is, and trains it on mistakes that are made up; `prm`
+trains it on half of the labels, searches with the result for what it still gets wrong, and trains it on
+that and the other half. `weak` does all of this on the policy's own weights: a judge that knows no more
+than what it judges. `card` measures everything on unseen problems and writes the model card.
 """
 
 from __future__ import annotations
 
 import argparse
-import random
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,7 +21,8 @@ import torch
 from transformers import LlamaForCausalLM, LlamaForSequenceClassification
 
 from bench.builtin.card import write_card
-from bench.builtin.networks import Size, new_judge, new_policy
+from bench.builtin.judge import freeze, new_judge
+from bench.builtin.networks import Size, new_policy
 from bench.builtin.problems import PROMPT, generate
 from bench.builtin.sampling import sampled, searched
 from bench.builtin.tokenizer import build_tokenizer
@@ -31,10 +32,14 @@ from bench.builtin.training import (
     encode_labels,
     encode_solution,
     fit,
+    judge_loss,
     judge_metrics,
+    language_loss,
+    mistakes,
+    mixed,
     solutions,
 )
-from prm.labels import read_labels, write_labels
+from prm.labels import LabelledSolution, read_labels, write_labels
 from prm.layout import LABELS, Layout, save_layout
 
 HERE = Path(__file__).parent
@@ -53,16 +58,17 @@ POLICY_SOLVES = 0.5
 MOST_POLICY_STEPS = 5000
 JUDGE_STEPS = 5000
 
-SOLUTIONS = 16_000
-"""Of the policy, labelled for the first round."""
-SEARCHED = 2000
+SOLUTIONS = 8000
+"""Of the policy, labelled: half of them for each of two rounds."""
+SEARCHED = 1000
 """Problems searched for the second round; each gives several paths."""
+EXERCISE_STEPS = 1500
+EXERCISE_LR = 2e-3
 EXAMINED = 300
 """Validation problems that the language models' training is watched on."""
 UNSEEN = 500
 """Validation problems whose solutions the reward models' training is watched on."""
 PRM_LR = 1e-3
-PRM_BATCH = 4096
 
 
 def main() -> None:
@@ -94,6 +100,7 @@ def policy(work: Path, out: Path) -> None:
     model = new_policy(POLICY, seed=0)
     fit(
         model,
+        language_loss(model),
         batches(solutions(1, WARMUP), BATCH, 0),
         steps=MOST_POLICY_STEPS,
         lr=LR,
@@ -111,6 +118,7 @@ def backbone(work: Path, out: Path) -> None:
     model = new_policy(JUDGE, seed=1)
     fit(
         model,
+        language_loss(model),
         batches(solutions(2, WARMUP), BATCH, 0),
         steps=JUDGE_STEPS,
         lr=LR,
@@ -128,25 +136,20 @@ def labels(work: Path, out: Path) -> None:
         write_labels(work / f"labels-{name}.jsonl", sampled(out / "policy", problems, split))
 
 
+def exercise(work: Path, out: Path) -> None:
+    """The reward model before it sees a label: what can be learned from mistakes that are made up."""
+    _exercise(out / "backbone", work, "prm-0")
+
+
 def prm(work: Path, out: Path) -> None:
-    """The reward model: once over the policy's solutions; then over where that search goes wrong, too."""
-    model = new_judge(LlamaForCausalLM.from_pretrained(out / "backbone"), LABELS)
-    _train_prm(model, [work / "labels-train.jsonl"], work, "prm-1")
-    _ship(model, work / "prm-1", LAYOUT)
-    problems = list(generate("train", 200, SEARCHED))
-    found = searched(out / "policy", work / "prm-1", problems, "train")
-    write_labels(work / "labels-searched.jsonl", found)
-    files = [work / "labels-train.jsonl", work / "labels-searched.jsonl"]
-    _train_prm(model, files, work, "prm-2")
-    _ship(model, out / "prm", LAYOUT)
+    """The reward model: over the policy's solutions; then over where that search goes wrong, too."""
+    _two_rounds(work, out, "prm")
 
 
 def weak(work: Path, out: Path) -> None:
-    """The reward model that knows no more than the policy: its own weights, the same labels."""
-    model = new_judge(LlamaForCausalLM.from_pretrained(work / "policy"), LABELS)
-    files = [work / "labels-train.jsonl", work / "labels-searched.jsonl"]
-    _train_prm(model, files, work, "prm-weak")
-    _ship(model, out / "prm-weak", LAYOUT)
+    """The reward model that knows no more than the policy: its own weights, the same training."""
+    _exercise(out / "policy", work, "prm-weak-0")
+    _two_rounds(work, out, "prm-weak")
 
 
 def card(work: Path, out: Path) -> None:
@@ -154,32 +157,64 @@ def card(work: Path, out: Path) -> None:
     write_card(work, out)
 
 
-STAGES = {"policy": policy, "backbone": backbone, "labels": labels, "prm": prm, "weak": weak, "card": card}
+STAGES = {stage.__name__: stage for stage in (policy, backbone, labels, exercise, prm, weak, card)}
 
 
-def _train_prm(
-    model: LlamaForSequenceClassification, files: Sequence[Path], work: Path, name: str
-) -> None:
-    """One pass over the labels, in random order."""
-    tokenizer = build_tokenizer()
-    examples = [encode_labels(tokenizer, LAYOUT, s) for file in files for s in read_labels(file)]
-    random.Random(0).shuffle(examples)
-    unseen = [encode_labels(tokenizer, LAYOUT, s) for s in read_labels(work / "labels-unseen.jsonl")]
-    data = list(batches(examples, PRM_BATCH, 0))
-
-    def measure() -> dict[str, float]:
-        found = judge_metrics(model, unseen)
-        return {f"negative_{m}": found[m]["negative"] for m in ("precision", "recall")}
-
+def _exercise(backbone: Path, work: Path, name: str) -> None:
+    model = new_judge(LlamaForCausalLM.from_pretrained(backbone), LABELS, seed=0)
     fit(
         model,
+        judge_loss(model),
+        batches(mistakes(3), BATCH, 0),
+        steps=EXERCISE_STEPS,
+        lr=EXERCISE_LR,
+        decay=0.6,
+        log=work / f"{name}.jsonl",
+        evaluate=lambda: _negatives(model, work),
+    )
+    _ship(model, work / name, LAYOUT)
+
+
+def _two_rounds(work: Path, out: Path, name: str) -> None:
+    """One over half of the policy's labelled solutions, one over the other half and what search found."""
+    model = LlamaForSequenceClassification.from_pretrained(work / f"{name}-0").float()
+    freeze(model)
+    sampled_ = list(read_labels(work / "labels-train.jsonl"))
+    half = len(sampled_) // 2
+    _train(model, sampled_[:half], work, f"{name}-1")
+    _ship(model, work / f"{name}-1", LAYOUT)
+    problems = list(generate("train", 200, SEARCHED))
+    found = searched(out / "policy", work / f"{name}-1", problems, "train")
+    write_labels(work / f"labels-{name}-searched.jsonl", found)
+    _train(model, [*sampled_[half:], *found], work, f"{name}-2")
+    _ship(model, out / name, LAYOUT)
+
+
+def _train(
+    model: LlamaForSequenceClassification, labelled: Sequence[LabelledSolution], work: Path, name: str
+) -> None:
+    """One pass over the labels, with as many made-up mistakes among them, so that none is forgotten."""
+    tokenizer = build_tokenizer()
+    examples = [encode_labels(tokenizer, LAYOUT, solution) for solution in labelled]
+    data = list(batches(mixed(examples, mistakes(4), 0), BATCH, 0))
+    fit(
+        model,
+        judge_loss(model),
         iter(data),
         steps=len(data),
         lr=PRM_LR,
-        decay=0.5,
+        decay=1.0,
         log=work / f"{name}.jsonl",
-        evaluate=measure,
+        evaluate=lambda: _negatives(model, work),
     )
+
+
+def _negatives(model: LlamaForSequenceClassification, work: Path) -> dict[str, float]:
+    """How many of the wrong steps of the policy's solutions of validation problems are found."""
+    tokenizer = build_tokenizer()
+    unseen = [encode_labels(tokenizer, LAYOUT, s) for s in read_labels(work / "labels-unseen.jsonl")]
+    found = judge_metrics(model, unseen)
+    return {f"negative_{m}": found[m]["negative"] for m in ("precision", "recall")}
 
 
 def _measure(model: LlamaForCausalLM) -> dict[str, float]:

@@ -1,12 +1,11 @@
-"""The built-in models before training: small Llamas, and how they begin."""
+"""The built-in policy before training: a small Llama, and how it begins."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM, LlamaForSequenceClassification
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from bench.builtin.tokenizer import CONTEXT, build_tokenizer
 
@@ -95,21 +94,3 @@ def _wire_induction(model: LlamaForCausalLM) -> None:
     second.v_proj.weight[:HEAD, own] = said
     second.o_proj.weight[:, :HEAD] = 0.0
     second.o_proj.weight[own, :HEAD] = embedding.std() * said.T
-
-
-def new_judge(backbone: LlamaForCausalLM, labels: Sequence[str]) -> LlamaForSequenceClassification:
-    """The backbone, in float32, with a new classification head in place of its language-model head."""
-    config = LlamaConfig(
-        **{
-            **backbone.config.to_dict(),
-            "architectures": None,
-            "dtype": "float32",
-            "attn_implementation": "eager",
-            "tie_word_embeddings": False,
-            "id2label": dict(enumerate(labels)),
-            "label2id": {label: i for i, label in enumerate(labels)},
-        }
-    )
-    model = LlamaForSequenceClassification(config)
-    model.model.load_state_dict(backbone.model.state_dict())
-    return model

@@ -17,6 +17,7 @@ from rich.progress import track
 from torch.nn.functional import cross_entropy
 from transformers import LlamaForCausalLM, LlamaForSequenceClassification
 
+from bench.builtin.mistakes import Attempt, attempt
 from bench.builtin.problems import PROMPT, Difficulty, Relation, WordProblem, generate
 from bench.builtin.tokenizer import build_tokenizer
 from bench.stats import wilson
@@ -29,6 +30,12 @@ RECALLED = 6
 """Most quantities in an exercise in recall."""
 SHUFFLED = 32
 """Batches that are put into random order together."""
+HEAD_RATE = 10.0
+"""How many times faster the classification head learns, which begins with small weights."""
+WEIGHT_OF_END = 4.0
+WEIGHT_OF_ERROR = 10.0
+WEIGHT_AFTER_ERROR = 0.5
+"""Of a label, in training a reward model: at a step's end, where an error begins, and from there on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +96,41 @@ def encode_labels(tokenizer: Any, layout: Layout, solution: LabelledSolution) ->
     return Labelled(ids, targets)
 
 
+def mistakes(seed: int) -> Iterator[Labelled]:
+    """Endless solutions that go wrong (`bench.builtin.mistakes`), labelled token by token."""
+    tokenizer = build_tokenizer()
+    rng = random.Random(seed)
+    for round_ in count():
+        for problem in generate("train", seed * 10**6 + round_, 500):
+            yield encode_attempt(tokenizer, problem, attempt(problem, rng))
+
+
+def encode_attempt(tokenizer: Any, problem: WordProblem, steps: Sequence[Attempt]) -> Labelled:
+    """Token ids, and a class at each token from which a step's class can be told: after its subject, the
+    step's own; in a wrong step, negative from the first token on that should have been another.
+    """
+    ids = tokenizer(PROMPT.format(question=problem.question)).input_ids
+    targets = [IGNORED] * len(ids)
+    [colon], [answer] = tokenizer(":").input_ids, tokenizer(" answer").input_ids
+    for step in steps:
+        piece, right = tokenizer([f"{step.text}\n", f"{step.right}\n"]).input_ids
+        told = next((i for i, token in enumerate(piece) if token in (colon, answer)), len(piece) - 1)
+        if step.label < 0:
+            same = next((i for i, (a, b) in enumerate(zip(piece, right, strict=False)) if a != b), 0)
+            told = max(told, same)
+        told = min(told, len(piece) - 1)
+        ids = ids + piece
+        targets += [IGNORED] * told + [step.label + 1] * (len(piece) - told)
+    return Labelled(ids, targets)
+
+
+def mixed(labelled: Sequence[Labelled], made_up: Iterator[Labelled], seed: int) -> Iterator[Labelled]:
+    """Each labelled solution once, in random order, and as many made-up mistakes between them."""
+    for example in random.Random(seed).sample(labelled, len(labelled)):
+        yield example
+        yield next(made_up)
+
+
 def batches(
     examples: Iterable[Labelled], tokens: int, seed: int
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
@@ -126,8 +168,42 @@ def pad(examples: Sequence[Labelled]) -> tuple[torch.Tensor, torch.Tensor]:
     return ids, targets
 
 
+Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+"""From token ids and targets, [B, L] each, to what is to be made small."""
+
+
+def language_loss(model: LlamaForCausalLM) -> Loss:
+    """Nats a token."""
+
+    def loss(ids: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        logits = model(input_ids=ids, use_cache=False).logits
+        return cross_entropy(logits.float().flatten(0, 1), targets.flatten(), ignore_index=IGNORED)
+
+    return loss
+
+
+def judge_loss(model: LlamaForSequenceClassification) -> Loss:
+    """Nats a label, weighted: what matters is the end of a step, and where an error begins."""
+    [newline] = build_tokenizer()("\n").input_ids
+
+    def loss(ids: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        used, negative = targets != IGNORED, targets == 0
+        begun = torch.zeros_like(negative)
+        begun[:, 1:] = negative[:, :-1]
+        weight = torch.ones_like(targets, dtype=torch.float32)
+        weight[negative & begun] = WEIGHT_AFTER_ERROR
+        weight[negative & ~begun] = WEIGHT_OF_ERROR
+        weight[ids == newline] = WEIGHT_OF_END
+        logits = model.score(model.model(input_ids=ids, use_cache=False).last_hidden_state[used])
+        each = cross_entropy(logits.float(), targets[used], reduction="none")
+        return (each * weight[used]).sum() / weight[used].sum()
+
+    return loss
+
+
 def fit(
     model: LlamaForCausalLM | LlamaForSequenceClassification,
+    loss_of: Loss,
     data: Iterator[tuple[torch.Tensor, torch.Tensor]],
     *,
     steps: int,
@@ -137,17 +213,21 @@ def fit(
     evaluate: Callable[[], dict[str, float]],
     enough: Callable[[dict[str, float]], bool] = lambda measured: False,
 ) -> None:
-    """Train with Muon on the matrices and AdamW on the rest; the learning rate falls to 0 over the
-    last `decay` of the steps. Every EVALUATE_EVERY steps, what `evaluate` measures becomes a line
-    of `log`; training ends early when that is `enough`.
+    """Train what is not frozen, with Muon on the matrices and AdamW on the rest; the learning rate falls
+    to 0 over the last `decay` of the steps. Every EVALUATE_EVERY steps, what `evaluate` measures becomes a
+    line of `log`; training ends early when that is `enough`.
     """
-    head = model.lm_head if isinstance(model, LlamaForCausalLM) else model.score
-    matrices = [p for p in model.model.layers.parameters() if p.ndim == 2]
-    others = [p for p in model.parameters() if not any(p is q for q in matrices)]
+    live = [p for p in model.parameters() if p.requires_grad]
+    matrices = [p for p in model.model.layers.parameters() if p.requires_grad and p.ndim == 2]
+    head = [model.score.weight] if isinstance(model, LlamaForSequenceClassification) else []
+    others = [p for p in live if not any(p is q for q in [*matrices, *head])]
     optimizers: list[torch.optim.Optimizer] = [
         torch.optim.Muon(matrices, lr=lr, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
-        torch.optim.AdamW(others, lr=lr, betas=(0.9, 0.95), weight_decay=0.0),
-    ]
+        torch.optim.AdamW(
+            [{"params": others, "times": 1.0}, {"params": head, "times": HEAD_RATE}],
+            lr=lr, betas=(0.9, 0.95), weight_decay=0.0,
+        ),
+    ]  # fmt: skip
     start, mean, tokens = perf_counter(), 0.0, 0
     log.unlink(missing_ok=True)
     model.train()
@@ -157,12 +237,11 @@ def fit(
         rate = lr * min(1.0, (step + 1) / 100, (steps - step) / (decay * steps))
         for optimizer in optimizers:
             for group in optimizer.param_groups:
-                group["lr"] = rate
+                group["lr"] = rate * group.get("times", 1.0)
         with torch.autocast(ids.device.type, torch.bfloat16):
-            logits = head(model.model(input_ids=ids, use_cache=False).last_hidden_state)
-        loss = cross_entropy(logits.float().flatten(0, 1), targets.flatten(), ignore_index=IGNORED)
+            loss = loss_of(ids, targets)
         loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        torch.nn.utils.clip_grad_norm_(live, 1.0)
         for optimizer in optimizers:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)

@@ -1,0 +1,236 @@
+"""The built-in reward model before training: its backbone, and room to compare.
+
+A language model that expects the right token knows an error when it reads one, but does not say so: what
+it expected is at the token before, in the last layer, and what the token is, is drowned there by
+everything else (1 % of the hidden state). A classification head on it, or more layers, find errors that
+can be seen in the token itself, and learn nearly nothing about the others. So the comparison is wired into
+the initial weights, as the induction head is into the policy's (`bench.builtin.networks`), and the rest is
+left to training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM, LlamaForSequenceClassification
+from transformers.models.llama.modeling_llama import LlamaAttention
+
+from bench.builtin.networks import HEAD, SHARP
+from bench.builtin.problems import PROMPT, generate
+from bench.builtin.tokenizer import build_tokenizer
+
+ROOM = 64
+"""Width added for what a token is, and as much for what was expected in its place."""
+NEW_LAYERS = 3
+"""The first compares; the others learn what to make of it."""
+SHARPNESS = 6.0
+"""Of the heads that look one token back: nearly all of their attention goes there."""
+STEP_LENGTH = 5
+"""The rotary frequency that turns by a right angle in about two steps' length (58 tokens)."""
+RECENT = 7.5
+"""How strongly half of the heads of the last layers begin by looking at what is within a step's length."""
+QUIET = 0.2
+"""Size of a token's code beside its embedding: small, so that the backbone's norms hardly see it."""
+ANCHOR = 3.0
+"""Size of the constant that fixes the norms' scale, beside the backbone's last hidden state."""
+SAMPLE = 60
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """Of the widened hidden state. agreement: how much of a token had been expected, its logit.
+    anchor: a constant, by which the norms of the new layers divide by the same number at every token."""
+
+    hidden: int
+
+    @property
+    def own(self) -> slice:
+        return slice(0, self.hidden)
+
+    @property
+    def code(self) -> slice:
+        return slice(self.hidden, self.agreement)
+
+    @property
+    def agreement(self) -> int:
+        return self.hidden + ROOM - 1
+
+    @property
+    def expected(self) -> slice:
+        return slice(self.hidden + ROOM, self.anchor)
+
+    @property
+    def anchor(self) -> int:
+        return self.width - 1
+
+    @property
+    def width(self) -> int:
+        return self.hidden + 2 * ROOM
+
+
+@torch.no_grad()
+def new_judge(backbone: LlamaForCausalLM, labels: Sequence[str], seed: int) -> LlamaForSequenceClassification:
+    """A classifier, in float32, whose first layers do what the backbone's do, frozen as `freeze` says."""
+    torch.manual_seed(seed)
+    backbone = backbone.float().eval()
+    trained, part = backbone.config.num_hidden_layers, _Parts(backbone.config.hidden_size)
+    model = LlamaForSequenceClassification(
+        LlamaConfig(
+            **{
+                **backbone.config.to_dict(),
+                "architectures": None,
+                "dtype": "float32",
+                "attn_implementation": "eager",
+                "tie_word_embeddings": False,
+                "hidden_size": part.width,
+                "head_dim": HEAD,
+                "num_attention_heads": part.width // HEAD,
+                "num_key_value_heads": part.width // HEAD,
+                "num_hidden_layers": trained + NEW_LAYERS,
+                "attention_bias": True,
+                "id2label": dict(enumerate(labels)),
+                "label2id": {label: i for i, label in enumerate(labels)},
+            }
+        )
+    ).eval()
+    for layer in model.model.layers:
+        for name in ("q_proj", "k_proj", "v_proj", "o_proj"):
+            getattr(layer.self_attn, name).bias.zero_()
+    for layer in model.model.layers[trained:]:
+        layer.self_attn.o_proj.weight.zero_()
+        layer.mlp.down_proj.weight.zero_()
+    texts = _texts()
+    axes, loudness = _embed(model, backbone, part, texts)
+    _widen(model, backbone, part)
+    _compare(model, backbone, part, axes, loudness, texts)
+    for layer in model.model.layers[trained + 1 :]:
+        _look_at_the_step(layer.self_attn)
+    torch.nn.init.normal_(model.score.weight, std=0.02)
+    freeze(model)
+    return model
+
+
+def freeze(model: LlamaForSequenceClassification) -> None:
+    """Leave to training what is not the backbone's and not wired: the layers after the comparison."""
+    for frozen in (model.model.embed_tokens, *model.model.layers[: 1 - NEW_LAYERS]):
+        frozen.requires_grad_(False)
+
+
+def _texts() -> list[torch.Tensor]:
+    """Token ids, [1, L] each, of solutions: to measure on."""
+    tokenizer = build_tokenizer()
+    return [
+        torch.tensor([tokenizer(PROMPT.format(question=p.question) + "\n".join(p.steps) + "\n").input_ids])
+        for p in generate("train", 0, SAMPLE)
+    ]
+
+
+def _embed(
+    model: LlamaForSequenceClassification,
+    backbone: LlamaForCausalLM,
+    part: _Parts,
+    texts: Sequence[torch.Tensor],
+) -> tuple[torch.Tensor, float]:
+    """Give each token a code beside its embedding, where no layer of the backbone reaches: its coordinates
+    along the axes in which the embeddings differ most. Returns the axes, and the size the codes were made.
+    """
+    embedding = backbone.model.embed_tokens.weight
+    used = torch.unique(torch.cat([ids[0] for ids in texts]))
+    mean = embedding[used].mean(0)
+    axes = torch.linalg.svd(embedding[used] - mean, full_matrices=False).Vh[: ROOM - 1]
+    codes = (embedding - mean) @ axes.T
+    loudness = float(QUIET * _rms(embedding[used]) / _rms(codes[used]))
+    wide = model.model.embed_tokens.weight
+    wide.zero_()
+    wide[:, part.own] = embedding
+    wide[:, part.code] = codes * loudness
+    return axes, loudness
+
+
+def _widen(model: LlamaForSequenceClassification, backbone: LlamaForCausalLM, part: _Parts) -> None:
+    """The backbone's layers, blind to what was added. Their norms divide by the width, so they are scaled."""
+    for number, old in enumerate(backbone.model.layers):
+        layer = model.model.layers[number]
+        for name in ("input_layernorm", "post_attention_layernorm"):
+            first = number == 0 and name == "input_layernorm"
+            filled = part.hidden + (QUIET**2 * (ROOM - 1) if first else 0.0)
+            getattr(layer, name).weight[part.own] = getattr(old, name).weight * (filled / part.width) ** 0.5
+        for block in ("self_attn", "mlp"):
+            for name, linear in getattr(old, block).named_children():
+                if isinstance(linear, torch.nn.Linear):
+                    wider = getattr(getattr(layer, block), name).weight
+                    (wider if name in ("o_proj", "down_proj") else wider[:, part.hidden :]).zero_()
+                    rows, columns = linear.weight.shape
+                    wider[:rows, :columns] = linear.weight
+
+
+def _compare(
+    model: LlamaForSequenceClassification,
+    backbone: LlamaForCausalLM,
+    part: _Parts,
+    axes: torch.Tensor,
+    loudness: float,
+    texts: Sequence[torch.Tensor],
+) -> None:
+    """The first new layer: heads that look one token back fetch what was expected there; feed-forward units
+    multiply it with the token's code; their sum is the token's logit, as far as the axes hold it.
+    """
+    trained, n = backbone.config.num_hidden_layers, ROOM - 1
+    layer = model.model.layers[trained]
+    attention, norm = layer.self_attn, backbone.model.norm.weight
+    states = torch.cat(
+        [model.model(input_ids=ids, output_hidden_states=True).hidden_states[trained][0] for ids in texts]
+    )
+    size = _rms(states[:, part.own])
+    anchored = ANCHOR * size
+
+    layer.input_layernorm.weight[part.own] = norm * (part.hidden / part.width) ** 0.5
+    expected = torch.nn.functional.rms_norm(states[:, part.own], (part.hidden,), norm) @ axes.T
+    gain = size / _rms(expected)
+    angles = model.model.rotary_emb.inv_freq[:SHARP]
+    for head in range(ROOM // HEAD):
+        first = head * HEAD
+        for projection in (attention.q_proj, attention.k_proj, attention.v_proj):
+            projection.weight[first : first + HEAD] = 0.0
+        second = first + HEAD // 2
+        attention.q_proj.bias[first : first + SHARP] = SHARPNESS * torch.cos(angles)
+        attention.q_proj.bias[second : second + SHARP] = -SHARPNESS * torch.sin(angles)
+        attention.k_proj.bias[first : first + SHARP] = SHARPNESS
+    attention.v_proj.weight[:n, part.own] = axes
+    attention.o_proj.weight[part.expected, :n] = gain * torch.eye(n)
+    attention.o_proj.bias[part.anchor] = anchored * part.width**0.5
+
+    seen = layer.post_attention_layernorm.weight
+    seen[part.code], seen[part.expected] = anchored / loudness, anchored / gain
+    gate, up = layer.mlp.gate_proj.weight, layer.mlp.up_proj.weight
+    gate[: 2 * n], up[: 2 * n] = 0.0, 0.0
+    for start, sign in ((0, 1.0), (n, -1.0)):  # silu(x) y + silu(-x) (-y) = x y
+        gate[start : start + n, part.expected] = sign * torch.eye(n)
+        up[start : start + n, part.code] = sign * torch.eye(n)
+    layer.mlp.down_proj.weight[part.agreement, : 2 * n] = anchored / 3  # a few units, at the next norm
+
+    for later in model.model.layers[trained + 1 :]:
+        _rescale(later.input_layernorm.weight, part)
+        _rescale(later.post_attention_layernorm.weight, part)
+    _rescale(model.model.norm.weight, part)
+
+
+def _rescale(weight: torch.Tensor, part: _Parts) -> None:
+    """Let a norm pass on everything at about size 1, although it divides by the anchor's size."""
+    weight[part.own], weight[part.expected] = ANCHOR, ANCHOR
+    weight[part.anchor] = 0.05
+
+
+def _look_at_the_step(attention: LlamaAttention) -> None:
+    """Let half of a layer's heads begin by looking at the latest tokens, about as many as a step has."""
+    for head in range(attention.q_proj.out_features // HEAD // 2):
+        rows = slice(head * HEAD, (head + 1) * HEAD)
+        for projection in (attention.q_proj, attention.k_proj):
+            projection.weight[rows] *= 0.3
+            projection.bias[head * HEAD + STEP_LENGTH] = RECENT
+
+
+def _rms(values: torch.Tensor) -> float:
+    return float(values.pow(2).mean().sqrt())
