@@ -11,7 +11,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from bench.builtin.checker import label_steps
+from bench.builtin.checker import DERIVATION, label_steps
 from bench.builtin.problems import (
     PROMPT,
     SPLITS,
@@ -21,6 +21,7 @@ from bench.builtin.problems import (
     WordProblem,
     generate,
     split_of,
+    step_text,
 )
 
 HARD = Difficulty(min_steps=6, max_steps=8, distractors=4, max_value=1000)
@@ -367,6 +368,80 @@ def test_an_exercise_in_recall_asks_for_known_values_only() -> None:
         asked = [t for t in exercise.targets if t != IGNORED]
         assert tokenizer.decode(asked) == "".join(f" {value}" for _, value in said)
         assert asked == [exercise.token_ids[i + 1] for i, t in enumerate(exercise.targets) if t != IGNORED]
+
+
+def test_made_up_mistakes_are_labelled_by_the_checker_and_go_wrong_in_every_way() -> None:
+    import random
+
+    from bench.builtin.mistakes import attempt
+
+    rng, wrong = random.Random(0), list[str]()
+    for problem in PROBLEMS * 5:
+        steps = attempt(problem, rng)
+        assert [step.label for step in steps] == label_steps(problem, [step.text for step in steps])
+        assert all(step.label >= 0 and step.text == step.right for step in steps[:-1])
+        if steps[-1].label == -1:
+            assert steps[-1].right in ("", *_right_steps(problem))
+            wrong.append(steps[-1].text)
+    assert 0.5 < len(wrong) / (5 * len(PROBLEMS)) < 0.75
+    formed = [text for text in wrong if DERIVATION.fullmatch(text)]
+    assert len(formed) > len(wrong) / 2 and any(text.startswith("The answer") for text in wrong)
+    sums = [re.findall(r"(\d+) ([-+*/]) (\d+) = (\d+)", text)[0] for text in formed]
+    assert {sign for _, sign, _, _ in sums} == set("+-*/")
+    assert any(int(a) + int(b) != int(c) for a, sign, b, c in sums if sign == "+")
+
+
+def _right_steps(problem: WordProblem) -> list[str]:
+    by_name = {q.name: q for q in problem.quantities}
+    derived = [q for q in problem.quantities if q.relation is not Relation.GIVEN]
+    return [step_text(problem.verb, problem.unit, q, by_name) for q in derived] + [problem.steps[-1]]
+
+
+def test_an_error_is_labelled_from_the_token_on_where_it_begins() -> None:
+    from bench.builtin.mistakes import Attempt
+    from bench.builtin.tokenizer import build_tokenizer
+    from bench.builtin.training import IGNORED, encode_attempt
+
+    tokenizer, problem = build_tokenizer(), PROBLEMS[0]
+    right = "For Ben: Ann has 7, 7 + 12 = 19, so Ben has 19 pens."
+    wrong = right.replace("12 =", "13 =")
+    example = encode_attempt(tokenizer, problem, [Attempt(right, 1, right), Attempt(wrong, -1, right)])
+    labelled = [i for i, target in enumerate(example.targets) if target != IGNORED]
+    good = [example.token_ids[i] for i in labelled if example.targets[i] == 2]
+    bad = [example.token_ids[i] for i in labelled if example.targets[i] == 0]
+    assert labelled == sorted(labelled) and len(good) + len(bad) == len(labelled)
+    assert tokenizer.decode(good) == right[right.index(":") :] + "\n"
+    assert tokenizer.decode(bad) == wrong[wrong.index(" 13") :] + "\n"
+
+
+def test_a_new_judge_knows_what_its_backbone_expected() -> None:
+    """Its first layers are the backbone's; the agreement that the next one finds is the token's logit."""
+    import torch
+    from transformers import LlamaForCausalLM
+
+    from bench.builtin.judge import ROOM, new_judge
+    from bench.builtin.tokenizer import build_tokenizer
+    from bench.models import BUILTIN
+    from prm.layout import LABELS
+
+    tokenizer, backbone = build_tokenizer(), LlamaForCausalLM.from_pretrained(BUILTIN / "backbone").float()
+    layers, hidden = backbone.config.num_hidden_layers, backbone.config.hidden_size
+    judge = new_judge(backbone, LABELS, seed=0)
+    agreed, logits = [], []
+    for problem in PROBLEMS[:10]:
+        text = f"Question: {problem.question}\n" + "\n".join(problem.steps).replace("1", "2")
+        ids = torch.tensor([tokenizer(text).input_ids])
+        with torch.no_grad():
+            states = judge.model(input_ids=ids, output_hidden_states=True).hidden_states
+            expected = backbone(input_ids=ids, output_hidden_states=True)
+        below = expected.hidden_states[layers - 1]
+        assert (states[layers - 1][..., :hidden] - below).norm() < 0.01 * below.norm()
+        logits += expected.logits[0, :-1].gather(1, ids[0, 1:, None])[:, 0].tolist()
+        agreed += states[layers + 1][0, 1:, hidden + ROOM - 1].tolist()
+    both = torch.tensor([agreed, logits])
+    assert torch.corrcoef(both)[0, 1] > 0.9
+    live = {name for name, p in judge.named_parameters() if p.requires_grad}
+    assert {name.split(".")[2] for name in live if ".layers." in name} == {str(layers + 1), str(layers + 2)}
 
 
 def test_a_label_sits_on_the_newline_that_ends_its_step() -> None:
