@@ -78,6 +78,12 @@ class Settings:
             "prompt": asdict(self.prompt),
         }
 
+    @property
+    def thresholds(self) -> dict[str, float]:
+        """What `prm.calibrate` fitted for the reward model, by HGS's name for it; empty if nothing."""
+        layout = None if self.prm is None else find(self.prm).layout
+        return {name: at for name in ("accept", "reject") if (at := getattr(layout, name, None)) is not None}
+
     def shown_prompt(self, problem: Problem) -> str:
         """The text that the policy would continue."""
         if self.tokenizer is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import types
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from difflib import get_close_matches
 from textwrap import wrap
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -45,6 +45,12 @@ def has_knob(name: str, knob: str) -> bool:
 def knobs(strategy: Strategy) -> dict[str, Any]:
     """A strategy's knobs and their values, defaults included."""
     return asdict(strategy)  # type: ignore[call-overload,no-any-return]
+
+
+def with_knobs(strategy: Strategy, values: Mapping[str, Any]) -> Strategy:
+    """The same strategy with other values of some knobs."""
+    changed: Strategy = replace(strategy, **values)  # type: ignore[type-var]
+    return changed
 
 
 def nearest(name: str, names: Iterable[str]) -> str:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ import pytest
 from jinja2 import Template
 from rich.console import Console
 
+from prm.layout import read_layout, save_layout
 from search.cli.display import Live, Transcript, progress
 from search.cli.request import check
 from search.engine import solve_all
@@ -471,6 +473,18 @@ def test_prompts_are_named(here: Path, models: list[str], capfd: pytest.CaptureF
 
 
 # -- the help, and what it looks like ------------------------------------------------------------------
+
+
+def test_thresholds_fitted_for_a_reward_model_are_taken_unless_others_are_named(
+    here: Path, checkpoints: Checkpoints
+) -> None:
+    shutil.copytree(checkpoints.prm, here / "prm")
+    save_layout(replace(read_layout("prm"), reject=0.3), here / "prm")
+    words = ["--strategy", "hgs,mcts", "--engine", "hf", "--policy", checkpoints.policy, "--prm", "prm"]
+    taken = check(words)
+    assert (taken.strategies["hgs"], taken.strategies["mcts"]) == (HGS(reject=0.3), make_strategy("mcts"))
+    assert check([*words, "--set", "reject=0.9"]).strategies["hgs"] == HGS(reject=0.9)
+    assert check([*words, "--set", "reject=none"]).strategies["hgs"] == HGS()
 
 
 def test_the_help_names_every_strategy_and_knob(capfd: pytest.CaptureFixture[str]) -> None:

@@ -17,7 +17,7 @@ from bench.tasks.base import Example, Task
 from bench.tasks.code import CodeTask
 from search.cli.options import BASELINE, parser
 from search.errors import UsageError
-from search.knobs import has_knob, knobs, make_strategy, nearest
+from search.knobs import has_knob, knobs, make_strategy, nearest, with_knobs
 from search.limits import Limits
 from search.policies.stepping import Sampling
 from search.segment import SEGMENTERS
@@ -100,6 +100,7 @@ def check(words: Sequence[str]) -> Run:
         segmenter=SEGMENTERS[asked.segment],
         guided=prm != "" and not UNGUIDED.issuperset(strategies),
     )
+    strategies = _with_thresholds(strategies, asked, models.thresholds)
     stops = [text.replace("\\n", "\n") for text in asked.stop]
     problems = [example.problem for example in examples]
     models = choose_prompt(models, task.prompts, asked.prompt, stops, problems)
@@ -153,6 +154,18 @@ def _strategies(asked: argparse.Namespace) -> dict[str, Strategy]:
     elif not asked.no_baseline and BASELINE not in strategies:
         strategies = {BASELINE: make_strategy(BASELINE), **strategies}
     return strategies
+
+
+def _with_thresholds(
+    strategies: dict[str, Strategy], asked: argparse.Namespace, fitted: dict[str, float]
+) -> dict[str, Strategy]:
+    """The reward model's own thresholds, where the user names none: it knows best what its numbers mean."""
+    if any(knob in ("accept", "reject") for knob, _ in map(_setting, asked.set)):
+        return strategies
+    return {
+        name: with_knobs(strategy, {knob: at for knob, at in fitted.items() if has_knob(name, knob)})
+        for name, strategy in strategies.items()
+    }
 
 
 def _check_output(asked: argparse.Namespace, out: Path, strategies: dict[str, Strategy]) -> None:
