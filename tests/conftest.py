@@ -54,7 +54,7 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Checkpoints:
     models = {
         "policy": policy, "prm": new_judge(policy, LABELS, 0), "two_labels": new_judge(policy, LABELS[1:], 0)
     }  # fmt: skip
-    torch.nn.init.normal_(models["prm"].score.weight, std=0.5)
+    torch.nn.init.normal_(models["prm"].score.weight, std=0.3)
     for name, model in models.items():
         model.to(torch.bfloat16).save_pretrained(folder / name)
         tokenizer.save_pretrained(folder / name)
