@@ -60,7 +60,7 @@ JUDGE_STEPS = 5000
 
 SOLUTIONS = 8000
 """Of the policy, labelled: half of them for each of two rounds."""
-SEARCHED = 1000
+SEARCHED = 300
 """Problems searched for the second round; each gives several paths."""
 EXERCISE_STEPS = 1500
 EXERCISE_LR = 2e-3
