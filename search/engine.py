@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 Watch = Callable[[Problem, str, Node], None]
-"""Told of every "sample", "judge", "backtrack" and "chosen" of every problem, as it happens."""
+"""Told of every "sample", "judge", "reject", "backtrack" and "chosen" of every problem, as it happens."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -125,7 +125,7 @@ SAID_NOTHING = Judgement(negative=1.0, neutral=0.0, positive=0.0)
 """Of a solution that ends before its first word; no reward model is asked about nothing."""
 
 Watcher = Callable[[str, Node], None]
-"""Told what happens as it happens: "sample", "judge", "backtrack", "chosen", and the node."""
+"""Told what happens as it happens: "sample", "judge", "reject", "backtrack", "chosen", and the node."""
 
 
 class Tree:
@@ -241,6 +241,10 @@ class Tree:
         """Record that the strategy gives `node` up and goes back to its parent."""
         self.usage.backtracks += 1
         self.watch("backtrack", node)
+
+    def reject(self, node: Node) -> None:
+        """Say that the strategy does not go on from `node`, for those who watch: it costs nothing."""
+        self.watch("reject", node)
 
     # -- reading ---------------------------------------------------------------------------------
 

@@ -210,7 +210,7 @@ def test_the_transcript_is_a_picture_of_the_search() -> None:
     assert [line.rstrip() for line in console.export_text().splitlines()] == [
         "  + go [1],  (0.90)",
         "    - x,  (0.10, rejected)",
-        "    - x,  (0.10, said before, rejected)",
+        "    - x,  (0.10, said before)",
         "    + y~  (0.90, cut: length)",
         "  <- nothing left to try after step 1: back",
         "  0 no,  (0.80)",
@@ -228,7 +228,7 @@ def test_the_transcript_is_a_picture_of_the_search() -> None:
         "  - bad,  (0.10, rejected)",
         "  -> on from: no,",
         "    - bad.  (0.10, rejected)",
-        "    - bad.  (0.10, said before, rejected)",
+        "    - bad.  (0.10, said before)",
         "  <- nothing left to try after step 1: back",
         "<- nothing left to try after the question: back",
     ]

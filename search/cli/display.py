@@ -67,6 +67,7 @@ class Transcript:
     def __init__(self, console: Console):
         self._console = console
         self._waiting: dict[Node, None] = {}
+        self._judged: Node | None = None
         self._here: set[Node] = set()  # where the next step follows without a word
 
     def begin(self, problem: Problem) -> None:
@@ -93,11 +94,14 @@ class Transcript:
 
     def watch(self, problem: Problem, event: str, node: Node) -> None:
         """To be handed to `solve`, with one problem."""
+        if self._judged is not None:
+            self._print(self._judged, rejected=event == "reject" and node is self._judged)
+            self._judged = None
         if event == "sample":
             self._waiting[node] = None  # printed with its judgement, if one follows
         elif event == "judge":
             self._waiting.pop(node, None)
-            self._print(node)
+            self._judged = node  # printed with what follows: it may be rejected
         elif event == "backtrack":
             self._flush()
             at = "the question" if node.parent is None else f"step {len(node.path)}"
@@ -111,14 +115,13 @@ class Transcript:
             self._print(node)
         self._waiting.clear()
 
-    def _print(self, node: Node) -> None:
+    def _print(self, node: Node, *, rejected: bool = False) -> None:
         assert node.step is not None and node.parent is not None
         if self._here and node.parent not in self._here:
             after = "the question" if node.parent.step is None else node.parent.step.text.strip()
             self._line(node.parent, Text(f"-> on from: {after}", "magenta"))
         self._here = {node, node.parent}
         mark, colour = (".", "dim") if node.judgement is None else MARKS[node.label]
-        rejected = node.judgement is not None and node.label is Label.NEGATIVE
         notes = [] if node.judgement is None else [f"{node.value:.2f}"]
         if node.step.stop not in (Stop.STEP, Stop.END):
             notes.append(f"cut: {node.step.stop.value}")

@@ -82,6 +82,7 @@ class HGS:
             if (label := self._verdict(tree, child)) is Label.POSITIVE:
                 return child
             if label is Label.NEGATIVE:
+                tree.reject(child)
                 rejected.append(child)
         kept = [n for n in node.children if n not in entered and self._verdict(tree, n) is Label.NEUTRAL]
         return max(kept, key=lambda child: child.value, default=None)
