@@ -29,14 +29,14 @@ class HGS:
         restart with plain chain of thought, or give no answer.
     """
 
-    width: int = 4
+    width: int = 16
     max_samples: int | None = 64
     max_tokens: int | None = None
     neutral: Literal["defer", "accept", "reject"] = "defer"
     accept: float | None = None
     reject: float | None = None
     temperature: float | None = 0.0
-    escalation: float = 0.5
+    escalation: float = 0.1
     on_dead_end: Literal["readmit", "finish"] = "readmit"
     on_budget: Literal["best_prefix", "restart", "abstain"] = "best_prefix"
 
