@@ -179,7 +179,7 @@ def test_hgs_reject_above_the_argmax_saves_a_probably_negative_child() -> None:
 def test_hgs_raises_the_temperature_with_every_child_of_a_node() -> None:
     script = {"": ["x,", "y,", "a,"], "a,": ["z,", "b."]}
     judged = {"x,": BAD, "y,": BAD, "z,": BAD}
-    assert Picture(HGS(), script, judged).temperatures == [0.0, 0.5, 1.0, 0.0, 0.5]
+    assert Picture(HGS(), script, judged).temperatures == [0.0, 0.1, 0.2, 0.0, 0.1]
     warm = HGS(temperature=0.1, escalation=0.0)
     assert Picture(warm, script, judged).temperatures == [0.1] * 5
     own = HGS(temperature=None, escalation=0.3)
@@ -333,7 +333,7 @@ class RecursiveHGS:
             return node
         aside = []
         for retry in range(self.knobs.width):
-            [child] = await tree.expand([node], temperature=0.5 * retry)
+            [child] = await tree.expand([node], temperature=self.knobs.escalation * retry)
             if child.twin or (child.is_terminal and tree.answer(child) is None):
                 continue
             if child.label is Label.NEUTRAL and self.knobs.neutral == "defer":
@@ -344,6 +344,7 @@ class RecursiveHGS:
                 if found := await self.enter(tree, child):
                     return found
             else:
+                tree.reject(child)
                 self.rejected.append(child)
         for child in sorted(aside, key=lambda child: -child.value):
             if found := await self.enter(tree, child):

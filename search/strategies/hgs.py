@@ -25,8 +25,7 @@ class HGS:
     temperature: of a node's first child; None is the policy's own.
     escalation: added for each further child: at a low temperature a resample repeats itself.
     on_dead_end: when every node is dead, take back the best rejected one, or end the search.
-    on_budget: then, or when the budget ends: finish the deepest, most probable prefix greedily, or
-        restart with plain chain of thought, or give no answer.
+    on_budget: then, or at its end: finish the deepest, likeliest prefix greedily, start anew, or abstain.
     """
 
     width: int = 16
