@@ -42,7 +42,7 @@ from prm.labels import write_labels
 from search.errors import UsageError
 
 LIMITS = Limits(cpu_s=1)
-VERSION = 1
+VERSION = 2
 """Of what is written to the .work file: one of another version is not gone on with."""
 
 ABOUT = """\

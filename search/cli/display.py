@@ -77,6 +77,8 @@ class Transcript:
         )
 
     def end(self, outcome: Outcome) -> None:
+        if self._judged is not None:  # nothing followed it: the search failed
+            self._print(self._judged)
         usage = outcome.usage
         if outcome.error:
             self._console.print(Text(f"\nfailed: {outcome.error}", "red"))
