@@ -106,11 +106,11 @@ def policy(work: Path, out: Path) -> None:
         lr=LR,
         decay=0.6,
         log=work / "policy.jsonl",
-        evaluate=lambda: _measure(model),
+        evaluate=lambda: measure(model),
         enough=lambda measured: measured["solved"] >= POLICY_SOLVES,
     )
     model.save_pretrained(work / "policy")
-    _ship(model, out / "policy")
+    ship(model, out / "policy")
 
 
 def backbone(work: Path, out: Path) -> None:
@@ -124,9 +124,9 @@ def backbone(work: Path, out: Path) -> None:
         lr=LR,
         decay=0.6,
         log=work / "backbone.jsonl",
-        evaluate=lambda: _measure(model),
+        evaluate=lambda: measure(model),
     )
-    _ship(model, out / "backbone")
+    ship(model, out / "backbone")
 
 
 def labels(work: Path, out: Path) -> None:
@@ -138,7 +138,7 @@ def labels(work: Path, out: Path) -> None:
 
 def exercise(work: Path, out: Path) -> None:
     """The reward model before it sees a label: what can be learned from mistakes that are made up."""
-    _exercise(out / "backbone", work, "prm-0")
+    exercised(out / "backbone", work, "prm-0", EXERCISE_STEPS)
 
 
 def prm(work: Path, out: Path) -> None:
@@ -148,7 +148,7 @@ def prm(work: Path, out: Path) -> None:
 
 def weak(work: Path, out: Path) -> None:
     """The reward model that knows no more than the policy: its own weights, the same training."""
-    _exercise(out / "policy", work, "prm-weak-0")
+    exercised(out / "policy", work, "prm-weak-0", EXERCISE_STEPS)
     _two_rounds(work, out, "prm-weak")
 
 
@@ -160,19 +160,21 @@ def card(work: Path, out: Path) -> None:
 STAGES = {stage.__name__: stage for stage in (policy, backbone, labels, exercise, prm, weak, card)}
 
 
-def _exercise(backbone: Path, work: Path, name: str) -> None:
+def exercised(backbone: Path, work: Path, name: str, steps: int) -> LlamaForSequenceClassification:
+    """A judge on a backbone, trained on mistakes that are made up; its checkpoint is `work / name`."""
     model = new_judge(LlamaForCausalLM.from_pretrained(backbone), LABELS, seed=0)
     fit(
         model,
         judge_loss(model),
         batches(mistakes(3), BATCH, 0),
-        steps=EXERCISE_STEPS,
+        steps=steps,
         lr=EXERCISE_LR,
         decay=0.6,
         log=work / f"{name}.jsonl",
-        evaluate=lambda: _negatives(model, work),
+        evaluate=lambda: negatives(model, work),
     )
-    _ship(model, work / name, LAYOUT)
+    ship(model, work / name, LAYOUT)
+    return model
 
 
 def _two_rounds(work: Path, out: Path, name: str) -> None:
@@ -181,16 +183,16 @@ def _two_rounds(work: Path, out: Path, name: str) -> None:
     freeze(model)
     sampled_ = list(read_labels(work / "labels-train.jsonl"))
     half = len(sampled_) // 2
-    _train(model, sampled_[:half], work, f"{name}-1")
-    _ship(model, work / f"{name}-1", LAYOUT)
+    train(model, sampled_[:half], work, f"{name}-1")
+    ship(model, work / f"{name}-1", LAYOUT)
     problems = list(generate("train", 200, SEARCHED))
     found = searched(out / "policy", work / f"{name}-1", problems, "train")
     write_labels(work / f"labels-{name}-searched.jsonl", found)
-    _train(model, [*sampled_[half:], *found], work, f"{name}-2")
-    _ship(model, out / name, LAYOUT)
+    train(model, [*sampled_[half:], *found], work, f"{name}-2")
+    ship(model, out / name, LAYOUT)
 
 
-def _train(
+def train(
     model: LlamaForSequenceClassification, labelled: Sequence[LabelledSolution], work: Path, name: str
 ) -> None:
     """One pass over the labels, with as many made-up mistakes among them, so that none is forgotten."""
@@ -205,11 +207,11 @@ def _train(
         lr=PRM_LR,
         decay=1.0,
         log=work / f"{name}.jsonl",
-        evaluate=lambda: _negatives(model, work),
+        evaluate=lambda: negatives(model, work),
     )
 
 
-def _negatives(model: LlamaForSequenceClassification, work: Path) -> dict[str, float]:
+def negatives(model: LlamaForSequenceClassification, work: Path) -> dict[str, float]:
     """How many of the wrong steps of the policy's solutions of validation problems are found."""
     tokenizer = build_tokenizer()
     unseen = [encode_labels(tokenizer, LAYOUT, s) for s in read_labels(work / "labels-unseen.jsonl")]
@@ -217,7 +219,7 @@ def _negatives(model: LlamaForSequenceClassification, work: Path) -> dict[str, f
     return {f"negative_{m}": found[m]["negative"] for m in ("precision", "recall")}
 
 
-def _measure(model: LlamaForCausalLM) -> dict[str, float]:
+def measure(model: LlamaForCausalLM) -> dict[str, float]:
     """On validation problems: how often the next token is right, and how often all of a solution's are.
 
     The latter is what greedy decoding solves in the very words of the worked solution.
@@ -235,7 +237,7 @@ def _measure(model: LlamaForCausalLM) -> dict[str, float]:
     }
 
 
-def _ship(model: Any, folder: Path, layout: Layout | None = None) -> None:
+def ship(model: Any, folder: Path, layout: Layout | None = None) -> None:
     """Save a standard checkpoint in bfloat16, its tokenizer beside it."""
     shutil.rmtree(folder, ignore_errors=True)
     model.to(torch.bfloat16).save_pretrained(folder)
