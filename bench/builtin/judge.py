@@ -71,8 +71,19 @@ class _Parts:
 
 
 @torch.no_grad()
-def new_judge(backbone: LlamaForCausalLM, labels: Sequence[str], seed: int) -> LlamaForSequenceClassification:
-    """A classifier, in float32, whose first layers do what the backbone's do, frozen as `freeze` says."""
+def new_judge(
+    backbone: LlamaForCausalLM,
+    labels: Sequence[str],
+    seed: int,
+    *,
+    read: Sequence[Sequence[int]] = (),
+    step_length: int = STEP_LENGTH,
+) -> LlamaForSequenceClassification:
+    """A classifier, in float32, whose first layers do what the backbone's do, frozen as `freeze` says.
+
+    read: token ids of questions with solutions, to measure the backbone's states on; () for arithmetic.
+    step_length: as STEP_LENGTH, for solutions whose steps are shorter or longer than arithmetic's.
+    """
     torch.manual_seed(seed)
     backbone = backbone.float().eval()
     trained, part = backbone.config.num_hidden_layers, _Parts(backbone.config.hidden_size)
@@ -101,12 +112,12 @@ def new_judge(backbone: LlamaForCausalLM, labels: Sequence[str], seed: int) -> L
     for layer in model.model.layers[trained:]:
         layer.self_attn.o_proj.weight.zero_()
         layer.mlp.down_proj.weight.zero_()
-    texts = _texts()
+    texts = [torch.tensor([list(ids)]) for ids in read] or _texts()
     axes, loudness = _embed(model, backbone, part, texts)
     _widen(model, backbone, part)
     _compare(model, backbone, part, axes, loudness, texts)
     for layer in model.model.layers[trained + 1 :]:
-        _look_at_the_step(layer.self_attn)
+        _look_at_the_step(layer.self_attn, step_length)
     torch.nn.init.normal_(model.score.weight, std=0.02)
     freeze(model)
     return model
@@ -119,7 +130,7 @@ def freeze(model: LlamaForSequenceClassification) -> None:
 
 
 def _texts() -> list[torch.Tensor]:
-    """Token ids, [1, L] each, of solutions: to measure on."""
+    """Token ids, [1, L] each, of the arithmetic task's solutions."""
     tokenizer = build_tokenizer()
     return [
         torch.tensor([tokenizer(PROMPT.format(question=p.question) + "\n".join(p.steps) + "\n").input_ids])
@@ -223,13 +234,13 @@ def _rescale(weight: torch.Tensor, part: _Parts) -> None:
     weight[part.anchor] = 0.05
 
 
-def _look_at_the_step(attention: LlamaAttention) -> None:
+def _look_at_the_step(attention: LlamaAttention, step_length: int) -> None:
     """Let half of a layer's heads begin by looking at the latest tokens, about as many as a step has."""
     for head in range(attention.q_proj.out_features // HEAD // 2):
         rows = slice(head * HEAD, (head + 1) * HEAD)
         for projection in (attention.q_proj, attention.k_proj):
             projection.weight[rows] *= 0.3
-            projection.bias[head * HEAD + STEP_LENGTH] = RECENT
+            projection.bias[head * HEAD + step_length] = RECENT
 
 
 def _rms(values: torch.Tensor) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -23,10 +24,13 @@ class Size:
     layers: int
 
 
-def new_policy(size: Size, seed: int) -> LlamaForCausalLM:
-    """A Llama in float32, with random weights but for `_wire_induction`."""
+def new_policy(size: Size, seed: int, tokenizer: Any = None) -> LlamaForCausalLM:
+    """A Llama in float32, with random weights but for `_wire_induction`.
+
+    tokenizer: whose tokens it is to speak; by default the arithmetic task's.
+    """
     torch.manual_seed(seed)
-    tokenizer = build_tokenizer()
+    tokenizer = tokenizer or build_tokenizer()
     model = LlamaForCausalLM(
         LlamaConfig(
             vocab_size=-(-len(tokenizer) // 64) * 64,

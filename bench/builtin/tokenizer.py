@@ -1,33 +1,46 @@
-"""The built-in models' tokenizer: a byte-level BPE in which every word of the task is one token.
+"""The built-in models' tokenizers: byte-level BPE in which every word of the task is one token.
 
 So is every number, which a small model then finds again, and copies, in one piece: with a token a
 digit, the same model learned to look values up many times more slowly. Any other text still
-encodes, byte by byte.
+encodes, byte by byte. Bytes come first in both vocabularies: a newline is the same token in either.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cache
 from typing import TYPE_CHECKING
 
 from bench.builtin.problems import PROMPT, Difficulty, generate
+from bench.builtin.programs import generate_programs
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 VOCABULARY = 1024
+CODE_VOCABULARY = 512
+"""Bytes, words, and the commonest numbers; the others are several tokens."""
 CONTEXT = 2048
 PIECES = r" ?\d{1,3}| ?[A-Za-z]+| ?[^\sA-Za-z\d]+|\n|\s+"
 """What a token never crosses. The newline that ends a step is always a token of its own."""
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
-    """The tokenizer, a new object each time; the first call trains it."""
+    """The arithmetic task's, a new object each time; the first call trains it."""
+    return _loaded(_trained())
+
+
+def build_code_tokenizer() -> PreTrainedTokenizerFast:
+    """The code task's, a new object each time; the first call trains it."""
+    return _loaded(_trained_on_programs())
+
+
+def _loaded(trained: str) -> PreTrainedTokenizerFast:
     from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerFast
 
     return PreTrainedTokenizerFast(
-        tokenizer_object=Tokenizer.from_str(_train()),
+        tokenizer_object=Tokenizer.from_str(trained),
         pad_token="<pad>",
         eos_token="<eos>",
         model_max_length=CONTEXT,
@@ -36,7 +49,19 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
 
 
 @cache
-def _train() -> str:
+def _trained() -> str:
+    numbers = [f" {n}" * 20 for n in range(Difficulty().max_value + 1)]
+    texts = [PROMPT.format(question=p.question) + "\n".join(p.steps) for p in generate("train", 0, 5000)]
+    return _train(numbers + texts, VOCABULARY)
+
+
+@cache
+def _trained_on_programs() -> str:
+    problems = generate_programs("train", 0, 3000)
+    return _train((f"{p.question}\n{p.function.reference}" for p in problems), CODE_VOCABULARY)
+
+
+def _train(texts: Iterable[str], size: int) -> str:
     """Train on training problems; the same bytes each time. Takes seconds."""
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
@@ -49,12 +74,10 @@ def _train() -> str:
     )
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY,
+        vocab_size=size,
         special_tokens=["<pad>", "<eos>"],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    numbers = [f" {n}" * 20 for n in range(Difficulty().max_value + 1)]
-    texts = [PROMPT.format(question=p.question) + "\n".join(p.steps) for p in generate("train", 0, 5000)]
-    tokenizer.train_from_iterator(numbers + texts, trainer)
+    tokenizer.train_from_iterator(texts, trainer)
     return str(tokenizer.to_str())

@@ -65,9 +65,14 @@ def solutions(seed: int, warmup: int) -> Iterator[Labelled]:
 
 def encode_solution(tokenizer: Any, problem: WordProblem) -> Labelled:
     """The question, and the solution that is to be predicted."""
-    question = tokenizer(PROMPT.format(question=problem.question)).input_ids
-    solution = [*tokenizer("\n".join(problem.steps)).input_ids, tokenizer.eos_token_id]
-    return Labelled(question + solution, [IGNORED] * (len(question) - 1) + solution + [IGNORED])
+    return encode_written(tokenizer, PROMPT.format(question=problem.question), "\n".join(problem.steps))
+
+
+def encode_written(tokenizer: Any, question: str, solution: str) -> Labelled:
+    """A filled prompt, and what is to be predicted after it: the solution, and its end."""
+    given = tokenizer(question).input_ids
+    written = [*tokenizer(solution).input_ids, tokenizer.eos_token_id]
+    return Labelled(given + written, [IGNORED] * (len(given) - 1) + written + [IGNORED])
 
 
 def encode_recall(tokenizer: Any, problem: WordProblem, rng: random.Random) -> Labelled:
@@ -211,11 +216,12 @@ def fit(
     decay: float,
     log: Path,
     evaluate: Callable[[], dict[str, float]],
+    every: int = EVALUATE_EVERY,
     enough: Callable[[dict[str, float]], bool] = lambda measured: False,
 ) -> None:
     """Train what is not frozen, with Muon on the matrices and AdamW on the rest; the learning rate falls
-    to 0 over the last `decay` of the steps. Every EVALUATE_EVERY steps, what `evaluate` measures becomes a
-    line of `log`; training ends early when that is `enough`.
+    to 0 over the last `decay` of the steps. What `evaluate` measures every `every` steps becomes a line of
+    `log`; training ends early when that is `enough`.
     """
     live = [p for p in model.parameters() if p.requires_grad]
     matrices = [p for p in model.model.layers.parameters() if p.requires_grad and p.ndim == 2]
@@ -247,7 +253,7 @@ def fit(
             optimizer.zero_grad(set_to_none=True)
         mean = loss.item() if step == 0 else 0.98 * mean + 0.02 * loss.item()
         tokens += int((ids != 0).sum())
-        if (step + 1) % EVALUATE_EVERY == 0 or step + 1 == steps:
+        if (step + 1) % every == 0 or step + 1 == steps:
             model.eval()
             row = {"step": step + 1, "seconds": round(perf_counter() - start), "tokens": tokens, "loss": mean}
             with torch.inference_mode():
