@@ -27,7 +27,10 @@ ENGINES: tuple[Engine, ...] = ("vllm", "server", "hf")
 DTYPES = ("auto", "bfloat16", "float16", "float32")
 
 BUILTIN = Path(__file__).parent / "builtin"
-BUILTIN_PRMS = {"builtin": BUILTIN / "prm", "weak": BUILTIN / "prm-weak"}
+BUILTIN_POLICIES = {"builtin": BUILTIN / "policy", "builtin-code": BUILTIN / "code-policy"}
+BUILTIN_PRMS = {
+    "builtin": BUILTIN / "prm", "weak": BUILTIN / "prm-weak", "builtin-code": BUILTIN / "code-prm"
+}  # fmt: skip
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 """What the Hugging Face hub can have: NAME or OWNER/NAME."""
 
@@ -126,14 +129,14 @@ def resolve(
         raise UsageError(f"--server is for --engine server, not {chosen}")
     if tokenizer is not None and chosen != "server":
         raise UsageError(f"--tokenizer is for --engine server; {chosen} takes the policy's own")
-    policy_path = str(BUILTIN / "policy") if policy == "builtin" else policy
+    policy_path = str(BUILTIN_POLICIES.get(policy, policy))
     prm_path = str(BUILTIN_PRMS.get(prm, prm)) if guided else None
-    if chosen != "server" or policy == "builtin":
+    if chosen != "server" or policy in BUILTIN_POLICIES:
         _check_there("--policy", policy, policy_path)
     if prm_path is not None and not is_specified(prm_path):
         _check_there("--prm", prm, prm_path)
     _silence_transformers()
-    if chosen != "server" or policy == "builtin":
+    if chosen != "server" or policy in BUILTIN_POLICIES:
         _check_policy(policy, policy_path)
     if prm_path is not None:
         try:
@@ -302,7 +305,8 @@ def _check_there(option: str, name: str, path: str) -> None:
             raise UsageError(f"{option} {name}: {path} holds no weights (*.safetensors)")
     elif folder.is_relative_to(BUILTIN):
         raise UsageError(
-            f"{option} {name}: the built-in models are not here; `python -m bench.builtin.make` makes them"
+            f"{option} {name}: the built-in models are not here; `python -m bench.builtin.make` makes them, "
+            "`python -m bench.builtin.make_code` those for programs"
         )
     elif folder.exists():
         raise UsageError(f"{option} {name}: must be a folder, this is a file")

@@ -76,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not isolated:
             notes.print("not isolated: programs can do what you can do", style="yellow")
         Sandbox(LIMITS, workers=1, isolated=isolated).close()  # refuses before anything is begun
-        worked = _work(kept, knobs, asked.out, asked.workers, isolated, notes)
+        worked = work(kept, knobs, asked.out, asked.workers, isolated, notes)
     except UsageError as error:
         notes.print(f"error: {error}", style="red", markup=False, highlight=False)
         return 2
@@ -161,7 +161,7 @@ def _text(problem: CodeProblem) -> Text:
 # -- working -------------------------------------------------------------------------------------------
 
 
-def _work(
+def work(
     problems: Sequence[CodeProblem], knobs: Knobs, out: Path, workers: int, isolated: bool, notes: Console
 ) -> list[Worked]:
     """What was tried on each problem, in order: read from the .work file, or done now and added to it."""

@@ -231,7 +231,7 @@ def label(worked: Worked, knobs: Knobs) -> list[Labelled]:
     """
     if worked.problem_with:
         return []
-    steps = SEGMENTER.split(worked.reference)
+    source, steps = worked.id.partition("/")[0], SEGMENTER.split(worked.reference)
     known: dict[tuple[str, ...], int] = {}
     records: list[Labelled] = []
 
@@ -240,7 +240,7 @@ def label(worked: Worked, knobs: Knobs) -> list[Labelled]:
         if all(known.get(prefix, value) == value for prefix, value in zip(prefixes, labels, strict=True)):
             known.update(zip(prefixes, labels, strict=True))
             solution = LabelledSolution(
-                worked.question, tuple(texts[: len(labels)]), tuple(labels), "mbpp", worked.split, PRODUCER
+                worked.question, tuple(texts[: len(labels)]), tuple(labels), source, worked.split, PRODUCER
             )
             records.append(Labelled(solution, tried))
 

@@ -11,13 +11,10 @@ than what it judges. `card` measures everything on unseen problems and writes th
 
 from __future__ import annotations
 
-import argparse
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from transformers import LlamaForCausalLM, LlamaForSequenceClassification
 
 from bench.builtin.card import write_card
@@ -25,9 +22,9 @@ from bench.builtin.judge import freeze, new_judge
 from bench.builtin.networks import Size, new_policy
 from bench.builtin.problems import PROMPT, generate
 from bench.builtin.sampling import sampled, searched
+from bench.builtin.stages import run_stages, save
 from bench.builtin.tokenizer import build_tokenizer
 from bench.builtin.training import (
-    IGNORED,
     batches,
     encode_labels,
     encode_solution,
@@ -38,11 +35,11 @@ from bench.builtin.training import (
     mistakes,
     mixed,
     solutions,
+    solved,
 )
 from prm.labels import LabelledSolution, read_labels, write_labels
-from prm.layout import LABELS, Layout, save_layout
+from prm.layout import LABELS, Layout
 
-HERE = Path(__file__).parent
 CHAT_TEMPLATE = "{{ 'Question: ' + messages[-1]['content'] + '\\n' }}"
 """`PROMPT`, as Jinja has it."""
 LAYOUT = Layout(question=PROMPT)
@@ -72,27 +69,7 @@ PRM_LR = 1e-3
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m bench.builtin.make", description=__doc__)
-    parser.add_argument(
-        "--work",
-        metavar="DIR",
-        type=Path,
-        default=Path("runs/builtin"),
-        help="checkpoints, labels and logs (default runs/builtin)",
-    )
-    parser.add_argument(
-        "--out", metavar="DIR", type=Path, default=HERE, help="where the models go (default: this package)"
-    )
-    parser.add_argument("--stage", choices=STAGES, help="this one alone (default: all that are not done)")
-    asked = parser.parse_args()
-    asked.work.mkdir(parents=True, exist_ok=True)
-    for name in [asked.stage] if asked.stage else STAGES:
-        done = asked.work / f"{name}.done"
-        if done.exists() and not asked.stage:
-            print(f"{name}: done before, kept in {asked.work}")
-            continue
-        STAGES[name](asked.work, asked.out)
-        done.touch()
+    run_stages("python -m bench.builtin.make", __doc__, STAGES, Path("runs/builtin"))
 
 
 def policy(work: Path, out: Path) -> None:
@@ -220,33 +197,17 @@ def negatives(model: LlamaForSequenceClassification, work: Path) -> dict[str, fl
 
 
 def measure(model: LlamaForCausalLM) -> dict[str, float]:
-    """On validation problems: how often the next token is right, and how often all of a solution's are.
-
-    The latter is what greedy decoding solves in the very words of the worked solution.
-    """
+    """`solved`, of validation problems."""
     tokenizer = build_tokenizer()
-    right = []
-    for ids, targets in batches(
-        (encode_solution(tokenizer, problem) for problem in generate("validation", 1, EXAMINED)), 8192, 0
-    ):
-        said = model(input_ids=ids).logits.argmax(-1)
-        right += [(s == t)[t != IGNORED] for s, t in zip(said, targets, strict=True)]
-    return {
-        "token_accuracy": float(torch.cat(right).float().mean()),
-        "solved": sum(bool(r.all()) for r in right) / len(right),
-    }
+    problems = generate("validation", 1, EXAMINED)
+    return solved(model, [encode_solution(tokenizer, problem) for problem in problems])
 
 
 def ship(model: Any, folder: Path, layout: Layout | None = None) -> None:
-    """Save a standard checkpoint in bfloat16, its tokenizer beside it."""
-    shutil.rmtree(folder, ignore_errors=True)
-    model.to(torch.bfloat16).save_pretrained(folder)
+    """`save`, with the tokenizer of this task."""
     tokenizer = build_tokenizer()
     tokenizer.chat_template = CHAT_TEMPLATE
-    tokenizer.save_pretrained(folder)
-    if layout is not None:
-        save_layout(layout, folder)
-    model.float()
+    save(model, folder, tokenizer, layout)
 
 
 if __name__ == "__main__":

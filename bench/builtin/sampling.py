@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.progress import Progress
@@ -16,7 +16,7 @@ from prm.labels import LabelledSolution, until_first_error
 from search import Node, Problem, Strategy, solve
 from search.policies.stepping import Sampling
 from search.prompts import Prompt
-from search.segment import SEGMENTERS
+from search.segment import SEGMENTERS, Segmenter
 from search.strategies.cot import ChainOfThought
 from search.strategies.hgs import HGS
 from search.strategies.mcts import MCTS
@@ -29,7 +29,18 @@ SEARCHES = (
 """What leads into a reward model's blind spots: paths that it liked at every step."""
 
 
-Search = tuple[Strategy, Sequence[WordProblem]]
+Search = tuple[Strategy, Sequence[Problem]]
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How a policy is asked, and what ends a step of its answer."""
+
+    prompt: Prompt
+    segmenter: Segmenter
+
+
+ARITHMETIC = Manner(Prompt(PROMPT), SEGMENTERS["newline"])
 
 
 def lines(node: Node) -> list[str]:
@@ -45,18 +56,19 @@ def labelled(problem: WordProblem, steps: Sequence[str], split: str) -> Labelled
 
 def written(policy: Path, problems: Sequence[WordProblem], temperature: float) -> list[list[str]]:
     """One solution of each problem, as lines, in the order of the problems."""
-    return _written(policy, problems, [temperature])
+    return solutions_of(policy, _asked(problems), [temperature], ARITHMETIC)
 
 
 def sampled(policy: Path, problems: Sequence[WordProblem], split: str) -> list[LabelledSolution]:
     """The policy's own solutions, one of each problem, at several temperatures in turn."""
-    texts = _written(policy, problems, TEMPERATURES)
+    texts = solutions_of(policy, _asked(problems), TEMPERATURES, ARITHMETIC)
     return [labelled(p, steps, split) for p, steps in zip(problems, texts, strict=True) if steps]
 
 
-def _written(
-    policy: Path, problems: Sequence[WordProblem], temperatures: Sequence[float]
+def solutions_of(
+    policy: Path, problems: Sequence[Problem], temperatures: Sequence[float], manner: Manner
 ) -> list[list[str]]:
+    """The steps of one solution of each problem, in their order, at the temperatures in turn."""
     found: dict[str, list[str]] = {}
 
     def watch(problem: Problem, event: str, node: Node) -> None:
@@ -68,7 +80,7 @@ def _written(
         (ChainOfThought(temperature=temperature), problems[part::every])
         for part, temperature in enumerate(temperatures)
     ]
-    asyncio.run(_run(policy, None, searches, watch))
+    asyncio.run(_run(policy, None, searches, watch, manner))
     return [found[problem.id] for problem in problems]
 
 
@@ -82,8 +94,13 @@ def searched(policy: Path, prm: Path, problems: Sequence[WordProblem], split: st
             paths.pop((problem.id, *steps[:-1]), None)  # only the longest of what begins alike is kept
             paths[problem.id, *steps] = labelled(by_id[problem.id], steps, split)
 
-    asyncio.run(_run(policy, prm, [(strategy, problems) for strategy in SEARCHES], watch))
+    searches = [(strategy, _asked(problems)) for strategy in SEARCHES]
+    asyncio.run(_run(policy, prm, searches, watch, ARITHMETIC))
     return list(paths.values())
+
+
+def _asked(problems: Sequence[WordProblem]) -> list[Problem]:
+    return [Problem(problem.id, problem.question) for problem in problems]
 
 
 async def _run(
@@ -91,6 +108,7 @@ async def _run(
     prm: Path | None,
     searches: Sequence[Search],
     watch: Callable[[Problem, str, Node], None],
+    manner: Manner,
 ) -> None:
     """Run the searches one after the other. Raises RuntimeError at the first problem that fails."""
     settings = resolve(
@@ -102,16 +120,15 @@ async def _run(
         dtype="auto",
         sampling=Sampling(),
         seeded=True,
-        segmenter=SEGMENTERS["newline"],
+        segmenter=manner.segmenter,
         guided=prm is not None,
     )
-    models = await load_models(replace(settings, prompt=Prompt(PROMPT)))
+    models = await load_models(replace(settings, prompt=manner.prompt))
     try:
         with Progress() as progress:
             for strategy, problems in searches:
                 bar = progress.add_task(type(strategy).__name__, total=len(problems))
-                asked = [Problem(p.id, p.question) for p in problems]
-                async for outcome in solve(asked, strategy, models.policy, models.scorer, watch=watch):
+                async for outcome in solve(problems, strategy, models.policy, models.scorer, watch=watch):
                     if outcome.error:
                         raise RuntimeError(f"{outcome.problem.id}: {outcome.error}")
                     progress.advance(bar)

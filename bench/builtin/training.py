@@ -267,6 +267,22 @@ def fit(
 
 
 @torch.inference_mode()
+def solved(model: LlamaForCausalLM, examples: Sequence[Labelled]) -> dict[str, float]:
+    """How often the next token is right, and how often all of a solution's are.
+
+    The latter is what greedy decoding solves in the very words of the worked solution.
+    """
+    right = []
+    for ids, targets in batches(examples, 8192, 0):
+        said = model(input_ids=ids).logits.argmax(-1)
+        right += [(s == t)[t != IGNORED] for s, t in zip(said, targets, strict=True)]
+    return {
+        "token_accuracy": float(torch.cat(right).float().mean()),
+        "solved": sum(bool(r.all()) for r in right) / len(right),
+    }
+
+
+@torch.inference_mode()
 def judge_metrics(model: LlamaForSequenceClassification, examples: Sequence[Labelled]) -> dict[str, Any]:
     """Confusion matrix [truth][said] over classes negative, neutral, positive; and what follows."""
     confusion = torch.zeros(3, 3, dtype=torch.long)

@@ -15,8 +15,11 @@ from bench.tasks.code import SANDBOX, CodeCase, CodeTask
 from mutation.verdict import Suite
 from search.errors import UsageError
 from search.prompts import Prompt
+from search.segment import SEGMENTERS
 from search.types import Problem
 
+PROMPT = Prompt("{question}\n")
+SEGMENTER = SEGMENTERS["python"]
 TEST_SEED = 0
 DEFAULT_SIZE = 100
 PROVIDES = ("f",)
@@ -27,7 +30,7 @@ class BuiltinCode(CodeTask):
 
     name = "builtin-code"
     prompts: Mapping[str, Prompt] = MappingProxyType(
-        {"plain": Prompt("{question}\n"), "chat": Prompt("{question}", chat=True)}
+        {"plain": PROMPT, "chat": Prompt("{question}", chat=True)}
     )
 
     def load(self, data: Path | None, limit: int | None) -> list[Example]:

@@ -101,8 +101,9 @@ def parser() -> argparse.ArgumentParser:
         "--no-baseline", action="store_true", help=f"do not run greedy chain of thought ({BASELINE}) as well",
     )
     how.add_argument(
-        "--segment", metavar="NAME", default="newline",
-        help=f"what ends a step: {', '.join(SEGMENTERS)} (default: newline)",
+        "--segment", metavar="NAME",
+        help=f"what ends a step: {', '.join(SEGMENTERS)} (default: newline; of the built-in code task, "
+        "python)",
     )
     how.add_argument(
         "--step-tokens", metavar="N", type=_positive, default=256,
@@ -119,11 +120,12 @@ def parser() -> argparse.ArgumentParser:
 
     models = options.add_argument_group("models")
     models.add_argument(
-        "--policy", metavar="PATH_OR_ID", default="builtin",
-        help="a causal language model, in a folder or on the hub (default: the built-in one)",
+        "--policy", metavar="PATH_OR_ID",
+        help="a causal language model, in a folder or on the hub (default: the built-in one; of the built-in "
+        "code task, its own)",
     )
     models.add_argument(
-        "--prm", metavar="PATH_OR_ID", default="builtin",
+        "--prm", metavar="PATH_OR_ID",
         help="a reward model with its prm.json, in a folder or on the hub; or weak, the built-in one that "
         "knows no more than the policy (default: the built-in one that does); or, for programs, tests: those "
         "that the question shows are run; tests+PATH_OR_ID: they overrule the model where they fail",

@@ -11,7 +11,7 @@ from pathlib import Path
 from time import strftime
 from typing import Any
 
-from bench.models import Settings, choose_prompt, resolve
+from bench.models import BUILTIN_POLICIES, Settings, choose_prompt, resolve
 from bench.tasks import TASKS
 from bench.tasks.base import Example, Task
 from bench.tasks.code import CodeTask
@@ -27,6 +27,18 @@ from search.tree import Budget
 from search.types import Problem, Strategy
 
 TESTS = "tests"
+
+
+@dataclass(frozen=True, slots=True)
+class Usual:
+    """What a task's run takes where the user says nothing: the models that ship, and what ends a step."""
+
+    models: str = "builtin"
+    segment: str = "newline"
+
+
+USUAL = {"builtin-code": Usual("builtin-code", "python")}
+"""By task, where it is not what every other one takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +90,10 @@ class Run:
 def check(words: Sequence[str]) -> Run:
     """Find everything that is wrong with the request. Raises UsageError; loads no model."""
     asked = parser().parse_args(words)
+    usual = USUAL.get(asked.task, Usual())
+    for option, value in (("policy", usual.models), ("prm", usual.models), ("segment", usual.segment)):
+        if getattr(asked, option) is None:
+            setattr(asked, option, value)
     _check_options(asked)
     strategies = _strategies(asked)
     if asked.segment not in SEGMENTERS:
@@ -187,7 +203,7 @@ def _check_output(asked: argparse.Namespace, out: Path, strategies: dict[str, St
 def _problems(asked: argparse.Namespace) -> tuple[Task, list[Example], str]:
     """The task, its problems, and where they are from. Raises UsageError."""
     if asked.question is not None:
-        name = asked.task if asked.policy == "builtin" else "jsonl"
+        name = asked.task if asked.policy in BUILTIN_POLICIES else "jsonl"
         return TASKS[name](), [Example(Problem("question", asked.question), "")], ""
     if asked.problems is not None:
         task, data = TASKS["jsonl"](), asked.problems
