@@ -158,7 +158,7 @@ HEAVY_MAY = {
 HEAVY_AT_ONCE = {
     "prm/tree_cache.py", "prm/objectives.py", "prm/trainer.py",
     "bench/builtin/training.py", "bench/builtin/make.py", "bench/builtin/card.py",
-    "bench/builtin/judge.py",
+    "bench/builtin/judge.py", "bench/builtin/make_code.py",
     "bench/builtin/networks.py",
 }  # fmt: skip
 

@@ -7,7 +7,6 @@ is found by trying: see `first_errors`.
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -102,8 +101,3 @@ def labels_by_completion(
         if not any(passes("\n".join([*begun, *ending]) + "\n") for ending in endings):
             return [1] * (n - 1) + [-1] * (len(steps) - n + 1)
     return [1] * len(steps)
-
-
-def drawn(solutions: Sequence[LabelledSolution], n: int, seed: int) -> list[LabelledSolution]:
-    """`n` of them, in random order. Raises ValueError if there are fewer."""
-    return random.Random(seed).sample(list(solutions), n)

@@ -1,0 +1,204 @@
+"""python -m bench.builtin.make_code: train the code task's policy and reward models, and compare them.
+
+Stages, each kept in --work and not repeated: `policy` trains a small Llama on questions with their programs
+and stops when it solves half of the validation problems; `backbone` trains a deeper one, for longer.
+`mutants` labels changed references by their tests, `samples` the policy's own programs. `mutation`, `own`
+and `mix` each put a 3-class judge on the backbone, which stays as it is, and train it on as many labelled
+programs: mutants alone, the policy's alone, half of each. `compare` decodes with all of them. The policy and
+the judge of mutants go to --out.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from transformers import LlamaForCausalLM
+
+from bench.builtin.code_comparison import write_comparison
+from bench.builtin.judge import new_judge
+from bench.builtin.networks import Size, new_policy
+from bench.builtin.program_labels import mutated, sampled
+from bench.builtin.programs import ProgramProblem, generate_programs
+from bench.builtin.stages import run_stages, save
+from bench.builtin.tokenizer import build_code_tokenizer
+from bench.builtin.training import (
+    Labelled,
+    batches,
+    encode_labels,
+    encode_written,
+    fit,
+    judge_loss,
+    judge_metrics,
+    language_loss,
+    solved,
+)
+from bench.tasks.builtin_code import PROMPT
+from mutation.label import Knobs
+from prm.labels import LabelledSolution, read_labels, write_labels
+from prm.layout import LABELS, Layout
+
+LAYOUT = Layout(question=PROMPT.template)
+POLICY, JUDGE = Size(hidden=128, layers=3), Size(hidden=128, layers=4)
+BATCH = 2048
+"""Tokens of a batch, padding included."""
+LR = 2.5e-3
+POLICY_SOLVES = 0.5
+"""Share of validation problems at which the policy's training stops."""
+MOST_POLICY_STEPS = 2000
+JUDGE_STEPS = 1500
+EXAMINED = 200
+"""Validation problems that the language models' training is watched on."""
+
+PROBLEMS, EACH = 1100, 8
+"""Training problems that are mutated and sampled; programs that the policy writes for each."""
+MUTATION = Knobs(most=4)
+PROGRAMS = 8000
+"""Labelled ones, that each reward model is trained on."""
+UNSEEN = 500
+"""Validation problems whose programs, one of the policy's for each, the reward models are measured on."""
+STEP_LENGTH = 3
+"""A right angle in 14 tokens, two statements' length (`bench.builtin.judge`)."""
+READ = 60
+PRM_LR = 2e-3
+
+
+def main() -> None:
+    run_stages("python -m bench.builtin.make_code", __doc__, STAGES, Path("runs/builtin-code"))
+
+
+def policy(work: Path, out: Path) -> None:
+    """The policy: a small model, stopped when it solves half of the problems."""
+    model = new_policy(POLICY, seed=0, tokenizer=build_code_tokenizer())
+    fit(
+        model,
+        language_loss(model),
+        batches(_written(1), BATCH, 0),
+        steps=MOST_POLICY_STEPS,
+        lr=LR,
+        decay=0.6,
+        log=work / "policy.jsonl",
+        evaluate=lambda: _measure(model),
+        every=25,
+        enough=lambda measured: measured["solved"] >= POLICY_SOLVES,
+    )
+    save(model, out / "code-policy", build_code_tokenizer())
+
+
+def backbone(work: Path, out: Path) -> None:
+    """What the reward models stand on: deeper than the policy, and trained for longer."""
+    model = new_policy(JUDGE, seed=1, tokenizer=build_code_tokenizer())
+    fit(
+        model,
+        language_loss(model),
+        batches(_written(2), BATCH, 0),
+        steps=JUDGE_STEPS,
+        lr=LR,
+        decay=0.6,
+        log=work / "backbone.jsonl",
+        evaluate=lambda: _measure(model),
+        every=100,
+    )
+    save(model, work / "backbone", build_code_tokenizer())
+
+
+def mutants(work: Path, out: Path) -> None:
+    """References of training problems, changed, labelled by their tests."""
+    path = work / "labels-mutation.jsonl"
+    write_labels(path, mutated(generate_programs("train", 100, PROBLEMS), "train", path, MUTATION))
+
+
+def samples(work: Path, out: Path) -> None:
+    """The policy's own programs: for the same training problems, and for validation problems."""
+    for name, split, seed, n, each in (
+        ("own", "train", 100, PROBLEMS, EACH), ("unseen", "validation", 2, UNSEEN, 1)
+    ):  # fmt: skip
+        problems = generate_programs(split, seed, n)
+        write_labels(work / f"labels-{name}.jsonl", sampled(out / "code-policy", problems, split, each))
+
+
+def mutation(work: Path, out: Path) -> None:
+    """The reward model that has seen no program of the policy's."""
+    _train(work, "mutation", 1.0, out / "code-prm")
+
+
+def own(work: Path, out: Path) -> None:
+    """The reward model that has seen no mutant."""
+    _train(work, "own", 0.0, work / "own")
+
+
+def mix(work: Path, out: Path) -> None:
+    """Half and half."""
+    _train(work, "mix", 0.5, work / "mix")
+
+
+def compare(work: Path, out: Path) -> None:
+    """All strategies with these models, on the test split."""
+    judges = {"mutation": out / "code-prm", "own": work / "own", "mix": work / "mix"}
+    as_asked = {name: str(folder) for name, folder in judges.items()}
+    write_comparison(work, out / "code-policy", as_asked | {"tests": "tests"})
+
+
+STAGES = {
+    stage.__name__: stage for stage in (policy, backbone, mutants, samples, mutation, own, mix, compare)
+}
+
+
+def _written(seed: int) -> Iterator[Labelled]:
+    """Endless training questions, each with its program."""
+    tokenizer = build_code_tokenizer()
+    for round_ in count():
+        for problem in generate_programs("train", seed * 10**6 + round_, 500):
+            yield _encoded(tokenizer, problem)
+
+
+def _encoded(tokenizer: Any, problem: ProgramProblem) -> Labelled:
+    return encode_written(
+        tokenizer, PROMPT.fill(problem.question), problem.function.reference.removesuffix("\n")
+    )
+
+
+def _measure(model: LlamaForCausalLM) -> dict[str, float]:
+    """`solved`, of validation problems."""
+    tokenizer = build_code_tokenizer()
+    return solved(model, [_encoded(tokenizer, p) for p in generate_programs("validation", 1, EXAMINED)])
+
+
+def _labelled(work: Path, share: float) -> list[LabelledSolution]:
+    """PROGRAMS labelled ones in random order, of which so large a share are mutants."""
+    rng, of_mutants = random.Random(0), round(PROGRAMS * share)
+    kept: list[LabelledSolution] = []
+    for name, n in (("mutation", of_mutants), ("own", PROGRAMS - of_mutants)):
+        kept += rng.sample(list(read_labels(work / f"labels-{name}.jsonl")), n)
+    rng.shuffle(kept)
+    return kept
+
+
+def _train(work: Path, name: str, share: float, folder: Path) -> None:
+    """A judge, on PROGRAMS labelled ones, of which so large a share are mutants."""
+    tokenizer = build_code_tokenizer()
+    read = [_encoded(tokenizer, p).token_ids[:-1] for p in generate_programs("train", 0, READ)]
+    backbone = LlamaForCausalLM.from_pretrained(work / "backbone")
+    model = new_judge(backbone, LABELS, seed=0, read=read, step_length=STEP_LENGTH)
+    examples = [encode_labels(tokenizer, LAYOUT, solution) for solution in _labelled(work, share)]
+    unseen = [encode_labels(tokenizer, LAYOUT, s) for s in read_labels(work / "labels-unseen.jsonl")]
+    data = list(batches(examples, BATCH, 0))
+    fit(
+        model,
+        judge_loss(model),
+        iter(data),
+        steps=len(data),
+        lr=PRM_LR,
+        decay=0.6,
+        log=work / f"{name}.jsonl",
+        evaluate=lambda: judge_metrics(model, unseen),
+        every=100,
+    )
+    save(model, folder, tokenizer, LAYOUT)
+
+
+if __name__ == "__main__":
+    main()
