@@ -21,7 +21,7 @@ demo: install
 	$(RUN) -m search.run --strategy hgs $(ARGS)
 
 test: dev
-	$(RUN) -m pytest -n 2 --dist loadfile $(ARGS)
+	$(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: dev
 	$(RUN) -m ruff check .

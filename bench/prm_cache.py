@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from statistics import median
 from time import perf_counter
 from typing import Any
 
@@ -26,6 +27,9 @@ from search.policies.stepping import Sampling
 from search.strategies.hgs import HGS
 from search.tree import Node
 from search.types import Problem, Step, StepScorer
+
+ALONE = 50
+"""Judgements that are timed one by one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +99,10 @@ def _distinct_tokens(calls: list[Call]) -> int:
 
 
 async def _measure(make: Callable[[], Any], calls: list[Call], distinct: int) -> dict[str, Any]:
-    """Ask the recorded calls: those of one problem one after the other, problems side by side."""
+    """Ask the recorded calls: those of one problem one after the other, problems side by side.
+
+    Then some of them again, one at a time, for how long a judgement takes that nothing else waits with.
+    """
     scorer = make()
     by_problem: dict[str, list[Call]] = {}
     for call in calls:
@@ -112,11 +119,16 @@ async def _measure(make: Callable[[], Any], calls: list[Call], distinct: int) ->
                 worst = max(worst, spent.prm_tokens - len(call.steps[-1].token_ids))
 
     total: list[tuple[int, int]] = []
+    alone: list[float] = []
     try:
         await scorer.judge(calls[0].problem, calls[0].steps[:1])  # warm up
         start = perf_counter()
         await asyncio.gather(*(one(asked, scorer) for asked in by_problem.values()))
         seconds = perf_counter() - start
+        for call in calls[:ALONE]:
+            start = perf_counter()
+            await scorer.judge(call.problem, call.steps, known=len(call.steps) - 1)
+            alone.append(1000 * (perf_counter() - start))
     finally:
         if hasattr(scorer, "shutdown"):
             scorer.shutdown()
@@ -128,6 +140,8 @@ async def _measure(make: Callable[[], Any], calls: list[Call], distinct: int) ->
         "computed_over_distinct": round(computed / distinct, 3),
         "most_computed_beyond_the_new_step": worst,
         "judgements_per_s": round(len(total) / seconds),
+        "alone_ms": round(median(alone), 1),
+        "slowest_alone_ms": round(max(alone), 1),
     }
 
 

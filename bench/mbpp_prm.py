@@ -1,0 +1,119 @@
+"""python -m bench.mbpp_prm: a reward model for code, from MBPP and its mutants to the report.
+
+Stages, each kept in --work and gone on with where it was interrupted: `labels` changes the reference
+solutions of MBPP's training and test split and labels their steps by the tests (`mutation.build`), once with
+every kind of failure and once with failed assertions alone; `text` gathers programs to read, functions of
+Python's standard library and the right solutions among the labels; `base` makes a tokenizer and a small
+Llama with random weights; `sft` trains it on the text; `prm` trains a 3-class head and all below it on
+either set of labels; `report` measures both on the test split, beside the baselines.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import json
+import os
+import sysconfig
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from textwrap import dedent
+
+from bench.from_scratch import fit, make_base
+from mutation import build
+from prm import command, evaluate, report
+from prm.labels import LabelledSolution, read_labels, write_labels
+from search.segment import SEGMENTERS
+
+KINDS = {"all": (), "assertions": ("--exceptions", "0", "--time-outs", "0")}
+"""Which failures give labels, as options of `mutation.build`."""
+LONGEST = 40
+"""Lines of a function that is read."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.mbpp_prm", description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    add = parser.add_argument
+    add("--data", type=Path, required=True, metavar="DIR", help="the folder with mbpp.jsonl")
+    add("--work", type=Path, default=Path("runs/mbpp-prm"), metavar="DIR", help="(%(default)s)")
+    add("--hidden", type=int, default=192, help="width of the model, a multiple of 64 (%(default)s)")
+    add("--layers", type=int, default=4, help="(%(default)s)")
+    add("--epochs", type=float, default=3.0, help="passes over the text, and over the labels (%(default)s)")
+    add("--lr", type=float, default=2e-3, help="of the text; a fifth of it for the labels (%(default)s)")
+    add("--limit", type=int, metavar="N", help="problems of each split, and functions, for a trial (all)")
+    asked = parser.parse_args()
+    work: Path = asked.work
+    work.mkdir(parents=True, exist_ok=True)
+    labels = {
+        (split, kind): _labels(work, asked.data, split, kind, asked.limit)
+        for split in ("train", "test") for kind in KINDS
+    }  # fmt: skip
+    text = work / "text.jsonl"
+    if not text.exists():
+        right = (s for s in read_labels(labels["train", "all"]) if min(s.labels) > 0)
+        written = write_labels(text, [*islice(library_functions(), asked.limit), *right])
+        print(f"text: {written:,} programs")
+    if not (work / "base" / "config.json").exists():
+        make_base(text, work / "base", hidden=asked.hidden, layers=asked.layers)
+    common = ["--epochs", str(asked.epochs), "--batch", "32", "--bf16"]
+    fit(work / "sft", work / "base", "sft", [str(text)], [*common, "--lr", str(asked.lr)])
+    options = [*common, "--lr", str(asked.lr / 5), "--class-weights", "balanced"]
+    for kind in KINDS:
+        fit(work / f"prm-{kind}", work / "sft", "classes3", [str(labels["train", kind])], options)
+    data = {f"MBPP test, {kind}": list(read_labels(labels["test", kind])) for kind in KINDS}
+    (work / "report").mkdir(exist_ok=True)
+    models = [str(work / f"prm-{kind}") for kind in KINDS]
+    learnt = list(read_labels(labels["train", "all"]))
+    found = evaluate.evaluate(models, data, learnt, work / "report", engine="hf", dtype="auto")
+    report.write(work / "report", found, f"python -m bench.mbpp_prm --data {asked.data} --work {work}")
+    (work / "report" / "settings.json").write_text(json.dumps(vars(asked), default=str, indent=2) + "\n")
+    print(f"written: {work / 'report' / 'report.md'}")
+
+
+def _labels(work: Path, data: Path, split: str, kind: str, limit: int | None) -> Path:
+    """The labels of a split. All are made in one place, so that no program is run twice."""
+    path = work / f"{split}-{kind}.jsonl"
+    if not path.exists():
+        made = work / "mbpp.jsonl"
+        some: Sequence[str] = () if limit is None else ("--limit", str(limit))
+        if code := build.main(
+            ["--data", str(data), "--out", str(made), "--split", split, *KINDS[kind], *some]
+        ):
+            raise SystemExit(code)
+        os.replace(f"{made}.summary.json", path.with_suffix(".summary.json"))
+        os.replace(made, path)
+    return path
+
+
+def library_functions() -> Iterator[LabelledSolution]:
+    """Documented functions of Python's standard library: what they are for, and their statements."""
+    library = Path(sysconfig.get_path("stdlib"))
+    for path in sorted(library.rglob("*.py")):
+        if not {"test", "tests", "site-packages", "lib2to3"} & set(path.relative_to(library).parts):
+            yield from functions_of(path.read_text(encoding="utf-8", errors="replace"))
+
+
+def functions_of(source: str) -> Iterator[LabelledSolution]:
+    """The documented functions in a file's text, the documentation taken out; none if it does not parse."""
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError):
+        return
+    lines = source.splitlines(keepends=True)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef) and (said := ast.get_docstring(node)) and len(node.body) > 1:
+            note = node.body[0]
+            code = lines[node.lineno - 1 : note.lineno - 1] + lines[note.end_lineno or 0 : node.end_lineno]
+            if len(code) <= LONGEST and note.lineno > node.lineno:
+                steps = tuple(SEGMENTERS["python"].split(dedent("".join(code))))
+                yield LabelledSolution(
+                    said.partition("\n\n")[0], steps, (1,) * len(steps), "stdlib", "train", "nobody"
+                )
+
+
+if __name__ == "__main__":
+    command.run(main)

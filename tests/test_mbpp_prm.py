@@ -1,0 +1,55 @@
+"""The recipe for code from MBPP's file to the report, on a handful of problems, and what it reads."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench import mbpp_prm
+from prm import command
+from prm.labels import read_labels
+from tests.sandboxed import why_not
+from tests.test_mutation_labels import rows
+
+
+def test_a_documented_function_is_its_purpose_and_its_statements() -> None:
+    source = (
+        "import os\n\n"
+        "class A:\n"
+        "    def double(self, x):\n"
+        '        """Twice x.\n\n        More about it.\n        """\n'
+        "        y = 2 * x\n"
+        "        return y\n"
+        "    def silent(self):\n"
+        "        return 1\n"
+        "    def empty(self):\n"
+        '        """Nothing."""\n'
+    )
+    [only] = mbpp_prm.functions_of(source)
+    assert only.question == "Twice x."
+    assert only.steps == ("def double(self, x):\n", "    y = 2 * x\n", "    return y\n")
+    assert list(mbpp_prm.functions_of("def broken(:\n")) == []
+
+
+@pytest.mark.slow
+def test_from_mbpp_to_the_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if reason := why_not():
+        pytest.skip(reason)
+    data, work = tmp_path / "mbpp", tmp_path / "work"
+    data.mkdir()
+    numbers = (*range(11, 15), *range(601, 611))
+    (data / "mbpp.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows(*numbers)))
+    said = ["--data", str(data), "--work", str(work), "--hidden", "64", "--layers", "1", "--epochs", "1"]
+    monkeypatch.setattr(sys, "argv", ["bench.mbpp_prm", *said, "--limit", "30"])
+    command.run(mbpp_prm.main)
+    kinds = {name: list(read_labels(work / f"train-{name}.jsonl")) for name in mbpp_prm.KINDS}
+    assert len(kinds["assertions"]) < len(kinds["all"]), "crashes are left out"
+    results = json.loads((work / "report" / "report.json").read_text())["results"]
+    assert {(Path(row["judge"]).name, row["data"]) for row in results} == {
+        (judge, f"MBPP test, {kind}")
+        for judge in ("prm-all", "prm-assertions", "majority", "position", "n-grams")
+        for kind in mbpp_prm.KINDS
+    }
