@@ -29,8 +29,9 @@ def write_card(work: Path, out: Path) -> None:
     logging.disable_progress_bar()
     problems = list(generate("test", 0, MEASURED_ON))
     writers = {name: out / name for name in ("policy", "backbone")}
+    weights = [path for name in (*writers, *REWARD_MODELS) for path in (out / name).glob("*.safetensors")]
     metrics: dict[str, Any] = {
-        "megabytes": round(sum(p.stat().st_size for p in out.glob("*/*.safetensors")) / 1e6, 1),
+        "megabytes": round(sum(path.stat().st_size for path in weights) / 1e6, 1),
         **{name: _accuracy(problems, written(path, problems, 0.0)) for name, path in writers.items()},
     }
     said = written(out / "policy", problems, 0.8)

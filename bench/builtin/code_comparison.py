@@ -43,7 +43,8 @@ def write_comparison(work: Path, policy: Path, judges: Mapping[str, str]) -> Non
     rows = [row for name, summaries in found.items() for row in _rows(name, summaries)]
     pairs = list(_pairs(found))
     (work / "comparison.json").write_text(json.dumps({"rows": rows, "pairs": pairs}, indent=1) + "\n")
-    page = "\n".join([*_table(rows), "", *_paired(pairs)]) + "\n"
+    judging = {name: _last(work / f"{name}.jsonl") for name in judges if (work / f"{name}.jsonl").exists()}
+    page = "\n".join([*_judging(judging), "", *_table(rows), "", *_paired(pairs)]) + "\n"
     (work / "comparison.md").write_text(page)
     print(page, end="")
 
@@ -56,6 +57,28 @@ async def _solved(words: Sequence[str], notes: Console) -> list[Summary]:
         return [await solve_with(models, run, name, notes) for name in run.strategies]
     finally:
         await models.close()
+
+
+def _last(log: Path) -> dict[str, Any]:
+    """What was measured at the end of a reward model's training."""
+    row: dict[str, Any] = json.loads(log.read_text().splitlines()[-1])
+    return row
+
+
+def _judging(logs: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    yield (
+        "| reward model | judging | programs' steps | accuracy | negatives: precision [95 %] "
+        "| negatives: recall [95 %] |"
+    )
+    yield "|---|---|---|---|---|---|"
+    for name, log in logs.items():
+        for kind, said in (("own", "the policy's programs"), ("mutation", "mutants")):
+            row = log[kind]
+            shares = " | ".join(
+                f"{_percent(row[m]['negative'])} {_interval(row[f'negative_{m}_ci95'])}"
+                for m in ("precision", "recall")
+            )
+            yield f"| {name} | {said} | {row['steps']:,} | {_percent(row['accuracy'])} | {shares} |"
 
 
 def _rows(judge: str, summaries: Mapping[str, Summary]) -> Iterator[dict[str, Any]]:
@@ -89,14 +112,12 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     )
     yield "|---|---|---|---|---|---|---|"
     for row in rows:
-        low, high = row["ci95"]
         versus = row.get("versus")
         gain = "" if versus is None else f"{versus['points']:+.1f} ({_p(versus['p'])})"
         ratio = 1.0 if versus is None else versus["policy_token_ratio"]
         yield (
-            f"| `{row['strategy']}` | {row['judge']} | {100 * row['accuracy']:.1f} % [{100 * low:.1f}, "
-            f"{100 * high:.1f}] | {gain} | {row['policy_tokens'] / row['n']:.0f} | {ratio:.2f} "
-            f"| {row['errors']} |"
+            f"| `{row['strategy']}` | {row['judge']} | {_percent(row['accuracy'])} {_interval(row['ci95'])} "
+            f"| {gain} | {row['policy_tokens'] / row['n']:.0f} | {ratio:.2f} | {row['errors']} |"
         )
 
 
@@ -112,3 +133,11 @@ def _paired(pairs: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 def _p(p: float) -> str:
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def _interval(bounds: Sequence[float]) -> str:
+    return f"[{100 * bounds[0]:.1f}, {100 * bounds[1]:.1f}]"

@@ -4,8 +4,8 @@ Stages, each kept in --work and not repeated: `policy` trains a small Llama on q
 and stops when it solves half of the validation problems; `backbone` trains a deeper one, for longer.
 `mutants` labels changed references by their tests, `samples` the policy's own programs. `mutation`, `own`
 and `mix` each put a 3-class judge on the backbone, which stays as it is, and train it on as many labelled
-programs: mutants alone, the policy's alone, half of each. `compare` decodes with all of them. The policy and
-the judge of mutants go to --out.
+programs: mutants alone, the policy's alone, half of each. `compare` says how well they judge, and decodes
+with each of them. The policy and the judge that learned from mutants go to --out.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ LR = 2.5e-3
 POLICY_SOLVES = 0.5
 """Share of validation problems at which the policy's training stops."""
 MOST_POLICY_STEPS = 2000
-JUDGE_STEPS = 1500
+JUDGE_STEPS = 800
 EXAMINED = 200
 """Validation problems that the language models' training is watched on."""
 
@@ -58,8 +58,8 @@ PROBLEMS, EACH = 1100, 8
 MUTATION = Knobs(most=4)
 PROGRAMS = 8000
 """Labelled ones, that each reward model is trained on."""
-UNSEEN = 500
-"""Validation problems whose programs, one of the policy's for each, the reward models are measured on."""
+UNSEEN, UNSEEN_MUTATED = 500, 50
+"""Validation problems that reward models are measured on: one program of the policy's for each; mutants."""
 STEP_LENGTH = 3
 """A right angle in 14 tokens, two statements' length (`bench.builtin.judge`)."""
 READ = 60
@@ -106,15 +106,18 @@ def backbone(work: Path, out: Path) -> None:
 
 
 def mutants(work: Path, out: Path) -> None:
-    """References of training problems, changed, labelled by their tests."""
-    path = work / "labels-mutation.jsonl"
-    write_labels(path, mutated(generate_programs("train", 100, PROBLEMS), "train", path, MUTATION))
+    """References of training and of validation problems, changed, labelled by their tests."""
+    for name, split, seed, n in (
+        ("mutation", "train", 100, PROBLEMS), ("unseen-mutation", "validation", 2, UNSEEN_MUTATED)
+    ):  # fmt: skip
+        path = work / f"labels-{name}.jsonl"
+        write_labels(path, mutated(generate_programs(split, seed, n), split, path, MUTATION))
 
 
 def samples(work: Path, out: Path) -> None:
     """The policy's own programs: for the same training problems, and for validation problems."""
     for name, split, seed, n, each in (
-        ("own", "train", 100, PROBLEMS, EACH), ("unseen", "validation", 2, UNSEEN, 1)
+        ("own", "train", 100, PROBLEMS, EACH), ("unseen-own", "validation", 2, UNSEEN, 1)
     ):  # fmt: skip
         problems = generate_programs(split, seed, n)
         write_labels(work / f"labels-{name}.jsonl", sampled(out / "code-policy", problems, split, each))
@@ -136,7 +139,7 @@ def mix(work: Path, out: Path) -> None:
 
 
 def compare(work: Path, out: Path) -> None:
-    """All strategies with these models, on the test split."""
+    """How well the reward models judge unseen programs; all strategies with them, on the test split."""
     judges = {"mutation": out / "code-prm", "own": work / "own", "mix": work / "mix"}
     as_asked = {name: str(folder) for name, folder in judges.items()}
     write_comparison(work, out / "code-policy", as_asked | {"tests": "tests"})
@@ -184,7 +187,10 @@ def _train(work: Path, name: str, share: float, folder: Path) -> None:
     backbone = LlamaForCausalLM.from_pretrained(work / "backbone")
     model = new_judge(backbone, LABELS, seed=0, read=read, step_length=STEP_LENGTH)
     examples = [encode_labels(tokenizer, LAYOUT, solution) for solution in _labelled(work, share)]
-    unseen = [encode_labels(tokenizer, LAYOUT, s) for s in read_labels(work / "labels-unseen.jsonl")]
+    unseen = {
+        kind: [encode_labels(tokenizer, LAYOUT, s) for s in read_labels(work / f"labels-unseen-{kind}.jsonl")]
+        for kind in ("own", "mutation")
+    }
     data = list(batches(examples, BATCH, 0))
     fit(
         model,
@@ -194,8 +200,7 @@ def _train(work: Path, name: str, share: float, folder: Path) -> None:
         lr=PRM_LR,
         decay=0.6,
         log=work / f"{name}.jsonl",
-        evaluate=lambda: judge_metrics(model, unseen),
-        every=100,
+        evaluate=lambda: {kind: judge_metrics(model, those) for kind, those in unseen.items()},
     )
     save(model, folder, tokenizer, LAYOUT)
 

@@ -215,9 +215,9 @@ def fit(
     lr: float,
     decay: float,
     log: Path,
-    evaluate: Callable[[], dict[str, float]],
+    evaluate: Callable[[], dict[str, Any]],
     every: int = EVALUATE_EVERY,
-    enough: Callable[[dict[str, float]], bool] = lambda measured: False,
+    enough: Callable[[dict[str, Any]], bool] = lambda measured: False,
 ) -> None:
     """Train what is not frozen, with Muon on the matrices and AdamW on the rest; the learning rate falls
     to 0 over the last `decay` of the steps. What `evaluate` measures every `every` steps becomes a line of
