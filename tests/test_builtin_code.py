@@ -1,17 +1,26 @@
 from __future__ import annotations
 
+import re
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
+from rich.console import Console
 
+from bench.builtin.program_labels import labelled, labels_by_completion, mutated
 from bench.builtin.programs import HIDDEN, PUBLIC, SPLITS, generate_programs, split_of
+from bench.models import BUILTIN, load_models
 from bench.tasks import TASKS
 from bench.tasks.builtin_code import BuiltinCode, case_of
+from mutation.label import Knobs, contradictions
 from mutation.mutate import mutants
 from mutation.sandbox import Sandbox
+from search.cli.request import check
 from search.errors import UsageError
+from search.run import solve_with
 from search.segment import SEGMENTERS
+from search.types import Problem, Step, Stop
 from tests.sandboxed import why_not
 
 
@@ -79,3 +88,121 @@ def test_the_task() -> None:
         assert example.group == f"{problem.n_steps} steps"
     with pytest.raises(UsageError, match="--data"):
         task.load(Path("problems.jsonl"), None)
+
+
+# -- labels for the policy's own programs --------------------------------------------------------------
+
+REFERENCE = """\
+def f(xs, n):
+    result = 0
+    for x in xs:
+        result += x
+    return result
+""".splitlines()
+
+
+def behaves(program: str) -> bool:
+    """Stands in for the sandbox: the program is one of these tests' own."""
+    names: dict[str, Any] = {}
+    try:
+        exec(program, names)
+        return bool(names["f"]([1, 4, 6], 3) == 11 and names["f"]([], 3) == 0)
+    except Exception:
+        return False
+
+
+@pytest.mark.parametrize(
+    ("changed", "labels"),
+    [
+        ({}, [1, 1, 1, 1, 1]),
+        ({3: "        result = result + x"}, [1, 1, 1, 1, 1]),
+        ({1: "    result = 7"}, [1, -1, -1, -1, -1]),  # not made good by starting again
+        ({3: "        result -= x"}, [1, 1, 1, -1, -1]),
+        ({4: "    return result + n"}, [1, 1, 1, 1, -1]),
+        ({3: "        result += x", 4: "    return (result"}, [1, 1, 1, 1, -1]),
+        ({1: "    total = 0"}, [1, -1, -1, -1, -1]),
+    ],
+)
+def test_a_program_is_right_as_far_as_the_reference_can_end_it(
+    changed: dict[int, str], labels: list[int]
+) -> None:
+    steps = [changed.get(at, line) for at, line in enumerate(REFERENCE)]
+    assert labels_by_completion(steps, REFERENCE, behaves) == labels
+
+
+def test_a_program_that_passes_is_right_in_other_words_too() -> None:
+    steps = ["def f(xs, n):", "    total = 0", "    for x in xs:", "        total += x", "    return total"]
+    assert labels_by_completion(steps, REFERENCE, behaves) == [1] * 5
+    assert labels_by_completion(steps[:-1], REFERENCE, behaves) == [1, -1, -1, -1]
+
+
+def test_one_problem_gives_labels_of_both_kinds(tmp_path: Path) -> None:
+    if reason := why_not():
+        pytest.skip(reason)
+    [problem] = generate_programs("train", 0, 1)
+    mutants_ = mutated([problem], "train", tmp_path / "labels.jsonl", Knobs(most=4))
+    assert {s.labels[-1] for s in mutants_} >= {-1, 1} and {s.source for s in mutants_} == {"builtin-code"}
+    assert not contradictions(mutants_)
+    wrong = next(s for s in mutants_ if s.labels[-1] == -1)
+    with Sandbox(workers=1) as box:
+        reference = problem.function.reference.splitlines()
+        right = labelled(problem, reference, "train", box)
+        assert right.labels == (1,) * len(reference) and right.outcome
+        steps = [step.strip("\n") for step in wrong.steps]
+        again = labelled(problem, [*steps, *reference[len(steps) :]], "train", box)
+    assert again.labels == wrong.labels and again.outcome is False
+
+
+# -- the models that ship ------------------------------------------------------------------------------
+
+
+def test_every_word_of_the_task_is_one_token() -> None:
+    from bench.builtin.tokenizer import build_code_tokenizer, build_tokenizer
+
+    tokenizer = build_code_tokenizer()
+    assert tokenizer("\n").input_ids == build_tokenizer()("\n").input_ids  # what `judge_loss` counts on
+    for problem in generate_programs("validation", 3, 100):
+        text = f"{problem.question}\n{problem.function.reference}"
+        assert tokenizer.decode(tokenizer(text).input_ids) == text
+        words = re.findall(r" ?[A-Za-z]+|\n|(?<=\n) +| ?[^\sA-Za-z\d]+", text)
+        assert all(len(tokenizer(word).input_ids) == 1 for word in words)
+
+
+def test_the_task_has_models_of_its_own() -> None:
+    if reason := why_not():
+        pytest.skip(reason)
+    run = check(["--task", "builtin-code", "--limit", "2"])
+    assert Path(run.models.policy) == BUILTIN / "code-policy"
+    assert run.models.prm is not None and Path(run.models.prm) == BUILTIN / "code-prm"
+    assert run.models.segmenter.name == "python" and run.judge == "builtin-code"
+    other = check(["--task", "builtin-code", "--limit", "2", "--segment", "newline", "--prm", "weak"])
+    assert (other.models.segmenter.name, other.judge) == ("newline", "weak")
+    arithmetic = check(["--limit", "2"])
+    assert arithmetic.models.policy_name == arithmetic.judge == "builtin"
+    assert arithmetic.models.segmenter.name == "newline"
+
+
+@pytest.mark.slow
+async def test_the_models_that_ship_write_programs_and_tell_mutants_from_references(tmp_path: Path) -> None:
+    if reason := why_not():
+        pytest.skip(reason)
+    asked = ["--task", "builtin-code", "--limit", "8", "--strategy", "hgs", "--engine", "hf"]
+    run = check([*asked, "--out", str(tmp_path / "run")])
+    models = await load_models(run.models)
+    try:
+        problems = generate_programs("test", 0, 8)
+        summary = await solve_with(models, run, "cot", Console(quiet=True))
+        assert summary.correct > 0 and not summary.failed
+        said = []
+        for problem in problems:
+            steps = problem.function.reference.splitlines(True)
+            wrong = [step.replace("result", "x") if "return" in step else step for step in steps]
+            posed = Problem(problem.id, problem.question)
+            kept, changed = [
+                await models.scorer.judge(posed, [Step(text, (), 0.0, Stop.STEP) for text in texts])
+                for texts in (steps, wrong)
+            ]
+            said.append((min(j.value for j in kept), changed[-1].value))
+    finally:
+        await models.close()
+    assert sum(right > wrong for right, wrong in said) >= 7

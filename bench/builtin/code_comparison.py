@@ -72,7 +72,7 @@ def _judging(logs: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     )
     yield "|---|---|---|---|---|---|"
     for name, log in logs.items():
-        for kind, said in (("own", "the policy's programs"), ("mutation", "mutants")):
+        for kind, said in (("own", "the policy's programs"), ("reworded", "mutants and rewordings")):
             row = log[kind]
             shares = " | ".join(
                 f"{_percent(row[m]['negative'])} {_interval(row[f'negative_{m}_ci95'])}"

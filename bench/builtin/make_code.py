@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -56,13 +57,14 @@ EXAMINED = 200
 PROBLEMS, EACH = 1100, 8
 """Training problems that are mutated and sampled; programs that the policy writes for each."""
 MUTATION = Knobs(most=4)
-PROGRAMS = 8000
+PROGRAMS = 5000
 """Labelled ones, that each reward model is trained on."""
 UNSEEN, UNSEEN_MUTATED = 500, 50
 """Validation problems that reward models are measured on: one program of the policy's for each; mutants."""
 STEP_LENGTH = 3
 """A right angle in 14 tokens, two statements' length (`bench.builtin.judge`)."""
 READ = 60
+EPOCHS = 2
 PRM_LR = 2e-3
 
 
@@ -106,12 +108,13 @@ def backbone(work: Path, out: Path) -> None:
 
 
 def mutants(work: Path, out: Path) -> None:
-    """References of training and of validation problems, changed, labelled by their tests."""
-    for name, split, seed, n in (
-        ("mutation", "train", 100, PROBLEMS), ("unseen-mutation", "validation", 2, UNSEEN_MUTATED)
+    """References of training and of validation problems, changed and reworded, labelled by their tests."""
+    for name, split, seed, n, rewordings in (
+        ("mutation", "train", 100, PROBLEMS, False), ("reworded", "train", 100, PROBLEMS, True),
+        ("unseen-reworded", "validation", 2, UNSEEN_MUTATED, True),
     ):  # fmt: skip
-        path = work / f"labels-{name}.jsonl"
-        write_labels(path, mutated(generate_programs(split, seed, n), split, path, MUTATION))
+        problems, knobs = generate_programs(split, seed, n), replace(MUTATION, rewordings=rewordings)
+        write_labels(work / f"labels-{name}.jsonl", mutated(problems, split, work / f"tried-{split}", knobs))
 
 
 def samples(work: Path, out: Path) -> None:
@@ -126,6 +129,11 @@ def samples(work: Path, out: Path) -> None:
 def mutation(work: Path, out: Path) -> None:
     """The reward model that has seen no program of the policy's."""
     _train(work, "mutation", 1.0, out / "code-prm")
+
+
+def reworded(work: Path, out: Path) -> None:
+    """The same, with programs among them that mean what the reference does, in other words."""
+    _train(work, "reworded", 1.0, work / "reworded")
 
 
 def own(work: Path, out: Path) -> None:
@@ -146,7 +154,8 @@ def compare(work: Path, out: Path) -> None:
 
 
 STAGES = {
-    stage.__name__: stage for stage in (policy, backbone, mutants, samples, mutation, own, mix, compare)
+    stage.__name__: stage
+    for stage in (policy, backbone, mutants, samples, mutation, own, mix, reworded, compare)
 }
 
 
@@ -170,28 +179,29 @@ def _measure(model: LlamaForCausalLM) -> dict[str, float]:
     return solved(model, [_encoded(tokenizer, p) for p in generate_programs("validation", 1, EXAMINED)])
 
 
-def _labelled(work: Path, share: float) -> list[LabelledSolution]:
-    """PROGRAMS labelled ones in random order, of which so large a share are mutants."""
+def _labelled(work: Path, mutants_: str, share: float) -> list[LabelledSolution]:
+    """PROGRAMS labelled ones in random order, of which so large a share are those `mutants_`."""
     rng, of_mutants = random.Random(0), round(PROGRAMS * share)
     kept: list[LabelledSolution] = []
-    for name, n in (("mutation", of_mutants), ("own", PROGRAMS - of_mutants)):
+    for name, n in ((mutants_, of_mutants), ("own", PROGRAMS - of_mutants)):
         kept += rng.sample(list(read_labels(work / f"labels-{name}.jsonl")), n)
     rng.shuffle(kept)
     return kept
 
 
 def _train(work: Path, name: str, share: float, folder: Path) -> None:
-    """A judge, on PROGRAMS labelled ones, of which so large a share are mutants."""
+    """A judge, on PROGRAMS labelled ones, of which so large a share are mutants (and rewordings)."""
+    mutants_ = "reworded" if name == "reworded" else "mutation"
     tokenizer = build_code_tokenizer()
     read = [_encoded(tokenizer, p).token_ids[:-1] for p in generate_programs("train", 0, READ)]
     backbone = LlamaForCausalLM.from_pretrained(work / "backbone")
     model = new_judge(backbone, LABELS, seed=0, read=read, step_length=STEP_LENGTH)
-    examples = [encode_labels(tokenizer, LAYOUT, solution) for solution in _labelled(work, share)]
+    examples = [encode_labels(tokenizer, LAYOUT, solution) for solution in _labelled(work, mutants_, share)]
     unseen = {
         kind: [encode_labels(tokenizer, LAYOUT, s) for s in read_labels(work / f"labels-unseen-{kind}.jsonl")]
-        for kind in ("own", "mutation")
+        for kind in ("own", "reworded")
     }
-    data = list(batches(examples, BATCH, 0))
+    data = [batch for epoch in range(EPOCHS) for batch in batches(examples, BATCH, epoch)]
     fit(
         model,
         judge_loss(model),

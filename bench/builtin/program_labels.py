@@ -8,6 +8,7 @@ is found by trying: see `first_errors`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -31,18 +32,21 @@ COMPLETED = "completion"
 
 
 def mutated(
-    problems: Sequence[ProgramProblem], split: str, out: Path, knobs: Knobs
+    problems: Sequence[ProgramProblem], split: str, kept: Path, knobs: Knobs
 ) -> list[LabelledSolution]:
-    """References, mutants and rewordings, labelled as `mutation.build` labels MBPP's. No order.
+    """References, mutants and, if the knobs say so, rewordings, labelled as `mutation.build` labels MBPP's.
 
-    out: beside it, verdicts are kept, so that an interrupted call goes on where it stopped.
+    kept: beside it are all verdicts, rewordings' too, so that a call that was interrupted goes on where it
+    stopped, and one that differs in rewordings only runs nothing.
     """
     asked = [
         CodeProblem(p.id, split, p.question, p.function.reference, case_of(p).hidden[""], PROVIDES)
         for p in problems
     ]
-    worked = work(asked, knobs, out, cores(), True, Console(stderr=True))
-    return [record.solution for record in mixed([r for one in worked for r in label(one, knobs)], knobs)]
+    tried = work(asked, replace(knobs, rewordings=True), kept, cores(), True, Console(stderr=True))
+    if not knobs.rewordings:
+        tried = [replace(one, tried=tuple(t for t in one.tried if not t.rewording)) for one in tried]
+    return [record.solution for record in mixed([r for one in tried for r in label(one, knobs)], knobs)]
 
 
 def sampled(
