@@ -15,11 +15,12 @@ from bench.models import load_models
 from bench.summary import Summary
 from search.cli.request import check
 from search.run import solve_with
+from search.strategies import UNGUIDED
 
 COMPARED_ON = 500
 """Problems of the test split, none of them used in training or tuning."""
 SAMPLES = 4
-"""Solutions of a problem that are voted on or chosen from: as many as cost the policy about what HGS does."""
+"""Solutions of a problem that are voted on or chosen from: enough to cost the policy what HGS does, or more."""
 JUDGED = "hgs,best_of_n"
 """What is run with every reward model; all strategies are with the first."""
 
@@ -40,10 +41,12 @@ def write_comparison(work: Path, policy: Path, judges: Mapping[str, str]) -> Non
         out = work / f"compare-{name}"
         words += ["--out", str(out), *(["--resume"] if out.exists() else [])]
         found[name] = {summary.strategy: summary for summary in asyncio.run(_solved(words, notes))}
-    rows = [row for name, summaries in found.items() for row in _rows(name, summaries)]
+    every = {(row["strategy"], row["judge"]): row for name in found for row in _rows(name, found[name])}
+    rows = list(every.values())  # chain of thought once: it asks no reward model
     pairs = list(_pairs(found))
     (work / "comparison.json").write_text(json.dumps({"rows": rows, "pairs": pairs}, indent=1) + "\n")
-    judging = {name: _last(work / f"{name}.jsonl") for name in judges if (work / f"{name}.jsonl").exists()}
+    trained = [name for name in (*judges, "reworded") if (work / f"{name}.jsonl").exists()]
+    judging = {name: _last(work / f"{name}.jsonl") for name in trained}
     page = "\n".join([*_judging(judging), "", *_table(rows), "", *_paired(pairs)]) + "\n"
     (work / "comparison.md").write_text(page)
     print(page, end="")
@@ -84,8 +87,7 @@ def _judging(logs: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
 def _rows(judge: str, summaries: Mapping[str, Summary]) -> Iterator[dict[str, Any]]:
     baseline = summaries["cot"]
     for strategy, summary in summaries.items():
-        unguided = strategy in ("cot", "self_consistency")
-        yield {"judge": "" if unguided else judge, **summary.as_json(baseline)}
+        yield {"judge": "" if strategy in UNGUIDED else judge, **summary.as_json(baseline)}
 
 
 def _pairs(found: Mapping[str, Mapping[str, Summary]]) -> Iterator[dict[str, Any]]:

@@ -2,10 +2,10 @@
 
 Stages, each kept in --work and not repeated: `policy` trains a small Llama on questions with their programs
 and stops when it solves half of the validation problems; `backbone` trains a deeper one, for longer.
-`mutants` labels changed references by their tests, `samples` the policy's own programs. `mutation`, `own`
-and `mix` each put a 3-class judge on the backbone, which stays as it is, and train it on as many labelled
-programs: mutants alone, the policy's alone, half of each. `compare` says how well they judge, and decodes
-with each of them. The policy and the judge that learned from mutants go to --out.
+`mutants` labels changed references by their tests, `samples` the policy's own programs. `mutation`, `own`,
+`mix` and `reworded` each put a 3-class judge on the backbone, which stays as it is, and train it on as many
+labelled programs: mutants alone, the policy's alone, half of each, mutants and rewordings. `compare` says
+how well they judge, and decodes with the first three. The policy and the first judge go to --out.
 """
 
 from __future__ import annotations
@@ -147,10 +147,9 @@ def mix(work: Path, out: Path) -> None:
 
 
 def compare(work: Path, out: Path) -> None:
-    """How well the reward models judge unseen programs; all strategies with them, on the test split."""
-    judges = {"mutation": out / "code-prm", "own": work / "own", "mix": work / "mix"}
-    as_asked = {name: str(folder) for name, folder in judges.items()}
-    write_comparison(work, out / "code-policy", as_asked | {"tests": "tests"})
+    """How well the reward models judge unseen programs; strategies with them, on the test split."""
+    judges = {"mutation": str(out / "code-prm"), "own": str(work / "own"), "mix": str(work / "mix")}
+    write_comparison(work, out / "code-policy", judges | {"tests": "tests"})
 
 
 STAGES = {
