@@ -20,7 +20,7 @@ from search.strategies import UNGUIDED
 COMPARED_ON = 500
 """Problems of the test split, none of them used in training or tuning."""
 SAMPLES = 4
-"""Solutions of a problem that are voted on or chosen from: enough to cost the policy what HGS does, or more."""
+"""Solutions of a problem that are voted on or chosen from: enough to cost the policy as much as HGS does."""
 JUDGED = "hgs,best_of_n"
 """What is run with every reward model; all strategies are with the first."""
 
