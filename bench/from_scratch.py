@@ -12,7 +12,13 @@ from prm.train_options import parse
 VOCABULARY = 4096
 CONTEXT = 2048
 MAX_LENGTH = 512
-"""Tokens of a training sequence."""
+"""Tokens of a record."""
+TREE = 2048
+"""Tokens of a tree of records of one problem."""
+HEAD = (
+    "--trees", str(TREE), "--batch", "2", "--class-weights", "balanced", "--every", "50", "--patience", "4",
+)  # fmt: skip
+"""How a head is trained: many labels a sequence, so few sequences a step; the best checkpoint is kept."""
 
 
 def make_base(text: Path, out: Path, *, hidden: int, layers: int) -> None:

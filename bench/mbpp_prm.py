@@ -20,7 +20,7 @@ from itertools import islice
 from pathlib import Path
 from textwrap import dedent
 
-from bench.from_scratch import fit, make_base
+from bench.from_scratch import HEAD, fit, make_base
 from mutation import build
 from prm import command, evaluate, report
 from prm.labels import LabelledSolution, read_labels, write_labels
@@ -42,7 +42,8 @@ def main() -> None:
     add("--work", type=Path, default=Path("runs/mbpp-prm"), metavar="DIR", help="(%(default)s)")
     add("--hidden", type=int, default=192, help="width of the model, a multiple of 64 (%(default)s)")
     add("--layers", type=int, default=4, help="(%(default)s)")
-    add("--epochs", type=float, default=3.0, help="passes over the text, and over the labels (%(default)s)")
+    add("--epochs", type=float, default=3.0, help="passes over the text (%(default)s)")
+    add("--label-epochs", type=float, default=4.0, help="passes over the labels, at most (%(default)s)")
     add("--lr", type=float, default=2e-3, help="of the text; a fifth of it for the labels (%(default)s)")
     add("--limit", type=int, metavar="N", help="problems of each split, and functions, for a trial (all)")
     asked = parser.parse_args()
@@ -59,9 +60,9 @@ def main() -> None:
         print(f"text: {written:,} programs")
     if not (work / "base" / "config.json").exists():
         make_base(text, work / "base", hidden=asked.hidden, layers=asked.layers)
-    common = ["--epochs", str(asked.epochs), "--batch", "32", "--bf16"]
-    fit(work / "sft", work / "base", "sft", [str(text)], [*common, "--lr", str(asked.lr)])
-    options = [*common, "--lr", str(asked.lr / 5), "--class-weights", "balanced"]
+    read = ["--epochs", str(asked.epochs), "--batch", "32", "--bf16", "--lr", str(asked.lr)]
+    fit(work / "sft", work / "base", "sft", [str(text)], read)
+    options = ["--epochs", str(asked.label_epochs), "--bf16", "--lr", str(asked.lr / 5), *HEAD]
     for kind in KINDS:
         fit(work / f"prm-{kind}", work / "sft", "classes3", [str(labels["train", kind])], options)
     data = {f"MBPP test, {kind}": list(read_labels(labels["test", kind])) for kind in KINDS}

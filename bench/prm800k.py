@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
-from bench.from_scratch import fit, make_base
+from bench.from_scratch import HEAD, fit, make_base
 from prm import command, evaluate, report
 from prm.data import load
 from prm.data.guard import Guard
@@ -111,7 +111,8 @@ def main() -> None:
     add("--work", type=Path, default=Path("runs/prm800k"), metavar="DIR", help="(%(default)s)")
     add("--hidden", type=int, default=256, help="width of the model, a multiple of 64 (%(default)s)")
     add("--layers", type=int, default=6, help="(%(default)s)")
-    add("--epochs", type=float, default=2.0, help="passes over the text, and over the labels (%(default)s)")
+    add("--epochs", type=float, default=2.0, help="passes over the text (%(default)s)")
+    add("--label-epochs", type=float, default=4.0, help="passes over the labels, at most (%(default)s)")
     add("--lr", type=float, default=2e-3, help="of the text; a fifth of it for the labels (%(default)s)")
     add("--limit", type=int, metavar="N", help="solutions of each data set, for a trial (all)")
     asked = parser.parse_args()
@@ -128,12 +129,13 @@ def main() -> None:
         write_labels(labels, (s for s in Guard.known().filter(records)))
     if not (work / "base" / "config.json").exists():
         make_base(text, work / "base", hidden=asked.hidden, layers=asked.layers)
-    common = ["--epochs", str(asked.epochs), "--batch", "32", "--bf16"]
-    fit(work / "sft", work / "base", "sft", [str(text)], [*common, "--lr", str(asked.lr)])
+    read = ["--epochs", str(asked.epochs), "--batch", "32", "--bf16", "--lr", str(asked.lr)]
+    fit(work / "sft", work / "base", "sft", [str(text)], read)
     models: dict[str, float] = {}
     for share in SHARES:
         out = work / f"prm-{round(100 * share)}"
-        options = [*common, "--lr", str(asked.lr / 5), "--share", str(share), "--class-weights", "balanced"]
+        options = ["--epochs", str(asked.label_epochs), "--bf16", "--lr", str(asked.lr / 5), *HEAD]
+        options += ["--share", str(share)]
         fit(out, work / "sft", "classes3", [str(labels)], options)
         models[str(out)] = share
     data = {spec: list(islice(load(spec), asked.limit)) for spec in sources.tests}

@@ -5,49 +5,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 
 from prm.data.pairs import Pair
 from prm.encoder import Encoder
 from prm.labels import LabelledSolution
+from prm.sequences import IGNORED, Branch, Example, PairExample, chain, trees
 from search.errors import UsageError
 
 Form = Literal["classes3", "classes2", "soft", "tokens", "outcome", "pairs", "sft"]
 FORMS: tuple[Form, ...] = get_args(Form)
 Neutral = Literal["positive", "negative", "drop"]
-
-IGNORED = -100.0
-"""The target of a token at which nothing is learnt."""
-
-
-@dataclass(frozen=True, slots=True)
-class Example:
-    """token_ids: int32 [n]. targets: float32 [n], IGNORED where nothing is read.
-
-    A target is a class (classes, outcome), a probability (soft), or a token id (tokens, sft).
-    """
-
-    token_ids: NDArray[np.int32]
-    targets: NDArray[np.float32]
-
-    def __len__(self) -> int:
-        return len(self.token_ids)
-
-
-@dataclass(frozen=True, slots=True)
-class PairExample:
-    """direct: whether the absolute rewards are trained too (Eurus' L_DR), not only their difference."""
-
-    chosen: Example
-    rejected: Example
-    direct: bool
-
-    def __len__(self) -> int:
-        return max(len(self.chosen), len(self.rejected))
 
 
 @dataclass(slots=True)
@@ -57,6 +27,7 @@ class Examples:
     max_length: in tokens; what is longer is cut at the head of its question (`cut`), never through
         steps, or left out; what even so does not fit is left out. Both are counted.
     neutral: what a 0 is where there are two classes.
+    tree: records of one question are laid out as trees of up to so many tokens; 0: each by itself.
     """
 
     encoder: Encoder
@@ -64,11 +35,21 @@ class Examples:
     max_length: int
     cut: bool = True
     neutral: Neutral = "positive"
+    tree: int = 0
     counts: Counter[str] = field(default_factory=Counter)
 
     def of(self, solutions: Iterable[LabelledSolution]) -> list[Example]:
         """Examples of the records that have what this form needs. Raises UsageError if none has."""
-        made = [self._outcome(s) if self.form == "outcome" else self._steps(s) for s in solutions]
+        if self.form in ("outcome", "sft"):
+            one = self._outcome if self.form == "outcome" else self._read
+            made = [one(solution) for solution in solutions]
+        else:
+            branches = [branch for s in solutions if (branch := self._branch(s)) is not None]
+            made = [*(trees(branches, self.tree) if self.tree else map(chain, branches))]
+            if self.tree:
+                self.counts["trees"] += len(made)
+                self.counts["tokens"] += sum(map(len, branches))
+                self.counts["tokens of the trees"] += sum(len(tree) for tree in made if tree)
         kept = [example for example in made if example is not None]
         if not kept:
             raise UsageError(f"no record holds a label for --form {self.form}: {self._said()}")
@@ -91,25 +72,28 @@ class Examples:
     def _said(self) -> str:
         return ", ".join(f"{n} {what}" for what, n in self.counts.items()) or "there are no records"
 
-    def _steps(self, solution: LabelledSolution) -> Example | None:
-        targets = {} if self.form == "sft" else self._step_targets(solution)
-        if not targets and self.form != "sft":
+    def _branch(self, solution: LabelledSolution) -> Branch | None:
+        """The steps, each with its label at its end."""
+        targets = self._step_targets(solution)
+        if not targets:
             self.counts["records without a label that counts"] += 1
             return None
         pieces = self._fitted(solution.question, solution.steps)
         if pieces is None:
             self.counts["labels dropped, too long"] += len(targets)
             return None
-        ids = [token for piece in pieces for token in piece]
-        ends = list(accumulate(map(len, pieces)))[1:]
+        return Branch(pieces, targets)
+
+    def _read(self, solution: LabelledSolution) -> Example | None:
+        """The steps, each token predicted from those before it."""
+        pieces = self._fitted(solution.question, solution.steps)
+        if pieces is None:
+            return None
+        ids = np.array([token for piece in pieces for token in piece], dtype=np.int32)
         wanted = np.full(len(ids), IGNORED, dtype=np.float32)
-        if self.form == "sft":
-            begin = len(pieces[0])
-            wanted[begin - 1 : -1] = ids[begin:]
-        else:
-            for step, target in targets.items():
-                wanted[ends[step] - 1] = target
-        return Example(np.array(ids, dtype=np.int32), wanted)
+        begin = len(pieces[0])
+        wanted[begin - 1 : -1] = ids[begin:]
+        return Example(ids, wanted)
 
     def _step_targets(self, solution: LabelledSolution) -> dict[int, float]:
         """Step index -> target, for the steps whose labels count."""
@@ -148,10 +132,7 @@ class Examples:
         if pieces is None:
             self.counts["solutions dropped, too long"] += 1
             return None
-        ids = np.array([token for piece in pieces for token in piece], dtype=np.int32)
-        wanted = np.full(len(ids), IGNORED, dtype=np.float32)
-        wanted[-1] = target
-        return Example(ids, wanted)
+        return chain(Branch(pieces, {len(pieces) - 2: target}))
 
     def _fitted(self, question: str, steps: Sequence[str]) -> list[list[int]] | None:
         pieces = self.encoder(question, steps)
@@ -177,32 +158,3 @@ def class_weights(examples: Sequence[Example], classes: int) -> list[float]:
     if missing := [c for c in range(classes) if not seen[c]]:
         raise UsageError(f"class weights: no label of class {missing[0]} among {sum(seen.values())}")
     return [sum(seen.values()) / (classes * seen[c]) for c in range(classes)]
-
-
-def collate(examples: Sequence[Example], pad: int) -> dict[str, Any]:
-    """Right-padded tensors: input_ids, attention_mask and targets, [B, L].
-
-    Raises UsageError if the batch holds no label: its loss would be none.
-    """
-    import torch
-
-    width = max(map(len, examples))
-    ids = np.full((len(examples), width), pad, dtype=np.int64)
-    mask = np.zeros((len(examples), width), dtype=np.int64)
-    targets = np.full((len(examples), width), IGNORED, dtype=np.float32)
-    for row, example in enumerate(examples):
-        ids[row, : len(example)] = example.token_ids
-        mask[row, : len(example)] = 1
-        targets[row, : len(example)] = example.targets
-    if (targets == IGNORED).all():
-        raise UsageError(f"a batch of {len(examples)} sequences holds no label")
-    arrays = {"input_ids": ids, "attention_mask": mask, "targets": targets}
-    return {name: torch.from_numpy(array) for name, array in arrays.items()}
-
-
-def collate_pairs(pairs: Sequence[PairExample], pad: int) -> dict[str, Any]:
-    """As `collate`: the chosen ones, then the rejected ones, [2B, L]; and direct, [B]."""
-    import torch
-
-    batch = collate([p.chosen for p in pairs] + [p.rejected for p in pairs], pad)
-    return {**batch, "direct": torch.tensor([float(p.direct) for p in pairs])}

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from prm.examples import IGNORED, Form
+from prm.examples import Form
+from prm.sequences import IGNORED
 
 
 class Objective(torch.nn.Module):
@@ -41,15 +42,18 @@ class Objective(torch.nn.Module):
         attention_mask: torch.Tensor,
         targets: torch.Tensor,
         direct: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
     ) -> dict[str, torch.Tensor]:
         """The mean loss over the labels of the batch, or over its pairs.
 
-        input_ids, attention_mask, targets: [B, L], as `prm.examples.collate` makes them.
+        input_ids, targets: [B, L], attention_mask and position_ids, as `prm.sequences.collate` makes them.
         direct: [B / 2], for pairs; the chosen ones come first.
         """
         inner = self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model
         head = inner.lm_head if self._form in ("tokens", "sft") else inner.score
-        hidden = inner.model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        hidden = inner.model(
+            input_ids=input_ids, attention_mask=attention_mask, position_ids=position_ids
+        ).last_hidden_state
         used = targets != IGNORED
         logits = head(hidden[used]).float()
         wanted = targets[used]

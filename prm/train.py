@@ -31,10 +31,11 @@ from prm.data import load_all
 from prm.data.guard import Guard
 from prm.data.pairs import Pair, pairs_of, ultrainteract
 from prm.encoder import Encoder
-from prm.examples import Example, Examples, PairExample, class_weights
+from prm.examples import Examples, class_weights
 from prm.labels import LabelledSolution
 from prm.layout import Layout, save_layout
 from prm.rows import read_rows
+from prm.sequences import Example, PairExample
 from prm.train_options import Run, layout_of, parse
 from prm.zoo import RewardModel
 from search.errors import UsageError
@@ -53,7 +54,8 @@ class Data:
 def read_data(run: Run, encoder: Encoder, guard: Guard) -> Data:
     """Read, guard, split and encode. Raises UsageError; writes nothing."""
     makers = [
-        Examples(encoder, run.form, run.max_length, run.too_long == "cut", run.neutral) for _ in range(2)
+        Examples(encoder, run.form, run.max_length, run.too_long == "cut", run.neutral, run.trees)
+        for _ in range(2)
     ]
     if run.form == "pairs":
         parts = _split(run, _guarded_pairs(run, guard), lambda pair: pair.question)

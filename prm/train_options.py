@@ -21,6 +21,7 @@ class Run:
     """What the result depends on; kept in `train.json`, and the same when it is resumed.
 
     batch: sequences, or pairs, a device and step; accumulate: steps before the weights change.
+    trees: tokens of a tree of records of one problem; 0 for sequences of one record each.
     share: of the training problems that is used, for learning curves. every: steps between
     validations and checkpoints. patience: validations without a gain before it stops.
     """
@@ -43,6 +44,7 @@ class Run:
     batch: int
     accumulate: int
     max_length: int
+    trees: int
     lr: float
     warmup: float
     lora: int
@@ -94,6 +96,9 @@ def parse(arguments: Sequence[str], about: str | None = None) -> tuple[Run, Path
         help="what exceeds --max-length is cut at the head of its question, or left out (%(default)s)",
     )  # fmt: skip
     add("--max-length", type=int, default=1024, metavar="TOKENS", help="of a sequence (%(default)s)")
+    add("--trees", type=int, default=0, metavar="TOKENS",
+        help="lay records of one problem out as trees of up to so many tokens, in which what they share is "
+        "computed once: same loss, fewer tokens, fewer and longer sequences (off)")  # fmt: skip
     add("--class-weights", choices=("auto", "none", "balanced"), default="auto",
         help="balanced: each class counts the same; auto: so for --form outcome (%(default)s)")  # fmt: skip
     add("--epochs", type=float, default=1.0, help="passes over the data (%(default)s)")
@@ -120,6 +125,8 @@ def parse(arguments: Sequence[str], about: str | None = None) -> tuple[Run, Path
     for name in ("batch", "accumulate", "max_length", "every"):
         if getattr(run, name) < 1:
             raise UsageError(f"--{name.replace('_', '-')}: it must be at least 1")
+    if run.trees and run.form in ("sft", "outcome", "pairs"):
+        raise UsageError(f"--trees is for labels of steps, not for --form {run.form}")
     for name in ("share", "validation_share"):
         if not 0 <= getattr(run, name) <= 1:
             raise UsageError(f"--{name.replace('_', '-')}: it must lie between 0 and 1")

@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments
 
-from prm.examples import Example, PairExample, collate, collate_pairs
 from prm.objectives import Objective
+from prm.sequences import Example, PairExample, collate, collate_pairs
 
 Item = Example | PairExample
 

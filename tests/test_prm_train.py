@@ -24,11 +24,12 @@ from prm import command, train
 from prm.data.guard import Guard
 from prm.data.pairs import pairs_of
 from prm.encoder import Encoder
-from prm.examples import IGNORED, Examples, class_weights, collate
+from prm.examples import Examples, class_weights
 from prm.labels import LabelledSolution, write_labels
 from prm.layout import Layout
 from prm.objectives import pair_loss, soft_loss
 from prm.scorer import HFScorer
+from prm.sequences import IGNORED, collate
 from prm.train_options import parse
 from prm.trainer import Buckets, RewardTrainer, last_checkpoint
 from search.errors import UsageError

@@ -1,0 +1,96 @@
+"""Records laid out as trees: what they share is there once, and the loss is what it was."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import LlamaConfig, LlamaForSequenceClassification
+
+from prm.objectives import Objective
+from prm.sequences import IGNORED, Branch, Example, chain, collate, trees
+
+Q = [1, 2]
+
+
+def branch(*steps: Sequence[int], **labels: int) -> Branch:
+    """steps: token ids. labels: step_0=2 and so on."""
+    return Branch([Q, *steps], {int(name[5:]): float(label) for name, label in labels.items()})
+
+
+def test_siblings_share_what_comes_before_them() -> None:
+    [tree] = trees([
+        branch([10, 11], [20], step_0=2, step_1=0),
+        branch([10, 11], [30, 31], step_1=2),
+    ], 100)  # fmt: skip
+    assert tree.token_ids.tolist() == [1, 2, 10, 11, 20, 30, 31]
+    assert tree.targets.tolist() == [IGNORED, IGNORED, IGNORED, 2, 0, IGNORED, 2]
+    assert tree.ends is not None and tree.ends.tolist() == [7, 7, 7, 7, 5, 7, 7]
+    batch = collate([tree], pad=0)
+    assert batch["position_ids"].tolist() == [[0, 1, 2, 3, 4, 4, 5]]
+    sees = (batch["attention_mask"][0, 0] == 0).int().tolist()
+    assert sees[4] == [1, 1, 1, 1, 1, 0, 0] and sees[6] == [1, 1, 1, 1, 0, 1, 1]
+
+
+def test_two_labels_of_one_step_both_count() -> None:
+    [tree] = trees([branch([10], [20], step_0=2, step_1=2), branch([10], [21], step_0=0, step_1=0)], 100)
+    assert sorted(tree.targets[tree.targets != IGNORED].tolist()) == [0, 0, 2, 2]
+    assert tree.token_ids.tolist().count(10) == 2, "the second label has a leaf of its own"
+
+
+def test_a_tree_holds_no_more_than_it_may_and_questions_are_apart() -> None:
+    other = Branch([[7], [8]], {0: 1.0})
+    three = (branch([10, 11], step_0=2), other, branch([12, 13], step_0=2), branch([14], step_0=0))
+    made = [tree.token_ids.tolist() for tree in trees(three, 6)]
+    assert made == [[1, 2, 10, 11, 12, 13], [1, 2, 14], [7, 8]]
+    long = branch(list(range(20)), step_0=1)
+    assert len(next(trees([long], 6))) == 22, "a record is never cut"
+
+
+@pytest.fixture(scope="module")
+def objective() -> Objective:
+    torch.manual_seed(0)
+    model = LlamaForSequenceClassification(LlamaConfig(
+        vocab_size=64, hidden_size=32, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
+        num_key_value_heads=1, max_position_embeddings=64, pad_token_id=0, num_labels=3,
+    ))  # fmt: skip
+    return Objective(model, "classes3")
+
+
+steps = st.lists(st.integers(1, 3), min_size=1, max_size=3)
+paths = st.lists(st.tuples(steps, st.sampled_from([None, 0.0, 1.0, 2.0])), min_size=1, max_size=4)
+
+
+@settings(max_examples=40)
+@given(st.lists(st.tuples(st.integers(1, 2), paths), min_size=1, max_size=6), st.sampled_from([12, 1000]))
+def test_the_loss_is_that_of_the_records_one_by_one(
+    objective: Objective, drawn: list[tuple[int, list[tuple[list[int], float | None]]]], most: int
+) -> None:
+    branches = [
+        Branch([[60, question], *(tokens for tokens, _ in path)], {
+            i: label for i, (_, label) in enumerate(path) if label is not None
+        })
+        for question, path in drawn
+    ]  # fmt: skip
+    branches = [b for b in branches if b.targets]
+    if not branches:
+        return
+    apart, together = ([*map(chain, branches)], [*trees(branches, most)])
+    count = [sum((e.targets != IGNORED).sum() for e in examples) for examples in (apart, together)]
+    assert count[0] == count[1]
+    assert sum(map(len, together)) <= sum(map(len, apart))
+    losses, gradients = zip(*(_loss(objective, examples) for examples in (apart, together)), strict=True)
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    for one, other in zip(*gradients, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-6)
+
+
+def _loss(objective: Objective, examples: list[Example]) -> tuple[float, list[np.ndarray]]:
+    objective.zero_grad()
+    loss = objective(**collate(examples, pad=0))["loss"]
+    loss.backward()
+    return loss.item(), [p.grad.numpy().copy() for p in objective.parameters() if p.grad is not None]
