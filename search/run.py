@@ -74,7 +74,7 @@ async def _loaded(run: Run, notes: Console) -> AsyncIterator[Models]:
 
 
 async def _solve_all(run: Run, notes: Console) -> list[Summary]:
-    if run.asked.resume and (recorded := await _replay(run)):
+    if run.asked.resume and (recorded := await replay(run)):
         say(notes, "all of it is recorded: no model was loaded")
         return recorded
     async with _loaded(run, notes) as models:
@@ -88,7 +88,7 @@ class _NoModels(NoScorer):
         raise PolicyError("not recorded")
 
 
-async def _replay(run: Run) -> list[Summary] | None:
+async def replay(run: Run) -> list[Summary] | None:
     """The run as it is recorded; None if something is missing."""
     nothing, quiet = Models(_NoModels(), _NoModels()), Console(stderr=True, quiet=True)
     summaries = []

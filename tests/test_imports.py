@@ -151,9 +151,9 @@ def test_there_are_no_circles() -> None:
 
 HEAVY_MAY = {
     "search/vllm_engine.py", "prm/model.py", "prm/scorer.py", "prm/layout.py", "prm/tree_cache.py",
-    "prm/train.py", "prm/evaluate.py", "prm/vllm_decoders.py", "prm/examples.py", "prm/trainer.py",
+    "prm/train.py", "prm/evaluate.py", "prm/vllm_decoders.py", "prm/sequences.py", "prm/trainer.py",
     "prm/objectives.py", "bench/models.py", "bench/prm_cache.py", "bench/from_scratch.py",
-    "bench/throughput.py",
+    "bench/throughput.py", "bench/prm_study/models.py",
 }  # fmt: skip
 # What is itself only imported late, or only ever run to make the models.
 HEAVY_AT_ONCE = {
