@@ -11,7 +11,7 @@ from prm.train_options import parse
 
 VOCABULARY = 4096
 CONTEXT = 2048
-MAX_LENGTH = 512
+MAX_LENGTH = 1024
 """Tokens of a record."""
 TREE = 2048
 """Tokens of a tree of records of one problem."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from prm.layout import Layout
@@ -27,6 +28,7 @@ class Encoder:
 
     def __init__(self, layout: Layout, tokenizer: PreTrainedTokenizerFast):
         self._tokenizer: Any = tokenizer
+        self._known = lru_cache(1 << 16)(self._tokenize)  # one step is read again with each that follows it
         names = {*tokenizer.all_special_tokens, *tokenizer.get_added_vocab()}
         self._special = re.compile("|".join(map(re.escape, sorted(names, key=len, reverse=True))) or r"(?!)")
         for name in layout.requires:
@@ -92,8 +94,11 @@ class Encoder:
         return self._ids(text) if first else self._ids(self._anchor + text)[self._anchored :]
 
     def _ids(self, text: str) -> list[int]:
+        return list(self._known(text))
+
+    def _tokenize(self, text: str) -> tuple[int, ...]:
         encoded = self._tokenizer(text, add_special_tokens=False, split_special_tokens=True)
-        return list(encoded.input_ids)
+        return tuple(encoded.input_ids)
 
     def _added_at_start(self) -> list[int]:
         """What the tokenizer puts before any text; what it puts after is left out."""

@@ -2,8 +2,7 @@
 
 Labelled solutions of one problem begin alike: where several continuations of a step were rated, as in
 PRM800K, each is a record of its own that repeats all before it. Laid out as a tree, what they share is
-there once, and each token attends to its own path alone. The loss is the same; phase 1 of PRM800K, whose
-records hold each distinct token thirteen times, trains in a fraction of the time.
+there once, and each token attends to its own path alone. The loss is the same, to rounding.
 """
 
 from __future__ import annotations
