@@ -70,6 +70,8 @@ class Plus:
         elif self.entry_point in NOT_NONE:
             compare = COMPARE_TRUTH
         code = SAME + "for arguments, want in CASES:\n" + compare.format(call=call)
+        if self.entry_point in NOT_NONE:
+            expected = {i: w if isinstance(w, bool) else w is not None for i, w in expected.items()}
         cases = [(self.inputs[i], want) for i, want in expected.items()]
         return Suite(code, (self.entry_point,)).with_values(CASES=cases, TOLERANCE=self.tolerance)
 

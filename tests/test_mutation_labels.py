@@ -243,6 +243,15 @@ def test_problems_splits_and_line_ends(mbpp: Path) -> None:
     assert "assert span([1, 3, 2]) == 2" in one.question
 
 
+def test_an_answer_that_is_no_plain_data_is_compared_by_whether_there_is_one(box: Sandbox) -> None:
+    reference = "import re\ndef check_str(text):\n    return re.search('^[aeiou]', text)\n"
+    plus = Plus("check_str", reference, (("annie",), ("bob",)), 0.0)
+    found = box.outputs(reference, "check_str", plus.inputs)
+    suite = plus.suite({i: row[1] for i, row in enumerate(found.recorded)})
+    assert box.run(reference, suite).passed
+    assert not box.run(reference.replace("aeiou", "bcd"), suite).passed
+
+
 def test_bad_data_is_named(mbpp: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--data"):
         load_mbpp(tmp_path / "nothing")

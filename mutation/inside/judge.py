@@ -227,7 +227,8 @@ def _read(table: symtable.SymbolTable) -> set[str]:
 
 
 def _opaque(value: object) -> Json:
-    return ["str", f"<{type(value).__name__}>"]
+    """In place of what is not plain data, in a record: its kind, so that two of them are alike."""
+    return f"<{type(value).__name__}>"
 
 
 def _how(error: BaseException) -> dict[str, Any]:
