@@ -1,6 +1,6 @@
 # make demo    HGS-PRM beside plain chain of thought on the built-in problems
 # make test    the tests            make lint    ruff and mypy --strict
-# make models  train the built-in models again
+# make models  train all built-in models again: python -m bench.builtin.make, and make_code
 # make prm800k DATA=DIR    a reward model on PRM800K, from the raw files to the report (docs/prm.md)
 # make mutation DATA=DIR  labels for code from the MBPP in DIR: mutants, run in the sandbox (bubblewrap)
 # Each makes .venv and installs what it needs first. ARGS="..." is handed on to the command.
@@ -29,6 +29,7 @@ lint: dev
 
 models: install
 	$(RUN) -m bench.builtin.make $(ARGS)
+	$(RUN) -m bench.builtin.make_code $(ARGS)
 
 mutation: install
 	$(RUN) -m mutation.build --source mbpp --data $(or $(DATA),$(error name the folder with mbpp.jsonl: DATA=DIR)) \

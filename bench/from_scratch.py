@@ -2,23 +2,78 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+import subprocess
+import sys
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from prm import train
+from prm import evaluate, report
+from prm.labels import LabelledSolution
 from prm.rows import json_lines
-from prm.train_options import parse
 
 VOCABULARY = 4096
 CONTEXT = 2048
-MAX_LENGTH = 1024
-"""Tokens of a record."""
-TREE = 2048
-"""Tokens of a tree of records of one problem."""
-HEAD = (
-    "--trees", str(TREE), "--batch", "2", "--class-weights", "balanced", "--every", "50", "--patience", "4",
-)  # fmt: skip
-"""How a head is trained: many labels a sequence, so few sequences a step; the best checkpoint is kept."""
+"""Tokens that the model can read: of the longest record, and of a tree of records of one problem."""
+
+
+def options(
+    prog: str, about: str | None, *, work: str, hidden: int, layers: int, epochs: float
+) -> ArgumentParser:
+    """What every recipe can be told, with the defaults that are its own."""
+    parser = ArgumentParser(prog=prog, description=about, formatter_class=RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--data", type=Path, required=True, metavar="DIR", help="where the data sets are")
+    add("--work", type=Path, default=Path(work), metavar="DIR", help="(%(default)s)")
+    add("--hidden", type=int, default=hidden, help="width of the model, a multiple of 64 (%(default)s)")
+    add("--layers", type=int, default=layers, help="(%(default)s)")
+    add("--epochs", type=float, default=epochs, help="passes over the text (%(default)s)")
+    add("--label-epochs", type=float, default=4.0, help="passes over the labels, at most (%(default)s)")
+    add("--lr", type=float, default=2e-3, help="of the text; a fifth of it for the labels (%(default)s)")
+    add("--limit", type=int, metavar="N", help="of each kind of data, for a trial (all)")
+    return parser
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """Stages that a recipe's options ask for, each done once in its folder under --work."""
+
+    asked: Namespace
+
+    def read(self, text: Path) -> None:
+        """A base, and next tokens of the text."""
+        base = self.asked.work / "base"
+        if not (base / "config.json").exists():
+            make_base(text, base, hidden=self.asked.hidden, layers=self.asked.layers)
+        wanted = ["--epochs", self.asked.epochs, "--lr", self.asked.lr, "--batch", 32]
+        _fit(self.asked.work / "sft", base, "sft", text, wanted)
+
+    def judge(self, name: str, labels: Path, *more: object) -> str:
+        """A 3-class head and all below it, from what has read; its folder. more: options of `prm.train`.
+
+        Trees hold many labels, so there are few of them to a step; the best checkpoint is kept.
+        """
+        out = self.asked.work / name
+        wanted = ["--epochs", self.asked.label_epochs, "--lr", self.asked.lr / 5, "--trees", CONTEXT,
+                  "--batch", 2, "--class-weights", "balanced", "--every", 50, "--patience", 4]  # fmt: skip
+        _fit(out, self.asked.work / "sft", "classes3", labels, [*wanted, *more])
+        return str(out)
+
+    def report(
+        self, command: str, models: Sequence[str], data: Mapping[str, Sequence[LabelledSolution]],
+        learnt: Sequence[LabelledSolution],
+    ) -> list[dict[str, Any]]:  # fmt: skip
+        """The models and the baselines on the data, in --work/report; what was measured."""
+        out = self.asked.work / "report"
+        out.mkdir(exist_ok=True)
+        found = evaluate.evaluate(models, data, learnt, out, engine="hf", dtype="auto")
+        report.write(out, found, f"{command} --data {self.asked.data} --work {self.asked.work}")
+        (out / "settings.json").write_text(json.dumps(vars(self.asked), default=str, indent=2) + "\n")
+        print(f"written: {out / 'report.md'}")
+        return found
 
 
 def make_base(text: Path, out: Path, *, hidden: int, layers: int) -> None:
@@ -52,12 +107,12 @@ def make_base(text: Path, out: Path, *, hidden: int, layers: int) -> None:
     ).save_pretrained(out)
 
 
-def fit(out: Path, base: Path, form: str, data: Sequence[str], options: Sequence[str]) -> None:
-    """Train, go on with it, or see that it is done."""
+def _fit(out: Path, base: Path, form: str, data: Path, wanted: Sequence[object]) -> None:
+    """Train, go on with it, or see that it is done; in a process of its own, which gives its memory back."""
     if (out / "README.md").exists():
         print(f"{out.name}: done before")
         return
-    said = ["--form", form, "--base", str(base), "--out", str(out), "--data", *data]
-    said += ["--max-length", str(MAX_LENGTH), *options]
-    run, where, _ = parse(said)
-    train.train(run, where, resume=(out / "train.json").exists())
+    said = ["--form", form, "--base", base, "--data", data, "--out", out, "--max-length", CONTEXT]
+    said += ["--bf16", *wanted, *(["--resume"] if (out / "train.json").exists() else [])]
+    if code := subprocess.run([sys.executable, "-m", "prm.train", *map(str, said)], check=False).returncode:
+        raise SystemExit(code)

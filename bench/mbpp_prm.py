@@ -10,9 +10,7 @@ either set of labels; `report` measures both on the test split, beside the basel
 
 from __future__ import annotations
 
-import argparse
 import ast
-import json
 import os
 import sysconfig
 from collections.abc import Iterator, Sequence
@@ -20,9 +18,9 @@ from itertools import islice
 from pathlib import Path
 from textwrap import dedent
 
-from bench.from_scratch import HEAD, fit, make_base
+from bench.from_scratch import Recipe, options
 from mutation import build
-from prm import command, evaluate, report
+from prm import command
 from prm.labels import LabelledSolution, read_labels, write_labels
 from search.segment import SEGMENTERS
 
@@ -33,46 +31,27 @@ LONGEST = 40
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m bench.mbpp_prm", description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
-    add = parser.add_argument
-    add("--data", type=Path, required=True, metavar="DIR", help="the folder with mbpp.jsonl")
-    add("--work", type=Path, default=Path("runs/mbpp-prm"), metavar="DIR", help="(%(default)s)")
-    add("--hidden", type=int, default=192, help="width of the model, a multiple of 64 (%(default)s)")
-    add("--layers", type=int, default=4, help="(%(default)s)")
-    add("--epochs", type=float, default=3.0, help="passes over the text (%(default)s)")
-    add("--label-epochs", type=float, default=4.0, help="passes over the labels, at most (%(default)s)")
-    add("--lr", type=float, default=2e-3, help="of the text; a fifth of it for the labels (%(default)s)")
-    add("--limit", type=int, metavar="N", help="problems of each split, and functions, for a trial (all)")
-    asked = parser.parse_args()
+    prog = "python -m bench.mbpp_prm"
+    recipe = Recipe(
+        options(prog, __doc__, work="runs/mbpp-prm", hidden=192, layers=4, epochs=3.0).parse_args()
+    )
+    asked = recipe.asked
     work: Path = asked.work
     work.mkdir(parents=True, exist_ok=True)
     labels = {
         (split, kind): _labels(work, asked.data, split, kind, asked.limit)
         for split in ("train", "test") for kind in KINDS
     }  # fmt: skip
+    learnt = list(read_labels(labels["train", "all"]))
     text = work / "text.jsonl"
     if not text.exists():
-        right = (s for s in read_labels(labels["train", "all"]) if min(s.labels) > 0)
+        right = (solution for solution in learnt if min(solution.labels) > 0)
         written = write_labels(text, [*islice(library_functions(), asked.limit), *right])
         print(f"text: {written:,} programs")
-    if not (work / "base" / "config.json").exists():
-        make_base(text, work / "base", hidden=asked.hidden, layers=asked.layers)
-    read = ["--epochs", str(asked.epochs), "--batch", "32", "--bf16", "--lr", str(asked.lr)]
-    fit(work / "sft", work / "base", "sft", [str(text)], read)
-    options = ["--epochs", str(asked.label_epochs), "--bf16", "--lr", str(asked.lr / 5), *HEAD]
-    for kind in KINDS:
-        fit(work / f"prm-{kind}", work / "sft", "classes3", [str(labels["train", kind])], options)
+    recipe.read(text)
+    models = [recipe.judge(f"prm-{kind}", labels["train", kind]) for kind in KINDS]
     data = {f"MBPP test, {kind}": list(read_labels(labels["test", kind])) for kind in KINDS}
-    (work / "report").mkdir(exist_ok=True)
-    models = [str(work / f"prm-{kind}") for kind in KINDS]
-    learnt = list(read_labels(labels["train", "all"]))
-    found = evaluate.evaluate(models, data, learnt, work / "report", engine="hf", dtype="auto")
-    report.write(work / "report", found, f"python -m bench.mbpp_prm --data {asked.data} --work {work}")
-    (work / "report" / "settings.json").write_text(json.dumps(vars(asked), default=str, indent=2) + "\n")
-    print(f"written: {work / 'report' / 'report.md'}")
+    recipe.report(prog, models, data, learnt)
 
 
 def _labels(work: Path, data: Path, split: str, kind: str, limit: int | None) -> Path:

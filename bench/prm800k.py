@@ -12,15 +12,13 @@ them, or regrouped), phase2_train_*_decoded.jsonl, gsm8k/train.jsonl, math/test.
 
 from __future__ import annotations
 
-import argparse
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
-from bench.from_scratch import HEAD, fit, make_base
-from prm import command, evaluate, report
+from bench.from_scratch import Recipe, options
+from prm import command
 from prm.data import load
 from prm.data.guard import Guard
 from prm.labels import LabelledSolution, write_labels
@@ -102,20 +100,11 @@ def learning_curve(found: Sequence[dict[str, object]], models: dict[str, float],
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m bench.prm800k", description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
-    add = parser.add_argument
-    add("--data", type=Path, required=True, metavar="DIR", help="where the data sets are")
-    add("--work", type=Path, default=Path("runs/prm800k"), metavar="DIR", help="(%(default)s)")
-    add("--hidden", type=int, default=256, help="width of the model, a multiple of 64 (%(default)s)")
-    add("--layers", type=int, default=6, help="(%(default)s)")
-    add("--epochs", type=float, default=2.0, help="passes over the text (%(default)s)")
-    add("--label-epochs", type=float, default=4.0, help="passes over the labels, at most (%(default)s)")
-    add("--lr", type=float, default=2e-3, help="of the text; a fifth of it for the labels (%(default)s)")
-    add("--limit", type=int, metavar="N", help="solutions of each data set, for a trial (all)")
-    asked = parser.parse_args()
+    prog = "python -m bench.prm800k"
+    recipe = Recipe(
+        options(prog, __doc__, work="runs/prm800k", hidden=256, layers=6, epochs=2.0).parse_args()
+    )
+    asked = recipe.asked
     sources = find_sources(asked.data)
     work: Path = asked.work
     work.mkdir(parents=True, exist_ok=True)
@@ -126,26 +115,14 @@ def main() -> None:
         print(f"text: {written:,} solutions; {guard.describe()}")
     if not labels.exists():
         records = (s for spec in sources.labels for s in islice(load(spec), asked.limit))
-        write_labels(labels, (s for s in Guard.known().filter(records)))
-    if not (work / "base" / "config.json").exists():
-        make_base(text, work / "base", hidden=asked.hidden, layers=asked.layers)
-    read = ["--epochs", str(asked.epochs), "--batch", "32", "--bf16", "--lr", str(asked.lr)]
-    fit(work / "sft", work / "base", "sft", [str(text)], read)
-    models: dict[str, float] = {}
-    for share in SHARES:
-        out = work / f"prm-{round(100 * share)}"
-        options = ["--epochs", str(asked.label_epochs), "--bf16", "--lr", str(asked.lr / 5), *HEAD]
-        options += ["--share", str(share)]
-        fit(out, work / "sft", "classes3", [str(labels)], options)
-        models[str(out)] = share
+        write_labels(labels, Guard.known().filter(records))
+    recipe.read(text)
+    models = {
+        recipe.judge(f"prm-{round(100 * share)}", labels, "--share", share): share for share in SHARES
+    }
     data = {spec: list(islice(load(spec), asked.limit)) for spec in sources.tests}
-    learnt = list(load(str(labels)))
-    (work / "report").mkdir(exist_ok=True)
-    found = evaluate.evaluate(list(models), data, learnt, work / "report", engine="hf", dtype="auto")
-    report.write(work / "report", found, f"python -m bench.prm800k --data {asked.data} --work {work}")
+    found = recipe.report(prog, list(models), data, list(load(str(labels))))
     learning_curve(found, models, work / "report" / "learning-curve.png")
-    (work / "report" / "settings.json").write_text(json.dumps(vars(asked), default=str, indent=2) + "\n")
-    print(f"written: {work / 'report' / 'report.md'}")
 
 
 if __name__ == "__main__":

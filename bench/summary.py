@@ -6,6 +6,7 @@ import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from math import ceil
 from typing import TYPE_CHECKING, Any, Literal
 
 from bench.stats import Paired, mcnemar, wilson
@@ -117,6 +118,11 @@ class Column:
     @property
     def width(self) -> int:
         return max(map(len, [*self.head.split("\n"), *self.cells]))
+
+
+def matched(search: Summary, sampled: Summary) -> int:
+    """The least N at which N sampled solutions cost at least what the search did, in policy tokens."""
+    return max(1, ceil(search.usage.policy_tokens / max(1, sampled.usage.policy_tokens)))
 
 
 def closing_tables(

@@ -64,15 +64,14 @@ class Plus:
     def suite(self, expected: Mapping[int, Any]) -> Suite:
         """Tests that compare with these outputs, by the number of the input."""
         call = f"{self.entry_point}(*arguments)"
-        compare = COMPARE
+        compare, wanted = COMPARE, expected
         if self.entry_point in AS_SETS:
             compare = COMPARE_SETS
         elif self.entry_point in NOT_NONE:
             compare = COMPARE_TRUTH
+            wanted = {i: w if isinstance(w, bool) else w is not None for i, w in expected.items()}
         code = SAME + "for arguments, want in CASES:\n" + compare.format(call=call)
-        if self.entry_point in NOT_NONE:
-            expected = {i: w if isinstance(w, bool) else w is not None for i, w in expected.items()}
-        cases = [(self.inputs[i], want) for i, want in expected.items()]
+        cases = [(self.inputs[i], want) for i, want in wanted.items()]
         return Suite(code, (self.entry_point,)).with_values(CASES=cases, TOLERANCE=self.tolerance)
 
 

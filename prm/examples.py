@@ -42,18 +42,20 @@ class Examples:
         """Examples of the records that have what this form needs. Raises UsageError if none has."""
         if self.form in ("outcome", "sft"):
             one = self._outcome if self.form == "outcome" else self._read
-            made = [one(solution) for solution in solutions]
+            made: list[Example | None] = [one(solution) for solution in solutions]
         else:
             branches = [branch for s in solutions if (branch := self._branch(s)) is not None]
-            made = [*(trees(branches, self.tree) if self.tree else map(chain, branches))]
-            if self.tree:
-                self.counts["trees"] += len(made)
-                self.counts["tokens"] += sum(map(len, branches))
-                self.counts["tokens of the trees"] += sum(len(tree) for tree in made if tree)
+            made = self._trees(branches) if self.tree else [chain(branch) for branch in branches]
         kept = [example for example in made if example is not None]
         if not kept:
             raise UsageError(f"no record holds a label for --form {self.form}: {self._said()}")
         return kept
+
+    def _trees(self, branches: Sequence[Branch]) -> list[Example | None]:
+        made = list(trees(branches, self.tree))
+        self.counts["tokens of records"] += sum(map(len, branches))
+        self.counts["tokens of their trees"] += sum(map(len, made))
+        return [*made]
 
     def of_pairs(self, pairs: Iterable[tuple[Pair, bool]]) -> list[PairExample]:
         """Examples of pairs, each with whether its absolute rewards are trained."""

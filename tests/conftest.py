@@ -42,7 +42,7 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Checkpoints:
     from bench.builtin.networks import Size, new_policy
     from bench.builtin.problems import Difficulty, generate
     from bench.builtin.tokenizer import build_tokenizer
-    from bench.builtin.training import batches, encode_solution, fit, language_loss
+    from bench.builtin.training import batches, encode_solution, fit, language_loss, read_before
     from prm.layout import LABELS, Layout, save_layout
 
     torch.set_num_threads(1)  # models this small only lose time by waiting for each other's threads
@@ -58,7 +58,8 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Checkpoints:
         log=folder / "log.jsonl", evaluate=dict,
     )  # fmt: skip
     models = {
-        "policy": policy, "prm": new_judge(policy, LABELS, 0), "two_labels": new_judge(policy, LABELS[1:], 0)
+        "policy": policy, "prm": new_judge(policy, LABELS, read_before(), seed=0),
+        "two_labels": new_judge(policy, LABELS[1:], read_before(), seed=0),
     }  # fmt: skip
     torch.nn.init.normal_(models["prm"].score.weight, std=0.3)
     for name, model in models.items():

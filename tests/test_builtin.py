@@ -421,12 +421,13 @@ def test_a_new_judge_knows_what_its_backbone_expected() -> None:
 
     from bench.builtin.judge import ROOM, new_judge
     from bench.builtin.tokenizer import build_tokenizer
+    from bench.builtin.training import read_before
     from bench.models import BUILTIN
     from prm.layout import LABELS
 
     tokenizer, backbone = build_tokenizer(), LlamaForCausalLM.from_pretrained(BUILTIN / "backbone").float()
     layers, hidden = backbone.config.num_hidden_layers, backbone.config.hidden_size
-    judge = new_judge(backbone, LABELS, seed=0)
+    judge = new_judge(backbone, LABELS, read_before(), seed=0)
     agreed, logits = [], []
     for problem in PROBLEMS[:10]:
         text = f"Question: {problem.question}\n" + "\n".join(problem.steps).replace("1", "2")

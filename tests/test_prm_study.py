@@ -8,13 +8,12 @@ import pytest
 
 pytest.importorskip("torch")
 
+from bench import markdown
 from bench.builtin.problems import generate
 from bench.builtin.training import IGNORED
-from bench.prm_study import report
 from bench.prm_study.cells import RememberingPolicy, RememberingScorer
 from bench.prm_study.models import SUPERVISIONS, Sizes
-from bench.prm_study.tables import matched
-from bench.summary import Graded, Summary
+from bench.summary import Graded, Summary, matched
 from prm.labels import LabelledSolution
 from search.engine import Outcome, solve_all
 from search.limits import Usage
@@ -81,6 +80,6 @@ def test_a_trial_is_small_everywhere() -> None:
 def test_the_tables_say_gain_interval_and_p() -> None:
     greedy, better = summary(100, [True, False, False, False, False]), summary(300, [True] * 5)
     row = better.as_json(greedy)
-    assert report.accuracy(row) == "100.0 % [56.6, 100.0]"
-    assert report.paired(row["versus"]) == "+80.0 (p = 0.125)"
-    assert report.table(["a"], [["b"]]) == ["| a |", "| --- |", "| b |", ""]
+    assert markdown.accuracy(row) == "100.0 % [56.6, 100.0]"
+    assert markdown.paired(row["versus"]) == "+80.0 (p = 0.125)"
+    assert markdown.table(["a"], [["b"]]) == ["| a |", "| --- |", "| b |", ""]

@@ -16,6 +16,7 @@ from bench.builtin.problems import WordProblem, generate
 from bench.builtin.sampling import labelled, written
 from bench.builtin.tokenizer import build_tokenizer
 from bench.builtin.training import encode_labels, judge_metrics
+from bench.markdown import interval, percent
 from bench.stats import wilson
 from prm.layout import read_layout
 
@@ -100,14 +101,6 @@ def _draw(work: Path, path: Path) -> None:
     plt.close(figure)
 
 
-def _percent(value: float) -> str:
-    return f"{100 * value:.1f} %"
-
-
-def _interval(bounds: Sequence[float]) -> str:
-    return f"[{100 * bounds[0]:.1f}, {100 * bounds[1]:.1f}]"
-
-
 def _card(metrics: dict[str, Any]) -> str:
     policy = metrics["policy"]
     lines = [
@@ -131,8 +124,8 @@ def _card(metrics: dict[str, Any]) -> str:
         "|---|---|" + "---|" * len(policy["by_steps"]),
     ]
     for name, row in (("`policy`", policy), ("`backbone`", metrics["backbone"])):
-        cells = " | ".join(map(_percent, row["by_steps"].values()))
-        lines.append(f"| {name} | {_percent(row['greedy'])} {_interval(row['ci95'])} | {cells} |")
+        cells = " | ".join(map(percent, row["by_steps"].values()))
+        lines.append(f"| {name} | {percent(row['greedy'])} {interval(row['ci95'])} | {cells} |")
     lines += [
         "",
         "Steps of the policy's solutions sampled at temperature 0.8, up to the first error "
@@ -145,9 +138,9 @@ def _card(metrics: dict[str, Any]) -> str:
     for name in REWARD_MODELS:
         m = metrics[name]
         lines.append(
-            f"| `{name}` | {m['parameters'] / 1e6:.2f} M | {m['steps']:,} | {_percent(m['accuracy'])} "
-            f"| {_percent(m['precision']['negative'])} {_interval(m['negative_precision_ci95'])} "
-            f"| {_percent(m['recall']['negative'])} {_interval(m['negative_recall_ci95'])} "
-            f"| {_percent(m['recall']['neutral'])} | {_percent(m['recall']['positive'])} |"
+            f"| `{name}` | {m['parameters'] / 1e6:.2f} M | {m['steps']:,} | {percent(m['accuracy'])} "
+            f"| {percent(m['precision']['negative'])} {interval(m['negative_precision_ci95'])} "
+            f"| {percent(m['recall']['negative'])} {interval(m['negative_recall_ci95'])} "
+            f"| {percent(m['recall']['neutral'])} | {percent(m['recall']['positive'])} |"
         )
     return "\n".join([*lines, "", "![loss curves](curves.png)", ""])

@@ -5,24 +5,27 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
+from bench.markdown import accuracy, interval, paired, percent, table
 from bench.models import load_models
-from bench.summary import Summary
+from bench.summary import Summary, matched
 from search.cli.request import check
 from search.run import solve_with
 from search.strategies import UNGUIDED
 
 COMPARED_ON = 500
 """Problems of the test split, none of them used in training or tuning."""
-SAMPLES = 4
-"""Solutions of a problem that are voted on or chosen from: enough to cost the policy as much as HGS does."""
-JUDGED = "hgs,best_of_n"
-"""What is run with every reward model; all strategies are with the first."""
+SEARCHED = "hgs,mcts"
+"""What chooses its own cost; with the second judge and later ones, HGS alone."""
+WHOLE = "best_of_n,weighted_vote,self_consistency"
+"""What samples whole solutions: the least N that cost as much as HGS did; later, best-of-N alone."""
+Runs = dict[str, Summary]
 
 
 def write_comparison(work: Path, policy: Path, judges: Mapping[str, str]) -> None:
@@ -30,34 +33,39 @@ def write_comparison(work: Path, policy: Path, judges: Mapping[str, str]) -> Non
 
     judges: as `--prm` takes them, by the name they have in the tables; the first is the one that ships.
     """
-    notes = Console(stderr=True)
-    found: dict[str, dict[str, Summary]] = {}
+    found: dict[str, Runs] = {}
     for name, prm in judges.items():
-        words = [
-            "--task", "builtin-code", "--limit", str(COMPARED_ON), "--policy", str(policy), "--prm", prm,
-            "--strategy", JUDGED if found else "all", "--set", f"n={SAMPLES}",
-        ]  # fmt: skip
-        notes.print(f"python -m search.run {' '.join(words)}", highlight=False)
-        out = work / f"compare-{name}"
-        words += ["--out", str(out), *(["--resume"] if out.exists() else [])]
-        found[name] = {summary.strategy: summary for summary in asyncio.run(_solved(words, notes))}
+        strategies = ("hgs", "best_of_n") if found else (SEARCHED, WHOLE)
+        words = ["--task", "builtin-code", "--limit", str(COMPARED_ON), "--policy", str(policy), "--prm", prm]
+        found[name] = asyncio.run(_solved(words, work / f"compare-{name}", *strategies))
     every = {(row["strategy"], row["judge"]): row for name in found for row in _rows(name, found[name])}
     rows = list(every.values())  # chain of thought once: it asks no reward model
     pairs = list(_pairs(found))
     (work / "comparison.json").write_text(json.dumps({"rows": rows, "pairs": pairs}, indent=1) + "\n")
     trained = [name for name in (*judges, "reworded") if (work / f"{name}.jsonl").exists()]
     judging = {name: _last(work / f"{name}.jsonl") for name in trained}
-    page = "\n".join([*_judging(judging), "", *_table(rows), "", *_paired(pairs)]) + "\n"
+    page = "\n".join([*_judging(judging), *_table(rows), *_paired(pairs)])
     (work / "comparison.md").write_text(page)
     print(page, end="")
 
 
-async def _solved(words: Sequence[str], notes: Console) -> list[Summary]:
+async def _solved(words: Sequence[str], out: Path, searched: str, whole: str) -> Runs:
     """What `python -m search.run` does with these words. Errors of single problems stay with them."""
-    run = check(words)
-    models = await load_models(run.models)
+    notes = Console(stderr=True)
+    models = await load_models(check([*words, "--strategy", searched]).models)
+
+    async def run(strategies: str, *more: str) -> Runs:
+        said = [*words, "--strategy", strategies, *more]
+        notes.print(f"python -m search.run {' '.join(said)}", highlight=False)
+        folder = out / "-".join([strategies.replace(",", "-"), *more[-1:]])
+        asked = check([*said, "--out", str(folder), *(["--resume"] if folder.exists() else [])])
+        return {name: await solve_with(models, asked, name, notes) for name in asked.strategies}
+
     try:
-        return [await solve_with(models, run, name, notes) for name in run.strategies]
+        found = await run(searched)
+        sampled = await run("cot", "--no-baseline", "--set", "temperature=none")
+        n = matched(found["hgs"], sampled["cot"])
+        return found | await run(whole, "--no-baseline", "--set", f"n={n}")
     finally:
         await models.close()
 
@@ -68,20 +76,19 @@ def _last(log: Path) -> dict[str, Any]:
     return row
 
 
-def _judging(logs: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
-    yield (
-        "| reward model | judging | programs' steps | accuracy | negatives: precision [95 %] "
-        "| negatives: recall [95 %] |"
-    )
-    yield "|---|---|---|---|---|---|"
-    for name, log in logs.items():
-        for kind, said in (("own", "the policy's programs"), ("reworded", "mutants and rewordings")):
-            row = log[kind]
-            shares = " | ".join(
-                f"{_percent(row[m]['negative'])} {_interval(row[f'negative_{m}_ci95'])}"
-                for m in ("precision", "recall")
-            )
-            yield f"| {name} | {said} | {row['steps']:,} | {_percent(row['accuracy'])} | {shares} |"
+def _judging(logs: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    kinds = {"own": "the policy's programs", "reworded": "mutants and rewordings"}
+    rows = [
+        [
+            f"`{name}`", said, f"{log[kind]['steps']:,}", percent(log[kind]["accuracy"]),
+            *(f"{percent(log[kind][m]['negative'])} {interval(log[kind][f'negative_{m}_ci95'])}"
+              for m in ("precision", "recall")),
+        ]
+        for kind, said in kinds.items() for name, log in logs.items()
+    ]  # fmt: skip
+    heads = ("reward model", "judging", "steps", "accuracy", "negatives: precision [95 %]",
+             "negatives: recall [95 %]")  # fmt: skip
+    return table(heads, rows)
 
 
 def _rows(judge: str, summaries: Mapping[str, Summary]) -> Iterator[dict[str, Any]]:
@@ -93,53 +100,42 @@ def _rows(judge: str, summaries: Mapping[str, Summary]) -> Iterator[dict[str, An
 def _pairs(found: Mapping[str, Mapping[str, Summary]]) -> Iterator[dict[str, Any]]:
     """HGS against the other strategies with the first judge, and the judges against each other."""
     first, *_ = found
-    asked = [((first, "hgs"), (first, other)) for other in ("best_of_n", "self_consistency")]
-    asked.append(((first, "best_of_n"), (first, "self_consistency")))
+    others = [*WHOLE.split(","), "mcts"]
+    asked = [((first, "hgs"), (first, other)) for other in others]
     for one, other in combinations(found, 2):
-        asked += [((one, strategy), (other, strategy)) for strategy in JUDGED.split(",")]
+        asked += [((one, strategy), (other, strategy)) for strategy in ("hgs", "best_of_n")]
+    asked += [((name, "hgs"), (name, "best_of_n")) for name in found if name != first]
     for (judge, strategy), (other_judge, other_strategy) in asked:
         ours, theirs = found[judge][strategy], found[other_judge][other_strategy]
         ratio = ours.usage.policy_tokens / max(1, theirs.usage.policy_tokens)
-        paired = ours.against(theirs)
         yield {
-            "ours": f"{strategy}, {judge}", "theirs": f"{other_strategy}, {other_judge}",
-            "won": paired.won, "lost": paired.lost, "points": paired.points, "p": paired.p, "ratio": ratio,
+            "ours": _named(strategy, judge), "theirs": _named(other_strategy, other_judge), "ratio": ratio,
+            **asdict(ours.against(theirs)),
         }  # fmt: skip
 
 
-def _table(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    yield (
-        "| strategy | reward model | accuracy [95 %] | gain over `cot`, points (McNemar) | policy tokens a "
-        "problem | times `cot` | errors |"
-    )
-    yield "|---|---|---|---|---|---|---|"
+def _named(strategy: str, judge: str) -> str:
+    return f"`{strategy}`" if strategy in UNGUIDED else f"`{strategy}`, `{judge}`"
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    cells = []
     for row in rows:
-        versus = row.get("versus")
-        gain = "" if versus is None else f"{versus['points']:+.1f} ({_p(versus['p'])})"
-        ratio = 1.0 if versus is None else versus["policy_token_ratio"]
-        yield (
-            f"| `{row['strategy']}` | {row['judge']} | {_percent(row['accuracy'])} {_interval(row['ci95'])} "
-            f"| {gain} | {row['policy_tokens'] / row['n']:.0f} | {ratio:.2f} | {row['errors']} |"
-        )
+        versus, n = row.get("versus"), row["knobs"].get("n")
+        cells.append([
+            f"`{row['strategy']}`" + (f", {n}" if n else ""), f"`{row['judge']}`" if row["judge"] else "",
+            accuracy(row), paired(versus) if versus else "", f"{row['policy_tokens'] / row['n']:.0f}",
+            f"{versus['policy_token_ratio'] if versus else 1:.2f}", str(row["errors"]),
+        ])  # fmt: skip
+    heads = ("strategy", "reward model", "accuracy [95 %]", "gain over `cot`, points (McNemar)",
+             "policy tokens a problem", "times `cot`", "errors")  # fmt: skip
+    return table(heads, cells)
 
 
-def _paired(pairs: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    yield "| | against | solved alone, by each | points (McNemar) | its policy tokens, times the other's |"
-    yield "|---|---|---|---|---|"
-    for pair in pairs:
-        yield (
-            f"| {pair['ours']} | {pair['theirs']} | {pair['won']}, {pair['lost']} | {pair['points']:+.1f} "
-            f"({_p(pair['p'])}) | {pair['ratio']:.2f} |"
-        )
-
-
-def _p(p: float) -> str:
-    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
-
-
-def _interval(bounds: Sequence[float]) -> str:
-    return f"[{100 * bounds[0]:.1f}, {100 * bounds[1]:.1f}]"
+def _paired(pairs: Sequence[Mapping[str, Any]]) -> list[str]:
+    heads = ("", "against", "solved alone, by each", "points (McNemar)",
+             "its policy tokens, times the other's")  # fmt: skip
+    rows = [
+        [p["ours"], p["theirs"], f"{p['won']}, {p['lost']}", paired(p), f"{p['ratio']:.2f}"] for p in pairs
+    ]
+    return table(heads, rows)

@@ -18,8 +18,6 @@ from transformers import LlamaConfig, LlamaForCausalLM, LlamaForSequenceClassifi
 from transformers.models.llama.modeling_llama import LlamaAttention
 
 from bench.builtin.networks import HEAD, SHARP
-from bench.builtin.problems import PROMPT, generate
-from bench.builtin.tokenizer import build_tokenizer
 
 ROOM = 64
 """Width added for what a token is, and as much for what was expected in its place."""
@@ -35,7 +33,6 @@ QUIET = 0.2
 """Size of a token's code beside its embedding: small, so that the backbone's norms hardly see it."""
 ANCHOR = 3.0
 """Size of the constant that fixes the norms' scale, beside the backbone's last hidden state."""
-SAMPLE = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,14 +71,14 @@ class _Parts:
 def new_judge(
     backbone: LlamaForCausalLM,
     labels: Sequence[str],
-    seed: int,
+    read: Sequence[Sequence[int]],
     *,
-    read: Sequence[Sequence[int]] = (),
+    seed: int,
     step_length: int = STEP_LENGTH,
 ) -> LlamaForSequenceClassification:
     """A classifier, in float32, whose first layers do what the backbone's do, frozen as `freeze` says.
 
-    read: token ids of questions with solutions, to measure the backbone's states on; () for arithmetic.
+    read: token ids of questions with solutions, to measure the backbone's states on.
     step_length: as STEP_LENGTH, for solutions whose steps are shorter or longer than arithmetic's.
     """
     torch.manual_seed(seed)
@@ -112,7 +109,7 @@ def new_judge(
     for layer in model.model.layers[trained:]:
         layer.self_attn.o_proj.weight.zero_()
         layer.mlp.down_proj.weight.zero_()
-    texts = [torch.tensor([list(ids)]) for ids in read] or _texts()
+    texts = [torch.tensor([list(ids)]) for ids in read]
     axes, loudness = _embed(model, backbone, part, texts)
     _widen(model, backbone, part)
     _compare(model, backbone, part, axes, loudness, texts)
@@ -127,15 +124,6 @@ def freeze(model: LlamaForSequenceClassification) -> None:
     """Leave to training what is not the backbone's and not wired: the layers after the comparison."""
     for frozen in (model.model.embed_tokens, *model.model.layers[: 1 - NEW_LAYERS]):
         frozen.requires_grad_(False)
-
-
-def _texts() -> list[torch.Tensor]:
-    """Token ids, [1, L] each, of the arithmetic task's solutions."""
-    tokenizer = build_tokenizer()
-    return [
-        torch.tensor([tokenizer(PROMPT.format(question=p.question) + "\n".join(p.steps) + "\n").input_ids])
-        for p in generate("train", 0, SAMPLE)
-    ]
 
 
 def _embed(

@@ -34,6 +34,7 @@ from bench.builtin.training import (
     language_loss,
     mistakes,
     mixed,
+    read_before,
     solutions,
     solved,
 )
@@ -139,7 +140,7 @@ STAGES = {stage.__name__: stage for stage in (policy, backbone, labels, exercise
 
 def exercised(backbone: Path, work: Path, name: str, steps: int) -> LlamaForSequenceClassification:
     """A judge on a backbone, trained on mistakes that are made up; its checkpoint is `work / name`."""
-    model = new_judge(LlamaForCausalLM.from_pretrained(backbone), LABELS, seed=0)
+    model = new_judge(LlamaForCausalLM.from_pretrained(backbone), LABELS, read_before(), seed=0)
     fit(
         model,
         judge_loss(model),

@@ -11,9 +11,10 @@ how well they judge, and decodes with the first three. The policy and the first 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from itertools import count
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,7 @@ UNSEEN, UNSEEN_MUTATED = 500, 50
 STEP_LENGTH = 3
 """A right angle in 14 tokens, two statements' length (`bench.builtin.judge`)."""
 READ = 60
+"""Solutions that the judges' backbone is measured on."""
 EPOCHS = 2
 PRM_LR = 2e-3
 
@@ -74,36 +76,14 @@ def main() -> None:
 
 def policy(work: Path, out: Path) -> None:
     """The policy: a small model, stopped when it solves half of the problems."""
-    model = new_policy(POLICY, seed=0, tokenizer=build_code_tokenizer())
-    fit(
-        model,
-        language_loss(model),
-        batches(_written(1), BATCH, 0),
-        steps=MOST_POLICY_STEPS,
-        lr=LR,
-        decay=0.6,
-        log=work / "policy.jsonl",
-        evaluate=lambda: _measure(model),
-        every=25,
-        enough=lambda measured: measured["solved"] >= POLICY_SOLVES,
-    )
+    log = work / "policy.jsonl"
+    model = _language_model(POLICY, 0, log, MOST_POLICY_STEPS, every=25, solves=POLICY_SOLVES)
     save(model, out / "code-policy", build_code_tokenizer())
 
 
 def backbone(work: Path, out: Path) -> None:
     """What the reward models stand on: deeper than the policy, and trained for longer."""
-    model = new_policy(JUDGE, seed=1, tokenizer=build_code_tokenizer())
-    fit(
-        model,
-        language_loss(model),
-        batches(_written(2), BATCH, 0),
-        steps=JUDGE_STEPS,
-        lr=LR,
-        decay=0.6,
-        log=work / "backbone.jsonl",
-        evaluate=lambda: _measure(model),
-        every=100,
-    )
+    model = _language_model(JUDGE, 1, work / "backbone.jsonl", JUDGE_STEPS, every=100)
     save(model, work / "backbone", build_code_tokenizer())
 
 
@@ -128,22 +108,22 @@ def samples(work: Path, out: Path) -> None:
 
 def mutation(work: Path, out: Path) -> None:
     """The reward model that has seen no program of the policy's."""
-    _train(work, "mutation", 1.0, out / "code-prm")
+    _train(work, "mutation", {"mutation": PROGRAMS}, out / "code-prm")
 
 
 def reworded(work: Path, out: Path) -> None:
     """The same, with programs among them that mean what the reference does, in other words."""
-    _train(work, "reworded", 1.0, work / "reworded")
+    _train(work, "reworded", {"reworded": PROGRAMS}, work / "reworded")
 
 
 def own(work: Path, out: Path) -> None:
     """The reward model that has seen no mutant."""
-    _train(work, "own", 0.0, work / "own")
+    _train(work, "own", {"own": PROGRAMS}, work / "own")
 
 
 def mix(work: Path, out: Path) -> None:
     """Half and half."""
-    _train(work, "mix", 0.5, work / "mix")
+    _train(work, "mix", {"mutation": PROGRAMS // 2, "own": PROGRAMS // 2}, work / "mix")
 
 
 def compare(work: Path, out: Path) -> None:
@@ -156,6 +136,26 @@ STAGES = {
     stage.__name__: stage
     for stage in (policy, backbone, mutants, samples, mutation, own, mix, reworded, compare)
 }
+
+
+def _language_model(
+    size: Size, seed: int, log: Path, steps: int, *, every: int, solves: float = inf
+) -> LlamaForCausalLM:
+    """Trained on questions with their programs, until it `solves` so large a share of validation problems."""
+    model = new_policy(size, seed=seed, tokenizer=build_code_tokenizer())
+    fit(
+        model,
+        language_loss(model),
+        batches(_written(seed + 1), BATCH, 0),
+        steps=steps,
+        lr=LR,
+        decay=0.6,
+        log=log,
+        evaluate=lambda: _measure(model),
+        every=every,
+        enough=lambda measured: measured["solved"] >= solves,
+    )
+    return model
 
 
 def _written(seed: int) -> Iterator[Labelled]:
@@ -178,24 +178,23 @@ def _measure(model: LlamaForCausalLM) -> dict[str, float]:
     return solved(model, [_encoded(tokenizer, p) for p in generate_programs("validation", 1, EXAMINED)])
 
 
-def _labelled(work: Path, mutants_: str, share: float) -> list[LabelledSolution]:
-    """PROGRAMS labelled ones in random order, of which so large a share are those `mutants_`."""
-    rng, of_mutants = random.Random(0), round(PROGRAMS * share)
+def _labelled(work: Path, wanted: Mapping[str, int]) -> list[LabelledSolution]:
+    """As many labelled programs of each kind as wanted, in random order."""
+    rng = random.Random(0)
     kept: list[LabelledSolution] = []
-    for name, n in ((mutants_, of_mutants), ("own", PROGRAMS - of_mutants)):
-        kept += rng.sample(list(read_labels(work / f"labels-{name}.jsonl")), n)
+    for kind, n in wanted.items():
+        kept += rng.sample(list(read_labels(work / f"labels-{kind}.jsonl")), n)
     rng.shuffle(kept)
     return kept
 
 
-def _train(work: Path, name: str, share: float, folder: Path) -> None:
-    """A judge, on PROGRAMS labelled ones, of which so large a share are mutants (and rewordings)."""
-    mutants_ = "reworded" if name == "reworded" else "mutation"
+def _train(work: Path, name: str, wanted: Mapping[str, int], folder: Path) -> None:
+    """A judge, from as many labelled programs of each kind as wanted."""
     tokenizer = build_code_tokenizer()
     read = [_encoded(tokenizer, p).token_ids[:-1] for p in generate_programs("train", 0, READ)]
     backbone = LlamaForCausalLM.from_pretrained(work / "backbone")
-    model = new_judge(backbone, LABELS, seed=0, read=read, step_length=STEP_LENGTH)
-    examples = [encode_labels(tokenizer, LAYOUT, solution) for solution in _labelled(work, mutants_, share)]
+    model = new_judge(backbone, LABELS, read, seed=0, step_length=STEP_LENGTH)
+    examples = [encode_labels(tokenizer, LAYOUT, solution) for solution in _labelled(work, wanted)]
     unseen = {
         kind: [encode_labels(tokenizer, LAYOUT, s) for s in read_labels(work / f"labels-unseen-{kind}.jsonl")]
         for kind in ("own", "reworded")

@@ -28,6 +28,8 @@ IGNORED = -100
 EVALUATE_EVERY = 250
 RECALLED = 6
 """Most quantities in an exercise in recall."""
+READ = 60
+"""Solutions that a judge's backbone is measured on."""
 SHUFFLED = 32
 """Batches that are put into random order together."""
 HEAD_RATE = 10.0
@@ -66,6 +68,15 @@ def solutions(seed: int, warmup: int) -> Iterator[Labelled]:
 def encode_solution(tokenizer: Any, problem: WordProblem) -> Labelled:
     """The question, and the solution that is to be predicted."""
     return encode_written(tokenizer, PROMPT.format(question=problem.question), "\n".join(problem.steps))
+
+
+def read_before() -> list[list[int]]:
+    """Token ids of solved training problems, to measure a judge's backbone on (`new_judge`)."""
+    tokenizer = build_tokenizer()
+    return [
+        tokenizer(PROMPT.format(question=p.question) + "\n".join(p.steps) + "\n").input_ids
+        for p in generate("train", 0, READ)
+    ]
 
 
 def encode_written(tokenizer: Any, question: str, solution: str) -> Labelled:

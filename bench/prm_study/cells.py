@@ -28,7 +28,7 @@ class RememberingPolicy:
         self, problem: Problem, steps: Sequence[Step], *, until: Until, max_tokens: int, seed: int,
         temperature: float | None = None,
     ) -> list[Step]:
-        key = (problem.id, *(step.text for step in steps), until, max_tokens, seed, temperature)
+        key = (problem.id, *_said(steps), until, max_tokens, seed, temperature)
         if key not in self._known:
             with metered() as spent:
                 said = await self._policy.propose(
@@ -50,7 +50,7 @@ class RememberingScorer:
         self._scorer, self._known = scorer, known
 
     async def judge(self, problem: Problem, steps: Sequence[Step], *, known: int = 0) -> list[Judgement]:
-        key = (problem.id, *(step.text for step in steps), known)
+        key = (problem.id, *_said(steps), known)
         if key not in self._known:
             with metered() as spent:
                 said = await self._scorer.judge(problem, steps, known=known)
@@ -58,6 +58,11 @@ class RememberingScorer:
         said, spent = self._known[key]
         charge(**asdict(spent))
         return said
+
+
+def _said(steps: Sequence[Step]) -> list[tuple[str, tuple[int, ...]]]:
+    """One text may be of two sequences of tokens, which a model goes on from in two ways."""
+    return [(step.text, tuple(step.token_ids)) for step in steps]
 
 
 class Cells:

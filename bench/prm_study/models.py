@@ -25,6 +25,7 @@ from bench.builtin.training import (
     judge_loss,
     judge_metrics,
     language_loss,
+    read_before,
     solutions,
 )
 from bench.models import BUILTIN
@@ -42,7 +43,7 @@ LATE_LR, LATE_STEPS = 1.5e-3, 1750
 class Sizes:
     """How much of everything. *_steps: of training.
 
-    problems: of the test split, in each cell; paired: the same, of the capability table.
+    problems: of the test split, in each cell; capability_problems: the same, of the capability table.
     solutions: the policy's own, of training problems, that three judges learn from; rollouts: of each of
     their prefixes. tried: problems on which numbers of rollouts are compared. labelled: solutions that
     the judge on the early policy learns from after its exercise.
@@ -167,7 +168,8 @@ def train_judge(name: str, work: Path, sizes: Sizes) -> None:
     problems = {p.question: p for p in generate("train", TRAINING_SEED, sizes.solutions)}
     whole = [s for s in read_labels(work / "labels-rollouts.jsonl") if s.outcome is not None]
     examples = [SUPERVISIONS[name](problems[s.question], s) for s in whole]
-    model = new_judge(LlamaForCausalLM.from_pretrained(BUILTIN / "backbone"), LABELS, seed=0)
+    backbone = LlamaForCausalLM.from_pretrained(BUILTIN / "backbone")
+    model = new_judge(backbone, LABELS, read_before(), seed=0)
     fit(
         model, judge_loss(model), batches(_again_and_again(examples), make.BATCH, 0),
         steps=sizes.judge_steps, lr=make.EXERCISE_LR, decay=0.6, log=work / f"prm-{name}.jsonl",

@@ -2,38 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from bench.markdown import accuracy, interval, paired, percent, table
 
 Row = Mapping[str, Any]
 
 SHOWN = {"hgs": "HGS", "best_of_n": "best-of-N", "weighted_vote": "weighted vote"}
 
 
-def percent(value: float) -> str:
-    return f"{100 * value:.1f} %"
-
-
-def accuracy(row: Row) -> str:
-    low, high = row["ci95"]
-    return f"{percent(row['accuracy'])} [{100 * low:.1f}, {100 * high:.1f}]"
-
-
-def paired(test: Row) -> str:
-    """A difference in points, and McNemar's p."""
-    p = test["p"]
-    return f"{test['points']:+.1f} ({'p < 0.001' if p < 0.001 else f'p = {p:.3f}'})"
-
-
-def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    return [f"| {' | '.join(cells)} |" for cells in (heads, ["---"] * len(heads), *rows)] + [""]
-
-
 def _judge_cells(steps: Row) -> list[str]:
     """How a judge does on single steps."""
-    low, high = steps["negative_recall_ci95"]
-    recall = f"{percent(steps['recall']['negative'])} [{100 * low:.1f}, {100 * high:.1f}]"
+    recall = f"{percent(steps['recall']['negative'])} {interval(steps['negative_recall_ci95'])}"
     return [percent(steps["accuracy"]), recall, percent(steps["precision"]["negative"])]
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import asdict
-from math import ceil
 from pathlib import Path
 from typing import Any, get_args
 
@@ -16,7 +15,7 @@ from bench.builtin.sampling import labelled
 from bench.models import BUILTIN_PRMS
 from bench.prm_study.cells import Cells
 from bench.prm_study.models import SUPERVISIONS, Sizes, measured
-from bench.summary import Summary
+from bench.summary import Summary, matched
 from bench.tasks.builtin import TEST_SEED
 from prm.labels import LabelledSolution
 from search.values import Aggregate
@@ -61,11 +60,6 @@ def samples(summary: Summary) -> list[LabelledSolution]:
         for g in summary.graded
     }
     return [labelled(by_id[id_], steps, "test") for id_, steps in lines.items() if steps]
-
-
-def matched(search: Summary, sampled: Summary) -> int:
-    """The least N at which N sampled solutions cost at least what the search did, in policy tokens."""
-    return max(1, ceil(search.usage.policy_tokens / max(1, sampled.usage.policy_tokens)))
 
 
 async def _baselines(cells: Cells, n: int) -> tuple[Summary, Summary]:
