@@ -102,7 +102,7 @@ def learning_curve(found: Sequence[dict[str, object]], models: dict[str, float],
 def main() -> None:
     prog = "python -m bench.prm800k"
     recipe = Recipe(
-        options(prog, __doc__, work="runs/prm800k", hidden=256, layers=6, epochs=2.0).parse_args()
+        options(prog, __doc__, work="runs/prm800k", hidden=192, layers=4, epochs=1.0).parse_args()
     )
     asked = recipe.asked
     sources = find_sources(asked.data)

@@ -40,6 +40,7 @@ from mutation.sandbox import Sandbox
 from mutation.verdict import Limits, Outcome
 from prm.labels import write_labels
 from search.errors import UsageError
+from search.terminal import widened
 
 LIMITS = Limits(cpu_s=1)
 VERSION = 2
@@ -51,9 +52,6 @@ and label the steps: the reference's positive, a changed one negative if a test 
 does. Programs run in the sandbox only. Beside OUT are written OUT.work (every verdict, so that an
 interrupted build goes on where it stopped), OUT.summary.json (the figures and the audit) and OUT.png.
 """
-
-WIDE = 200
-"""Columns of the summary where nobody says how wide the paper is."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -265,10 +263,7 @@ def _write(
     draw(summary, asked.out.with_name(name + ".png"))
     if asked.sample is not None:
         write_sample(asked.sample, kept, knobs.seed)
-    console = Console()
-    if not console.is_terminal and "COLUMNS" not in os.environ:
-        console.width = WIDE
-    print_summary(summary, console)
+    print_summary(summary, widened(Console()))
 
 
 def mixed(labelled: Sequence[Labelled], knobs: Knobs) -> list[Labelled]:

@@ -75,16 +75,12 @@ class VLLMScorer:
         from vllm import PoolingParams
         from vllm.inputs import TokensPrompt
 
+        from search.vllm_engine import final
+
         raw = None if self._read is None else False  # an embedding would be scaled to length 1
         prompt, params = TokensPrompt(prompt_token_ids=ids), PoolingParams(task=task, use_activation=raw)
-        result = None
-        try:
-            async for output in self._engine.encode(prompt, params, f"prm-{next(self._requests)}"):
-                result = output
-        except Exception as error:
-            raise ScorerError(f"vLLM failed: {error}") from error
-        if result is None:
-            raise ScorerError("vLLM returned nothing")
+        request = self._engine.encode(prompt, params, f"prm-{next(self._requests)}")
+        result = await final(request, ScorerError)
         cached = result.num_cached_tokens or 0
         charge(prm_tokens=len(ids) - cached, prm_tokens_cached=cached)
         return result.outputs.data

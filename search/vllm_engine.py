@@ -6,14 +6,16 @@ import logging
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from search.errors import UsageError
+from search.errors import SearchError, UsageError
 
 if TYPE_CHECKING:
     from vllm.v1.engine.async_llm import AsyncLLM
+
+T = TypeVar("T")
 
 BLOCK_SIZE = 32
 """Tokens a cache block on a CPU, the least it takes. Only whole blocks are reused: with vLLM's own
@@ -66,6 +68,19 @@ def _start(model: str, core: int | None, settings: dict[str, Any]) -> AsyncLLM:
     finally:
         for name in added:  # inherited by the engine's process; the next one gets its own
             del os.environ[name]
+
+
+async def final(outputs: AsyncIterator[T], failure: type[SearchError]) -> T:
+    """The last of a request's outputs, which is the whole one. Raises `failure` if it fails or has none."""
+    result = None
+    try:
+        async for output in outputs:
+            result = output
+    except Exception as error:
+        raise failure(f"vLLM failed: {error}") from error
+    if result is None:
+        raise failure("vLLM returned nothing")
+    return result
 
 
 @contextmanager

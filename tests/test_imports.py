@@ -117,7 +117,7 @@ def test_a_reward_model_knows_the_types_and_little_else(path: Path) -> None:
 
 @pytest.mark.parametrize("path", [p for p in FILES if name_of(p).startswith("mutation/")], ids=name_of)
 def test_mutation_knows_the_label_format_and_what_a_step_is(path: Path) -> None:
-    may = {"prm.labels", "search.errors", "search.segment"}
+    may = {"prm.labels", "search.errors", "search.segment", "search.terminal"}
     assert {m for m in own(path) if not m.startswith("mutation")} <= may
 
 

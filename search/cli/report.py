@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import shutil
 import sys
@@ -17,17 +16,13 @@ from bench.summary import Summary, closing_tables
 from search.cli.options import BASELINE
 from search.cli.request import Run
 from search.errors import UsageError
-
-NOT_A_TERMINAL = 200
-"""Columns of the closing tables where nobody says how wide the paper is."""
+from search.terminal import widened
 
 
 def report(run: Run, summaries: Sequence[Summary], console: Console, notes: Console) -> int:
     """Print the closing tables, write the JSON, name what failed. Returns the exit code."""
     baseline = next((s for s in summaries if s.strategy == BASELINE and s.knobs["temperature"] == 0), None)
-    if not console.is_terminal and "COLUMNS" not in os.environ:
-        console.width = NOT_A_TERMINAL
-    for part in closing_tables(summaries, baseline, console.width):
+    for part in closing_tables(summaries, baseline, widened(console).width):
         console.print(part, highlight=False)
     code = 0
     for summary in summaries:

@@ -19,7 +19,7 @@ from search.policies.stepping import (
 from search.prompts import Prompt
 from search.segment import SEGMENTERS, Segmenter
 from search.types import Stop
-from search.vllm_engine import start_engine
+from search.vllm_engine import final, start_engine
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -77,14 +77,8 @@ class VLLMPolicy(SteppingPolicy):
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
         prompt = TokensPrompt(prompt_token_ids=list(prefix.token_ids))
-        result = None
-        try:
-            async for output in self._engine.generate(prompt, params, f"policy-{next(self._requests)}"):
-                result = output
-        except Exception as error:
-            raise PolicyError(f"vLLM failed: {error}") from error
-        if result is None or not result.outputs:
-            raise PolicyError("vLLM returned nothing")
+        request = self._engine.generate(prompt, params, f"policy-{next(self._requests)}")
+        result = await final(request, PolicyError)
         [sampled] = result.outputs
         cached = result.num_cached_tokens or 0
         charge(prompt_tokens=len(prefix.token_ids) - cached, prompt_tokens_cached=cached)
