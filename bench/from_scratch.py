@@ -31,7 +31,7 @@ def options(
     add("--hidden", type=int, default=hidden, help="width of the model, a multiple of 64 (%(default)s)")
     add("--layers", type=int, default=layers, help="(%(default)s)")
     add("--epochs", type=float, default=epochs, help="passes over the text (%(default)s)")
-    add("--label-epochs", type=float, default=4.0, help="passes over the labels, at most (%(default)s)")
+    add("--label-epochs", type=float, default=2.0, help="passes over the labels, at most (%(default)s)")
     add("--lr", type=float, default=2e-3, help="of the text; a fifth of it for the labels (%(default)s)")
     add("--limit", type=int, metavar="N", help="of each kind of data, for a trial (all)")
     return parser
@@ -58,7 +58,7 @@ class Recipe:
         """
         out = self.asked.work / name
         wanted = ["--epochs", self.asked.label_epochs, "--lr", self.asked.lr / 5, "--trees", CONTEXT,
-                  "--batch", 2, "--class-weights", "balanced", "--every", 50, "--patience", 4]  # fmt: skip
+                  "--batch", 2, "--class-weights", "balanced", "--every", 100, "--patience", 4]  # fmt: skip
         _fit(out, self.asked.work / "sft", "classes3", labels, [*wanted, *more])
         return str(out)
 

@@ -33,7 +33,7 @@ LONGEST = 40
 def main() -> None:
     prog = "python -m bench.mbpp_prm"
     recipe = Recipe(
-        options(prog, __doc__, work="runs/mbpp-prm", hidden=192, layers=4, epochs=2.0).parse_args()
+        options(prog, __doc__, work="runs/mbpp-prm", hidden=128, layers=4, epochs=2.0).parse_args()
     )
     asked = recipe.asked
     work: Path = asked.work

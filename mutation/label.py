@@ -140,14 +140,23 @@ def work_on(problem: CodeProblem, sandbox: Sandbox, knobs: Knobs) -> Worked:
         why = f"the reference does not pass: {own.outcome}{', flaky' if own.flaky else ''}"
         return Worked(done.id, done.split, done.question, reference, corrected, why)
     base = base.within(own, sandbox.limits.cpu_s)
+    try:
+        changed = _changed(reference, knobs)
+    except UsageError as error:
+        return Worked(done.id, done.split, done.question, reference, corrected, str(error))
+    tried = tuple(_try(mutant, rewording, reference, sandbox, base, plus) for mutant, rewording in changed)
+    unseen = tuple(sorted(_statement_lines(reference) - ran))
+    return Worked(done.id, done.split, done.question, reference, corrected, "", unseen, expected, tried)
+
+
+def _changed(reference: str, knobs: Knobs) -> list[tuple[Mutant, bool]]:
+    """Mutants, and rewordings, which are marked. Raises UsageError if libcst cannot read the program."""
     most = knobs.most or None
     changed = [(mutant, False) for order in range(1, knobs.order + 1)
                for mutant in mutants(reference, order=order, most=most, seed=knobs.seed)]  # fmt: skip
     if knobs.rewordings:
         changed += [(mutant, True) for mutant in refactored(reference, most=most, seed=knobs.seed)]
-    tried = tuple(_try(mutant, rewording, reference, sandbox, base, plus) for mutant, rewording in changed)
-    unseen = tuple(sorted(_statement_lines(reference) - ran))
-    return Worked(done.id, done.split, done.question, reference, corrected, "", unseen, expected, tried)
+    return changed
 
 
 def _expected(problem: CodeProblem, sandbox: Sandbox) -> dict[int, object]:

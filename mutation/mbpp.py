@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -172,8 +173,12 @@ def _calls(assertions: str, name: str) -> Iterator[tuple[Any, ...]]:
 
 
 def _lines(text: str) -> str:
-    """With line ends as Python's own: MBPP's are those of Windows."""
-    return text.replace("\r\n", "\n").replace("\r", "\n")
+    """With line ends as Python's own, where MBPP's are those of Windows, and indented by spaces alone.
+
+    A tab goes to the next multiple of eight, as Python reads it; libcst counts otherwise.
+    """
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    return re.sub(r"^[ \t]+", lambda indent: indent[0].expandtabs(8), text, flags=re.MULTILINE)
 
 
 def _rows(path: Path) -> Iterator[dict[str, Any]]:

@@ -196,6 +196,21 @@ def test_a_line_no_test_runs_gives_no_label(box: Sandbox) -> None:
     assert unseen and all(t.changed == (4,) for t in unseen)
 
 
+TABS = "def largest(xs):\n  if xs:\n\t   return max(xs)\n  return None\n"
+
+
+def test_tabs_are_read_as_python_reads_them(mbpp: Path) -> None:
+    row = {**rows(604)[0], "code": TABS}
+    (mbpp / "mbpp.jsonl").write_text(json.dumps(row) + "\n")
+    [loaded] = load_mbpp(mbpp)
+    assert loaded.reference == TABS.replace("\t   ", " " * 11)
+
+
+def test_a_reference_that_libcst_cannot_read_gives_no_labels_and_stops_nothing(box: Sandbox) -> None:
+    found = work_on(replace(problem(), reference=TABS), box, Knobs())
+    assert "cannot be read" in found.problem_with and label(found, Knobs()) == []
+
+
 def test_a_reference_that_fails_gives_nothing_or_is_replaced(box: Sandbox) -> None:
     wrong = replace(problem(), reference=WRONG)
     assert "does not pass" in work_on(wrong, box, Knobs()).problem_with

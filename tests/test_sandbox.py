@@ -73,6 +73,7 @@ def test_an_exception_is_named_and_placed(box: Sandbox) -> None:
     assert (raised.line, raised.program_line) == (1, 3)
     unreadable = run(box, "def answer(x)\n    return 7\n")
     assert (unreadable.exception, unreadable.program_line) == ("SyntaxError", 1)
+    assert "(<program>, line 1)" in unreadable.detail
     assert run(box, "def other(x): return 7").exception == "NameError"
     assert run(box, "def answer(x): return None", "assert len(answer(1)) == 1").exception == "TypeError"
 

@@ -53,10 +53,10 @@ class NotPassable(NotPlain):
 
 
 class Raised:
-    """What an exception of the program carries on this side: its type's name and the program's line."""
+    """What an exception of the program carries on this side: type's name, message, the program's line."""
 
-    def __init__(self, kind: str, line: int | None) -> None:
-        self.kind, self.line = kind, line
+    def __init__(self, kind: str, message: str, line: int | None) -> None:
+        self.kind, self.message, self.line = kind, message, line
 
 
 class Caller:
@@ -148,7 +148,7 @@ def _as_raised(kind: str, bases: list[Any], message: str, line: int | None) -> B
     own: Any = types.new_class(kind if kind.isidentifier() else "Exception", (base,))
     error: BaseException = own.__new__(own)
     error.args = (message,)
-    error.raised = Raised(kind, line)  # type: ignore[attr-defined]
+    error.raised = Raised(kind, message, line)  # type: ignore[attr-defined]
     return error
 
 
@@ -234,8 +234,10 @@ def _opaque(value: object) -> Json:
 def _how(error: BaseException) -> dict[str, Any]:
     """The end of a run that did not pass."""
     raised = getattr(error, "raised", None)
-    kind = raised.kind if isinstance(raised, Raised) else type(error).__name__
-    detail = f"{kind}: {error}" if str(error) else kind
+    kind, message = type(error).__name__, str(error)
+    if isinstance(raised, Raised):  # a SyntaxError made from its message alone does not show it
+        kind, message = raised.kind, raised.message
+    detail = f"{kind}: {message}" if message else kind
     said: dict[str, Any] = {"outcome": "exception", "exception": kind, "detail": detail[:DETAIL_CHARS]}
     said["line"] = _line(error)
     if isinstance(raised, Raised):
