@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 from search.engine import Outcome, solve, solve_all
 from search.errors import PolicyError, ScorerError, UsageError
 from search.limits import Limits, Usage, charge, metered
-from search.microbatch import Microbatcher
 from search.strategies import STRATEGIES
 from search.strategies.best_of_n import BestOfN
 from search.strategies.cot import ChainOfThought
@@ -382,63 +381,3 @@ async def test_one_step_and_the_rest_come_from_the_same_seed() -> None:
     [first] = await world.propose(PROBLEMS[0], [], until=Until.STEP, **asked)
     whole = await world.propose(PROBLEMS[0], [], until=Until.END, **asked)
     assert first == whole[0]
-
-
-# -- micro-batching --------------------------------------------------------------------------------
-
-
-async def test_a_batch_fills_up_while_the_one_before_it_is_computed() -> None:
-    sizes: list[int] = []
-
-    def double(items: Sequence[int]) -> list[int]:
-        sizes.append(len(items))
-        return [2 * item for item in items]
-
-    batch = Microbatcher(double, max_cost=8)
-    assert await asyncio.gather(*map(batch, range(20))) == [2 * i for i in range(20)]
-    assert sizes == [8, 8, 4]
-
-
-async def test_a_batch_is_bounded_by_its_cost_and_one_item_always_fits() -> None:
-    batches: list[Sequence[int]] = []
-
-    def note(items: Sequence[int]) -> Sequence[int]:
-        batches.append(list(items))
-        return items
-
-    batch = Microbatcher(note, max_cost=5, cost=lambda item: item)
-    await asyncio.gather(*map(batch, [9, 2, 3, 1]))
-    assert batches == [[9], [2, 3], [1]]
-
-
-async def test_what_fails_in_a_batch_fails_for_that_batch_only() -> None:
-    def fail_on_3(items: Sequence[int]) -> Sequence[int]:
-        if 3 in items:
-            raise RuntimeError("out of memory")
-        return items
-
-    batch = Microbatcher(fail_on_3, max_cost=2)
-    got = await asyncio.gather(*map(batch, range(6)), return_exceptions=True)
-    assert got[:2] + got[4:] == [0, 1, 4, 5]
-    assert all(isinstance(error, RuntimeError) for error in got[2:4])
-
-
-async def test_a_wrong_count_of_results_is_an_error() -> None:
-    batch: Microbatcher[int, int] = Microbatcher(lambda items: items[1:], max_cost=9)
-    with pytest.raises(ValueError, match="1 items went in, 0 results came out"):
-        await batch(1)
-
-
-async def test_nothing_is_spent_on_what_was_cancelled_while_it_waited() -> None:
-    computed: list[int] = []
-
-    def note(items: Sequence[int]) -> Sequence[int]:
-        computed.extend(items)
-        return items
-
-    batch = Microbatcher(note, max_cost=1)
-    tasks = [asyncio.ensure_future(batch(i)) for i in range(3)]
-    await asyncio.sleep(0)
-    tasks[1].cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-    assert computed == [0, 2]
