@@ -21,7 +21,7 @@ CONTEXT = 2048
 
 
 def options(
-    prog: str, about: str | None, *, work: str, hidden: int, layers: int, epochs: float
+    prog: str, about: str | None, *, work: str, hidden: int, layers: int, epochs: float, label_epochs: float
 ) -> ArgumentParser:
     """What every recipe can be told, with the defaults that are its own."""
     parser = ArgumentParser(prog=prog, description=about, formatter_class=RawDescriptionHelpFormatter)
@@ -31,7 +31,7 @@ def options(
     add("--hidden", type=int, default=hidden, help="width of the model, a multiple of 64 (%(default)s)")
     add("--layers", type=int, default=layers, help="(%(default)s)")
     add("--epochs", type=float, default=epochs, help="passes over the text (%(default)s)")
-    add("--label-epochs", type=float, default=2.0, help="passes over the labels, at most (%(default)s)")
+    add("--label-epochs", type=float, default=label_epochs, help="over the labels, at most (%(default)s)")
     add("--lr", type=float, default=2e-3, help="of the text; a fifth of it for the labels (%(default)s)")
     add("--limit", type=int, metavar="N", help="of each kind of data, for a trial (all)")
     return parser

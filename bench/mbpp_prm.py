@@ -32,10 +32,10 @@ LONGEST = 40
 
 def main() -> None:
     prog = "python -m bench.mbpp_prm"
-    recipe = Recipe(
-        options(prog, __doc__, work="runs/mbpp-prm", hidden=128, layers=4, epochs=2.0).parse_args()
-    )
-    asked = recipe.asked
+    asked = options(
+        prog, __doc__, work="runs/mbpp-prm", hidden=128, layers=4, epochs=2.0, label_epochs=2.0
+    ).parse_args()
+    recipe = Recipe(asked)
     work: Path = asked.work
     work.mkdir(parents=True, exist_ok=True)
     labels = {

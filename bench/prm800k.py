@@ -101,10 +101,10 @@ def learning_curve(found: Sequence[dict[str, object]], models: dict[str, float],
 
 def main() -> None:
     prog = "python -m bench.prm800k"
-    recipe = Recipe(
-        options(prog, __doc__, work="runs/prm800k", hidden=192, layers=4, epochs=1.0).parse_args()
-    )
-    asked = recipe.asked
+    asked = options(
+        prog, __doc__, work="runs/prm800k", hidden=192, layers=4, epochs=1.0, label_epochs=1.0
+    ).parse_args()
+    recipe = Recipe(asked)
     sources = find_sources(asked.data)
     work: Path = asked.work
     work.mkdir(parents=True, exist_ok=True)
