@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from itertools import pairwise
 
 import pytest
@@ -26,7 +27,11 @@ from bench.builtin.problems import (
 
 HARD = Difficulty(min_steps=6, max_steps=8, distractors=4, max_value=1000)
 PROBLEMS = list(generate("test", 0, 300))
-BY_SPLIT = {split: list(generate(split, 5, 2000)) for split in SPLITS}
+
+
+@cache
+def by_split() -> dict[str, list[WordProblem]]:
+    return {split: list(generate(split, 5, 2000)) for split in SPLITS}
 
 
 # -- the generator -------------------------------------------------------------------------------------
@@ -133,13 +138,13 @@ def test_an_unknown_split_is_refused() -> None:
 
 
 def test_no_two_splits_share_a_question() -> None:
-    texts = [{p.question for p in problems} for problems in BY_SPLIT.values()]
+    texts = [{p.question for p in problems} for problems in by_split().values()]
     assert [len(t) for t in texts] == [2000] * 3
     assert len(set.union(*texts)) == 6000
 
 
 def test_no_two_splits_share_a_needed_graph() -> None:
-    for split, problems in BY_SPLIT.items():
+    for split, problems in by_split().items():
         assert {split_of(p.quantities, p.target) for p in problems} == {split}
 
 
