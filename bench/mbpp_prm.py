@@ -90,9 +90,8 @@ def functions_of(source: str) -> Iterator[LabelledSolution]:
             code = lines[node.lineno - 1 : note.lineno - 1] + lines[note.end_lineno or 0 : node.end_lineno]
             if len(code) <= LONGEST and note.lineno > node.lineno:
                 steps = tuple(SEGMENTERS["python"].split(dedent("".join(code))))
-                yield LabelledSolution(
-                    said.partition("\n\n")[0], steps, (1,) * len(steps), "stdlib", "train", "nobody"
-                )
+                question, labels = said.partition("\n\n")[0], (1,) * len(steps)
+                yield LabelledSolution(question, steps, labels, "stdlib", "train", "nobody", outcome=True)
 
 
 if __name__ == "__main__":

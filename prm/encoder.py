@@ -21,7 +21,7 @@ _NUMBERED = re.compile(r"\s*Step \d+\s*[:.]\s*")
 class Encoder:
     """A layout bound to a tokenizer: the names in it looked up, and found to be there.
 
-    start: what the tokenizer puts before any text, e.g. <s>.
+    start: what the tokenizer puts before any text, e.g. <s>. end: what ends one, if it has a token for it.
     Raises UsageError if the tokenizer lacks a token, a beginning-of-sequence token or a chat
     template that the layout needs.
     """
@@ -36,6 +36,7 @@ class Encoder:
         self._numbered = "{number}" in layout.step
         self._strip = layout.chat
         self.start = [] if layout.chat else self._added_at_start()
+        self.end = [] if tokenizer.eos_token_id is None else [int(tokenizer.eos_token_id)]
         self.layout = layout = _chat_as_text(layout, tokenizer) if layout.chat else layout
         bos = tokenizer.bos_token
         if "{bos}" in layout.question and bos is None:

@@ -87,11 +87,14 @@ class Examples:
         return Branch(pieces, targets)
 
     def _read(self, solution: LabelledSolution) -> Example | None:
-        """The steps, each token predicted from those before it."""
+        """The steps, each token predicted from those before it, and the end if the solution ends there."""
         pieces = self._fitted(solution.question, solution.steps)
         if pieces is None:
             return None
-        ids = np.array([token for piece in pieces for token in piece], dtype=np.int32)
+        tokens = [token for piece in pieces for token in piece]
+        if solution.outcome is not None and not solution.rest and len(tokens) < self.max_length:
+            tokens += self.encoder.end
+        ids = np.array(tokens, dtype=np.int32)
         wanted = np.full(len(ids), IGNORED, dtype=np.float32)
         begin = len(pieces[0])
         wanted[begin - 1 : -1] = ids[begin:]

@@ -267,6 +267,14 @@ def test_labels_sit_on_the_last_token_of_their_step_and_context_has_none() -> No
     assert made.counts == {"labels +1": 1, "labels -1": 1}
 
 
+def test_a_whole_solution_that_is_read_ends_with_the_end_token() -> None:
+    said = encoder()
+    whole, cut = Examples(said, "sft", 1000).of([solution(1, [1, 1], outcome=True), solution(1, [1, 1])])
+    assert [*cut.token_ids, *said.end] == [*whole.token_ids] and len(said.end) == 1
+    begin = len(said("Problem 1?", [])[0])
+    assert [*whole.targets] == [IGNORED] * (begin - 1) + [*whole.token_ids[begin:], IGNORED]
+
+
 def test_what_is_too_long_is_cut_at_the_head_of_the_question_never_through_steps() -> None:
     long = LabelledSolution("far " * 50 + "near?", ("left 1", "eggs 2"), (1, -1), "toy", "train", "human")
     whole = Examples(encoder(), "classes3", 1000).of([long])[0]
