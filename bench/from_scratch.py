@@ -31,7 +31,7 @@ def options(
     add("--hidden", type=int, default=hidden, help="width of the model, a multiple of 64 (%(default)s)")
     add("--layers", type=int, default=layers, help="(%(default)s)")
     add("--epochs", type=float, default=epochs, help="passes over the text (%(default)s)")
-    add("--label-epochs", type=float, default=label_epochs, help="over the labels, at most (%(default)s)")
+    add("--label-epochs", type=float, default=label_epochs, help="passes over the labels (%(default)s)")
     add("--lr", type=float, default=2e-3, help="of the text; a fifth of it for the labels (%(default)s)")
     add("--limit", type=int, metavar="N", help="of each kind of data, for a trial (all)")
     return parser
@@ -120,7 +120,7 @@ def _fit(out: Path, base: Path, form: str, data: Path, wanted: Sequence[object])
 
 
 def _has_bf16() -> bool:
-    """Whether this machine computes in bfloat16. A processor that only imitates it is thirty times slower."""
+    """Whether this machine computes in bfloat16. One that only imitates it is slower than in float32."""
     import torch
 
     if torch.cuda.is_available():

@@ -35,7 +35,6 @@ def test_a_documented_function_is_its_purpose_and_its_statements() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)  # many processes, each of which loads torch
 def test_from_mbpp_to_the_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if reason := why_not():
         pytest.skip(reason)

@@ -13,7 +13,7 @@ from bench import prm800k
 from prm import command
 from tests.test_prm_data import GSM8K_TEST, completion, raw, step
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # many processes, each of which loads torch
+pytestmark = [pytest.mark.slow]
 
 
 def trajectory(n: int) -> dict[str, Any]:

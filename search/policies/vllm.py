@@ -79,6 +79,8 @@ class VLLMPolicy(SteppingPolicy):
         prompt = TokensPrompt(prompt_token_ids=list(prefix.token_ids))
         request = self._engine.generate(prompt, params, f"policy-{next(self._requests)}")
         result = await final(request, PolicyError)
+        if not result.outputs:
+            raise PolicyError("vLLM returned nothing")
         [sampled] = result.outputs
         cached = result.num_cached_tokens or 0
         charge(prompt_tokens=len(prefix.token_ids) - cached, prompt_tokens_cached=cached)
