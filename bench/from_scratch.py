@@ -14,6 +14,7 @@ from typing import Any
 from prm import evaluate, report
 from prm.labels import LabelledSolution
 from prm.rows import json_lines
+from search.precision import has_bfloat16
 
 VOCABULARY = 4096
 CONTEXT = 2048
@@ -113,17 +114,7 @@ def _fit(out: Path, base: Path, form: str, data: Path, wanted: Sequence[object])
         print(f"{out.name}: done before")
         return
     said = ["--form", form, "--base", base, "--data", data, "--out", out, "--max-length", CONTEXT]
-    said += [*wanted, *(["--bf16"] if _has_bf16() else [])]
+    said += [*wanted, *(["--bf16"] if has_bfloat16() else [])]
     said += ["--resume"] if (out / "train.json").exists() else []
     if code := subprocess.run([sys.executable, "-m", "prm.train", *map(str, said)], check=False).returncode:
         raise SystemExit(code)
-
-
-def _has_bf16() -> bool:
-    """Whether this machine computes in bfloat16. One that only imitates it is slower than in float32."""
-    import torch
-
-    if torch.cuda.is_available():
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    able = torch.cpu.get_capabilities()
-    return bool(able.get("amx_tile") or able.get("avx512_bf16"))

@@ -110,7 +110,7 @@ def main() -> None:
     add("--data", nargs="+", required=True, metavar="SPEC", help=f"validation data. {HELP}")
     add("--keep", type=Path, metavar="FILE", help="keep the judgements, and go on with those that are there")
     add("--engine", choices=("hf", "vllm"), default="hf", help="what computes (%(default)s)")
-    add("--dtype", default="auto", help="precision (the checkpoint's own)")
+    add("--dtype", default="auto", help="precision (as stored; float32 on a CPU without bfloat16)")
     asked = parser.parse_args()
     if is_specified(asked.prm) or not Path(asked.prm).is_dir():
         raise UsageError(f"--prm {asked.prm}: there is no prm.json to write to; name a checkpoint's folder")

@@ -168,7 +168,7 @@ def main() -> None:
     add("--baselines", nargs="+", default=[], metavar="SPEC", help="what the baselines learn from (none)")
     add("--limit", type=int, metavar="N", help="the first N records of each data set (all)")
     add("--engine", choices=("hf", "vllm"), default="hf", help="what computes (%(default)s)")
-    add("--dtype", default="auto", help="precision (the checkpoint's own)")
+    add("--dtype", default="auto", help="precision (as stored; float32 on a CPU without bfloat16)")
     asked = parser.parse_args()
     for prm in asked.prm:
         find(prm)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from prm.encoder import Encoder
 from prm.zoo import RewardModel
 from search.errors import UsageError
+from search.precision import served
 
 if TYPE_CHECKING:
     import torch
@@ -40,7 +41,7 @@ def load_decoder(entry: RewardModel, dtype: str) -> PreTrainedModel:
     logging.set_verbosity_error()  # it lists the head's weights as unexpected
     try:
         model, said = AutoModel.from_pretrained(
-            entry.model, config=read_config(entry), dtype=dtype, trust_remote_code=False,
+            entry.model, config=read_config(entry), dtype=served(dtype), trust_remote_code=False,
             output_loading_info=True,
         )
     except (OSError, ValueError) as error:

@@ -85,7 +85,7 @@ def main() -> None:
     add("--out", type=Path, required=True, metavar="FILE", help="where the judged lines go, as they are made")
     add("--resume", action="store_true", help="go on with --out after it was interrupted")
     add("--engine", choices=("hf", "vllm"), default="hf", help="what computes (%(default)s)")
-    add("--dtype", default="auto", help="precision (the checkpoint's own)")
+    add("--dtype", default="auto", help="precision (as stored; float32 on a CPU without bfloat16)")
     asked = parser.parse_args()
     layout = find(asked.prm).layout
     kept = Kept(asked.out, resume=asked.resume)

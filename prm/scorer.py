@@ -104,7 +104,7 @@ def _is_plain(layout: Layout) -> bool:
 class HFScorer:
     """A reward model on transformers; each token of the trees is computed once (`TreeCache`).
 
-    model: a name that `prm.zoo.find` knows. dtype "auto" is the checkpoint's own.
+    model: a name that `prm.zoo.find` knows. dtype: as `search.precision.served` takes it.
     Raises UsageError before anything is loaded if it is no reward model.
     """
 

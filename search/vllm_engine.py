@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from search.errors import SearchError, UsageError
+from search.precision import served
 
 if TYPE_CHECKING:
     from vllm.v1.engine.async_llm import AsyncLLM
@@ -53,6 +54,7 @@ def _start(model: str, core: int | None, settings: dict[str, Any]) -> AsyncLLM:
             half = len(cores) // 2
             mine = cores[:half] if core == 0 else cores[half:]
             environment["VLLM_CPU_OMP_THREADS_BIND"] = ",".join(map(str, mine))
+        settings["dtype"] = served(settings.get("dtype", "auto"))
         settings.setdefault("block_size", BLOCK_SIZE)
         settings.setdefault("enforce_eager", True)  # compiling takes a minute, for nothing at this size
         # A seeded request whose prompt is computed in parts stops the CPU engine: vLLM then rewinds

@@ -18,11 +18,13 @@ from torch.nn.functional import cross_entropy
 from transformers import LlamaForCausalLM, LlamaForSequenceClassification
 
 from bench.builtin.mistakes import Attempt, attempt
+from bench.builtin.muon import Muon
 from bench.builtin.problems import PROMPT, Difficulty, Relation, WordProblem, generate
 from bench.builtin.tokenizer import build_tokenizer
 from bench.stats import wilson
 from prm.labels import LabelledSolution
 from prm.layout import Layout
+from search.precision import has_bfloat16
 
 IGNORED = -100
 EVALUATE_EVERY = 250
@@ -239,7 +241,7 @@ def fit(
     head = [model.score.weight] if isinstance(model, LlamaForSequenceClassification) else []
     others = [p for p in live if not any(p is q for q in [*matrices, *head])]
     optimizers: list[torch.optim.Optimizer] = [
-        torch.optim.Muon(matrices, lr=lr, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
+        Muon(matrices, lr=lr, weight_decay=0.01),
         torch.optim.AdamW(
             [{"params": others, "times": 1.0}, {"params": head, "times": HEAD_RATE}],
             lr=lr, betas=(0.9, 0.95), weight_decay=0.0,
@@ -255,7 +257,7 @@ def fit(
         for optimizer in optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = rate * group.get("times", 1.0)
-        with torch.autocast(ids.device.type, torch.bfloat16):
+        with torch.autocast(ids.device.type, torch.bfloat16, enabled=has_bfloat16()):
             loss = loss_of(ids, targets)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(live, 1.0)

@@ -166,7 +166,8 @@ def parser() -> argparse.ArgumentParser:
     )
     models.add_argument(
         "--dtype", metavar="NAME", default="auto",
-        help=f"precision of the weights: {', '.join(DTYPES)} (default: auto, as they are stored)",
+        help=f"precision of the weights: {', '.join(DTYPES)} "
+        "(default: auto, as they are stored; float32 on a CPU without bfloat16)",
     )
     models.add_argument(
         "--no-seeded", action="store_true",

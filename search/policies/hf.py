@@ -22,6 +22,7 @@ from search.policies.stepping import (
     encode_prompt,
     token_pieces,
 )
+from search.precision import served
 from search.prompts import Prompt
 from search.segment import SEGMENTERS, Segmenter
 from search.types import Stop
@@ -42,7 +43,7 @@ class _Request:
 
 
 class HFPolicy(SteppingPolicy):
-    """model: a path or hub id of a causal language model. dtype "auto" is the checkpoint's own.
+    """model: a path or hub id of a causal language model. dtype: as `search.precision.served` takes it.
 
     batch_tokens: bound on prompt tokens computed together.
     """
@@ -63,7 +64,7 @@ class HFPolicy(SteppingPolicy):
 
         self._tokenizer: PreTrainedTokenizerFast = AutoTokenizer.from_pretrained(model)
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        self._model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(model, dtype=dtype)
+        self._model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(model, dtype=served(dtype))
         self._model.to(torch.device(device)).eval()
         eos = self._model.generation_config.eos_token_id if self._model.generation_config else None
         eos = self._tokenizer.eos_token_id if eos is None else eos
