@@ -84,6 +84,8 @@ class Examples:
         if pieces is None:
             self.counts["labels dropped, too long"] += len(targets)
             return None
+        labels = (solution.labels[step] for step in targets)
+        self.counts.update(f"labels {label:+d}" if label else "labels 0" for label in labels)
         return Branch(pieces, targets)
 
     def _read(self, solution: LabelledSolution) -> Example | None:
@@ -107,7 +109,6 @@ class Examples:
             return found
         for step in solution.counted:
             label = solution.labels[step]
-            self.counts[f"labels {label:+d}" if label else "labels 0"] += 1
             if self.form == "soft":
                 found[step] = solution.values[step]
             elif self.form == "classes3":
