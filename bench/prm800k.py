@@ -104,7 +104,8 @@ def learning_curve(found: Sequence[dict[str, object]], models: dict[str, float],
 def main() -> None:
     prog = "python -m bench.prm800k"
     asked = options(
-        prog, __doc__, work="runs/prm800k", hidden=192, layers=4, epochs=1.0, label_epochs=2.0, label_lr=1e-3,
+        prog, __doc__, work="runs/prm800k", hidden=192, layers=4, epochs=1.0, label_epochs=2.0,
+        label_lr=1e-3,
     ).parse_args()
     recipe = Recipe(asked)
     sources = find_sources(asked.data)

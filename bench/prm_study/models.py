@@ -43,18 +43,17 @@ LATE_LR, LATE_STEPS = 1.5e-3, 1750
 class Sizes:
     """How much of everything. *_steps: of training.
 
-    problems: of the test split, in each cell; capability_problems: the same, of the capability table.
+    problems: of the test split, in each cell.
     solutions: the policy's own, of training problems, that three judges learn from; rollouts: of each of
     their prefixes. tried: problems on which numbers of rollouts are compared. labelled: solutions that
     the judge on the early policy learns from after its exercise.
     """
 
-    problems: int = 500
-    capability_problems: int = 300
+    problems: int = 300
     solutions: int = 1000
     rollouts: int = 4
     tried: int = 60
-    judge_steps: int = 500
+    judge_steps: int = 300
     exercise_steps: int = 500
     labelled: int = 2000
     validation: int = 500

@@ -127,7 +127,7 @@ async def knobs(study: Study) -> dict[str, Any]:
 
 async def capability(study: Study) -> dict[str, Any]:
     """Three policies by three judges: what each way of using the judge gains over greedy decoding."""
-    n = study.sizes.capability_problems
+    n = study.sizes.problems
     judges = {"early policy": str(study.work / "prm-early"), "middle policy": "weak", "backbone": "builtin"}
     policies = []
     for policy in study.policies:
