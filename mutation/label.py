@@ -249,8 +249,9 @@ def label(worked: Worked, knobs: Knobs) -> list[Labelled]:
         if all(known.get(prefix, value) == value for prefix, value in zip(prefixes, labels, strict=True)):
             known.update(zip(prefixes, labels, strict=True))
             solution = LabelledSolution(
-                worked.question, tuple(texts[: len(labels)]), tuple(labels), source, worked.split, PRODUCER
-            )
+                worked.question, tuple(texts[: len(labels)]), tuple(labels), source, worked.split, PRODUCER,
+                rest=tuple(texts[len(labels) :]), outcome=_is_right(tried),
+            )  # fmt: skip
             records.append(Labelled(solution, tried))
 
     add(steps, [1] * len(steps), None)
@@ -263,6 +264,13 @@ def label(worked: Worked, knobs: Knobs) -> list[Labelled]:
         if labels:
             add(texts, labels, tried)
     return records
+
+
+def _is_right(tried: Tried | None) -> bool | None:
+    """Of a program. Nobody knows of a changed one that passes: the tests may have missed what it does."""
+    if tried is None or tried.rewording:
+        return True
+    return None if tried.passed else False
 
 
 def _survivor_labels(tried: Tried, size: int, knobs: Knobs) -> list[int]:

@@ -94,6 +94,13 @@ def test_the_reference_is_positive_a_failed_change_negative_a_survivor_neutral()
     assert {(r.solution.split, r.solution.source) for r in records} == {("train", "mbpp")}
 
 
+def test_a_record_knows_its_whole_program_and_whether_that_is_right() -> None:
+    passed = [tried(SAME, "passed"), tried(SAME.replace("best", "most"), "passed", rewording=True)]
+    records = label(worked(tried(WRONG), *passed), Knobs())
+    by_code = {"".join(r.solution.steps + r.solution.rest): r.solution.outcome for r in records}
+    assert by_code == {REFERENCE: True, WRONG: False, SAME: None, SAME.replace("best", "most"): True}
+
+
 def test_the_knobs() -> None:
     assert labels_of(Knobs(survivors="positive"), tried(SAME, "passed"))[1] == (1, 1, 1, 1)
     assert labels_of(Knobs(survivors="drop"), tried(SAME, "passed")) == [(1,) * 6]
