@@ -25,6 +25,7 @@ from bench.builtin.sampling import sampled, searched
 from bench.builtin.stages import run_stages, save
 from bench.builtin.tokenizer import build_tokenizer
 from bench.builtin.training import (
+    Labelled,
     batches,
     encode_labels,
     encode_solution,
@@ -173,9 +174,15 @@ def _two_rounds(work: Path, out: Path, name: str) -> None:
 def train(
     model: LlamaForSequenceClassification, labelled: Sequence[LabelledSolution], work: Path, name: str
 ) -> None:
-    """One pass over the labels, with as many made-up mistakes among them, so that none is forgotten."""
+    """One pass over the labels, as `learn` has them."""
     tokenizer = build_tokenizer()
-    examples = [encode_labels(tokenizer, LAYOUT, solution) for solution in labelled]
+    learn(model, [encode_labels(tokenizer, LAYOUT, solution) for solution in labelled], work, name)
+
+
+def learn(
+    model: LlamaForSequenceClassification, examples: Sequence[Labelled], work: Path, name: str
+) -> None:
+    """Each example once, with as many made-up mistakes among them, so that none is forgotten."""
     data = list(batches(mixed(examples, mistakes(4), 0), BATCH, 0))
     fit(
         model,

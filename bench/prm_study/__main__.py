@@ -1,14 +1,15 @@
 """python -m bench.prm_study: which labels, which neutral, which judge for which policy.
 
 On the built-in task, with the models that ship and more that are trained here. Three tables:
-`supervision` compares reward models trained on the same solutions of the policy, from the same backbone,
-for the same steps: on the exact checker's labels, on labels by rollouts, and on outcomes. `knobs` takes
+`supervision` compares reward models that learnt from the same solutions of the policy, each as often: by
+the exact checker's labels, by labels by rollouts, and by outcomes. All begin with made-up mistakes in
+worked solutions, for which no label is needed; so does one that learns nothing more. `knobs` takes
 the reward model that ships, and neutral steps as right, as wrong and last; and min, product, last, mean.
 `capability` is three policies by three reward models, each weaker or stronger than the others.
 Best-of-N and the weighted vote get the least N that costs at least what HGS spent, in policy tokens.
 
 Every stage is kept in --work and not repeated; a run that was interrupted goes on where it was. The
-report is written to --work/report: report.md, report.json, capability.png.
+report is written to --work/report: report.md, a JSON file for each table, capability.png.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from typing import Any
 from rich.console import Console
 
 from bench.prm_study import labelling, models, report
-from bench.prm_study.models import SUPERVISIONS, Sizes
+from bench.prm_study.models import SUPERVISIONS, UNLABELLED, Sizes
 from bench.prm_study.tables import TABLES, Study
 from prm import command
 
@@ -63,6 +64,8 @@ def train(table: str, work: Path, sizes: Sizes) -> None:
     if table == "supervision":
         if not (work / "agreement.json").exists():
             asyncio.run(labelling.label(work, sizes))
+        if not models.done(work / f"prm-{UNLABELLED}"):
+            models.exercised(work, sizes)
         for name in SUPERVISIONS:
             if not models.done(work / f"prm-{name}"):
                 models.train_judge(name, work, sizes)

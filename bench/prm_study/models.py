@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.builtin import make
-from bench.builtin.judge import new_judge
+from bench.builtin.judge import freeze
 from bench.builtin.networks import new_policy
 from bench.builtin.problems import WordProblem, generate
 from bench.builtin.sampling import labelled, sampled
@@ -22,15 +21,12 @@ from bench.builtin.training import (
     batches,
     encode_labels,
     fit,
-    judge_loss,
     judge_metrics,
     language_loss,
-    read_before,
     solutions,
 )
 from bench.models import BUILTIN
 from prm.labels import LabelledSolution, read_labels, until_first_error, write_labels
-from prm.layout import LABELS
 from prm.rollouts import TRAINING_SEED
 
 EARLY_SOLVES, LATE_SOLVES = 0.2, 0.8
@@ -44,16 +40,17 @@ class Sizes:
     """How much of everything. *_steps: of training.
 
     problems: of the test split, in each cell.
-    solutions: the policy's own, of training problems, that three judges learn from; rollouts: of each of
-    their prefixes. tried: problems on which numbers of rollouts are compared. labelled: solutions that
-    the judge on the early policy learns from after its exercise.
+    exercise_steps: of a judge, on made-up mistakes. solutions: the policy's own, of training problems,
+    that judges then learn from, `passes` times; rollouts: of each of their prefixes. tried: problems on
+    which numbers of rollouts are compared. labelled: solutions that the judge on the early policy learns
+    from after its exercise.
     """
 
     problems: int = 300
     solutions: int = 1000
     rollouts: int = 4
     tried: int = 60
-    judge_steps: int = 300
+    passes: int = 3
     exercise_steps: int = 500
     labelled: int = 2000
     validation: int = 500
@@ -140,6 +137,9 @@ def by_outcome_everywhere(problem: WordProblem, solution: LabelledSolution) -> L
     return _encoded(replace(solution, labels=marks, values=()))
 
 
+UNLABELLED = "none"
+"""The judge that has seen made-up mistakes alone."""
+
 SUPERVISIONS: Mapping[str, Supervision] = {
     "hard": by_checker,
     "rollouts": by_rollouts,
@@ -160,28 +160,22 @@ def _encoded(solution: LabelledSolution) -> Labelled:
     return encode_labels(_tokenizer(), make.LAYOUT, solution)
 
 
+def exercised(work: Path, sizes: Sizes) -> None:
+    """What all judges on the shipped backbone begin with: made-up mistakes, and no label of the policy's."""
+    make.exercised(BUILTIN / "backbone", work, f"prm-{UNLABELLED}", sizes.exercise_steps)
+
+
 def train_judge(name: str, work: Path, sizes: Sizes) -> None:
-    """A judge on the shipped backbone, from the solutions that rollouts were made of."""
-    from transformers import LlamaForCausalLM
+    """That judge, after the solutions that rollouts were made of."""
+    from transformers import LlamaForSequenceClassification
 
     problems = {p.question: p for p in generate("train", TRAINING_SEED, sizes.solutions)}
     whole = [s for s in read_labels(work / "labels-rollouts.jsonl") if s.outcome is not None]
     examples = [SUPERVISIONS[name](problems[s.question], s) for s in whole]
-    backbone = LlamaForCausalLM.from_pretrained(BUILTIN / "backbone")
-    model = new_judge(backbone, LABELS, read_before(), seed=0)
-    fit(
-        model, judge_loss(model), batches(_again_and_again(examples), make.BATCH, 0),
-        steps=sizes.judge_steps, lr=make.EXERCISE_LR, decay=0.6, log=work / f"prm-{name}.jsonl",
-        evaluate=lambda: make.negatives(model, work),
-    )
+    model = LlamaForSequenceClassification.from_pretrained(work / f"prm-{UNLABELLED}").float()
+    freeze(model)
+    make.learn(model, examples * sizes.passes, work, f"prm-{name}")
     make.ship(model, work / f"prm-{name}", make.LAYOUT)
-
-
-def _again_and_again(examples: Sequence[Labelled]) -> Iterator[Labelled]:
-    """Endless, in a new order each time."""
-    rng = random.Random(0)
-    while True:
-        yield from rng.sample(examples, len(examples))
 
 
 def measured(prm: Path, solutions: Sequence[LabelledSolution], path: Path) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from bench.builtin.problems import generate
 from bench.builtin.sampling import labelled
 from bench.models import BUILTIN_PRMS
 from bench.prm_study.cells import Cells
-from bench.prm_study.models import SUPERVISIONS, Sizes, measured
+from bench.prm_study.models import SUPERVISIONS, UNLABELLED, Sizes, measured
 from bench.summary import Summary, matched
 from bench.tasks.builtin import TEST_SEED
 from prm.labels import LabelledSolution
@@ -89,7 +89,7 @@ async def supervision(study: Study) -> dict[str, Any]:
     cells, n = study.cells("middle"), study.sizes.problems
     greedy, sampled = await _baselines(cells, n)
     rows, searches = [], dict[str, Summary]()
-    for name in SUPERVISIONS:
+    for name in (UNLABELLED, *SUPERVISIONS):
         prm = str(study.work / f"prm-{name}")
         # An outcome model's value of a solution is what it says at the end; of steps, it knows nothing.
         how = {"aggregate": "last"} if name.startswith("outcome") else {}
@@ -98,7 +98,7 @@ async def supervision(study: Study) -> dict[str, Any]:
         rows.append({"judge": name, "steps": study.judged("middle", prm, sampled), **row})
     between = {
         f"{a} over {b}": asdict(searches[a].against(searches[b]))
-        for a, b in (("hard", "rollouts"), ("hard", "outcome"), ("rollouts", "outcome"))
+        for a, b in (("hard", UNLABELLED), ("hard", "rollouts"), ("hard", "outcome"), ("rollouts", "outcome"))
     }
     agreement = json.loads((study.work / "agreement.json").read_text())
     return {"greedy": greedy.as_json(), "rows": rows, "between": between, "agreement": agreement}
