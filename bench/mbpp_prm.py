@@ -33,8 +33,7 @@ LONGEST = 40
 def main() -> None:
     prog = "python -m bench.mbpp_prm"
     asked = options(
-        prog, __doc__, work="runs/mbpp-prm", hidden=128, layers=4, epochs=2.0, label_epochs=2.0,
-        label_lr=4e-4,
+        prog, __doc__, work="runs/mbpp-prm", hidden=128, layers=4, epochs=2.0, label_epochs=2.0
     ).parse_args()
     recipe = Recipe(asked)
     work: Path = asked.work

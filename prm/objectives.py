@@ -17,19 +17,14 @@ class Objective(torch.nn.Module):
     see one module whose parameters are all used there.
 
     weights: of the classes, in the loss; None weighs every label the same.
-    language: how much the loss of next tokens counts beside that of labels, while training (the joint
-        objective of Cobbe et al., arXiv:2110.14168, section 4.2). The output layer is the embedding layer.
     """
 
     weights: torch.Tensor | None
 
-    def __init__(
-        self, model: Any, form: Form, weights: Sequence[float] | None = None, language: float = 0.0
-    ):
+    def __init__(self, model: Any, form: Form, weights: Sequence[float] | None = None):
         super().__init__()
         self.model = model
         self._form = form
-        self._language = language
         self.register_buffer("weights", torch.tensor(weights) if weights else None, persistent=False)
         self.config = model.config
         self._no_split_modules = getattr(model, "_no_split_modules", None)  # what FSDP wraps one by one
@@ -68,26 +63,7 @@ class Objective(torch.nn.Module):
             return {"loss": pair_loss(chosen, rejected, direct)}
         if self._form == "soft":
             return {"loss": soft_loss(logits, wanted)}
-        loss = F.cross_entropy(logits, wanted.long(), self.weights)
-        if self._language and self.training:
-            words = inner.get_input_embeddings().weight
-            loss = loss + self._language * language_loss(hidden, words, input_ids, attention_mask)
-        return {"loss": loss}
-
-
-def language_loss(
-    hidden: torch.Tensor, words: torch.Tensor, input_ids: torch.Tensor, attention_mask: torch.Tensor
-) -> torch.Tensor:
-    """Cross-entropy of each token that sees the one before it, as predicted there.
-
-    hidden: [B, L, hidden]. words: [vocabulary, hidden]. input_ids and attention_mask: as
-    `prm.sequences.collate` makes them; after a fork in a tree, the first branch is what was to be predicted.
-    """
-    if attention_mask.dim() == 2:
-        seen = attention_mask[:, 1:] == 1
-    else:
-        seen = attention_mask[:, 0].diagonal(-1, 1, 2) == 0
-    return F.cross_entropy(F.linear(hidden[:, :-1][seen], words).float(), input_ids[:, 1:][seen])
+        return {"loss": F.cross_entropy(logits, wanted.long(), self.weights)}
 
 
 def soft_loss(logits: torch.Tensor, values: torch.Tensor) -> torch.Tensor:

@@ -207,9 +207,7 @@ def _objective(run: Run, layout: Layout, tokenizer: Any, weights: list[float] | 
             exclude_modules=["score"] if head else ["lm_head"],
         )
         model = get_peft_model(model, config)
-    if run.language and not model.config.tie_word_embeddings:
-        raise UsageError(f"--language: {run.base} has an output layer of its own, which a head replaces")
-    return Objective(model, run.form, weights, run.language)
+    return Objective(model, run.form, weights)
 
 
 def _arguments(run: Run, out: Path, validated: bool) -> Any:

@@ -348,27 +348,3 @@ def test_batches_are_of_like_length_and_every_example_is_in_one() -> None:
     assert sum(spread) / len(spread) <= 2
     buckets.epoch = 1
     assert list(buckets) != first
-
-
-def test_next_tokens_are_learnt_beside_classes_where_embeddings_are_tied(
-    base: Path, data: Path, tmp_path: Path
-) -> None:
-    """A head took the output layer's place: only embeddings that are the output layer can stand for it."""
-    with pytest.raises(UsageError, match="has an output layer of its own"):
-        fit(base, data, tmp_path / "out", "classes3", language=0.5)
-    with pytest.raises(UsageError, match="--language is for classes"):
-        parse(arguments(base, data, tmp_path / "out", "soft", language=0.5))
-    torch.manual_seed(0)
-    tied = tmp_path / "tied"
-    config = LlamaConfig.from_pretrained(base, tie_word_embeddings=True)
-    LlamaForCausalLM(config).save_pretrained(tied)
-    TOKENIZERS["llama3"]().save_pretrained(tied)
-    losses = [
-        json.loads((fit(tied, data, tmp_path / f"{weight}", "classes3", steps=1, every=1, language=weight)
-                    / "metrics.json").read_text())["history"]
-        for weight in (0.0, 1.0)
-    ]  # fmt: skip
-    by_kind = [{k: row[k] for row in rows for k in ("loss", "eval_loss") if k in row} for rows in losses]
-    assert by_kind[1]["eval_loss"] == pytest.approx(by_kind[0]["eval_loss"], abs=0.05), "of labels alone"
-    right, wrong = judged(fit(tied, data, tmp_path / "more", "classes3", language=0.5), WORDS[1], WORDS[-1])
-    assert right.positive > 0.7 and wrong.negative > 0.7
