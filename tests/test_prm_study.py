@@ -69,7 +69,6 @@ def test_what_each_judge_is_told_of_a_solution() -> None:
     assert told("hard") == [positive, negative]  # and no further than the first error
     assert told("rollouts") == [positive] * (len(steps) - 1) + [negative]
     assert told("outcome") == [negative]
-    assert told("outcome-steps") == [negative] * len(steps)
 
 
 def test_a_trial_is_small_everywhere() -> None:

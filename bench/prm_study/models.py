@@ -41,7 +41,7 @@ class Sizes:
 
     problems: of the test split, in each cell.
     exercise_steps: of a judge, on made-up mistakes. solutions: the policy's own, of training problems,
-    that judges then learn from, `passes` times; rollouts: of each of their prefixes. tried: problems on
+    that judges then learn from, once; rollouts: of each of their prefixes. tried: problems on
     which numbers of rollouts are compared. labelled: solutions that the judge on the early policy learns
     from after its exercise.
     """
@@ -50,7 +50,6 @@ class Sizes:
     solutions: int = 1000
     rollouts: int = 4
     tried: int = 60
-    passes: int = 3
     exercise_steps: int = 500
     labelled: int = 2000
     validation: int = 500
@@ -127,14 +126,9 @@ def by_rollouts(problem: WordProblem, solution: LabelledSolution) -> Labelled:
 
 def by_outcome(problem: WordProblem, solution: LabelledSolution) -> Labelled:
     """At the end of the whole solution, whether its answer is right; nothing before (an ORM's label)."""
-    every = by_outcome_everywhere(problem, solution)
-    return Labelled(every.token_ids, [*[IGNORED] * (len(every.targets) - 1), every.targets[-1]])
-
-
-def by_outcome_everywhere(problem: WordProblem, solution: LabelledSolution) -> Labelled:
-    """At the end of every step, whether the answer will be right: an ORM that can be asked on the way."""
     marks = (1 if solution.outcome else -1,) * len(solution.steps)
-    return _encoded(replace(solution, labels=marks, values=()))
+    every = _encoded(replace(solution, labels=marks, values=()))
+    return Labelled(every.token_ids, [*[IGNORED] * (len(every.targets) - 1), every.targets[-1]])
 
 
 UNLABELLED = "none"
@@ -144,7 +138,6 @@ SUPERVISIONS: Mapping[str, Supervision] = {
     "hard": by_checker,
     "rollouts": by_rollouts,
     "outcome": by_outcome,
-    "outcome-steps": by_outcome_everywhere,
 }
 
 
@@ -174,7 +167,7 @@ def train_judge(name: str, work: Path, sizes: Sizes) -> None:
     examples = [SUPERVISIONS[name](problems[s.question], s) for s in whole]
     model = LlamaForSequenceClassification.from_pretrained(work / f"prm-{UNLABELLED}").float()
     freeze(model)
-    make.learn(model, examples * sizes.passes, work, f"prm-{name}")
+    make.learn(model, examples, work, f"prm-{name}")
     make.ship(model, work / f"prm-{name}", make.LAYOUT)
 
 

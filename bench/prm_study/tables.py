@@ -92,7 +92,7 @@ async def supervision(study: Study) -> dict[str, Any]:
     for name in (UNLABELLED, *SUPERVISIONS):
         prm = str(study.work / f"prm-{name}")
         # An outcome model's value of a solution is what it says at the end; of steps, it knows nothing.
-        how = {"aggregate": "last"} if name.startswith("outcome") else {}
+        how = {"aggregate": "last"} if name == "outcome" else {}
         row = await _at_equal_cost(cells, n, prm, greedy, sampled, **how)
         searches[name] = await cells.run("hgs", n, prm)
         rows.append({"judge": name, "steps": study.judged("middle", prm, sampled), **row})
