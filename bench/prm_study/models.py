@@ -39,11 +39,10 @@ LATE_LR, LATE_STEPS = 1.5e-3, 1750
 class Sizes:
     """How much of everything. *_steps: of training.
 
-    problems: of the test split, in each cell.
-    exercise_steps: of a judge, on made-up mistakes. solutions: the policy's own, of training problems,
-    that judges then learn from, once; rollouts: of each of their prefixes. tried: problems on
-    which numbers of rollouts are compared. labelled: solutions that the judge on the early policy learns
-    from after its exercise.
+    problems: of the test split, in each cell. exercise_steps: of a judge, on made-up mistakes.
+    solutions: the policy's own, of training problems, that judges then learn from, once; rollouts: of
+    each of their prefixes. tried: problems on which numbers of rollouts are compared. labelled: solutions
+    that the judge on the early policy learns from after its exercise.
     """
 
     problems: int = 300
