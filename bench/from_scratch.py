@@ -22,7 +22,8 @@ CONTEXT = 2048
 
 
 def options(
-    prog: str, about: str | None, *, work: str, hidden: int, layers: int, epochs: float, label_epochs: float
+    prog: str, about: str | None, *, work: str, hidden: int, layers: int, epochs: float, label_epochs: float,
+    label_lr: float,
 ) -> ArgumentParser:
     """What every recipe can be told, with the defaults that are its own."""
     parser = ArgumentParser(prog=prog, description=about, formatter_class=RawDescriptionHelpFormatter)
@@ -33,7 +34,8 @@ def options(
     add("--layers", type=int, default=layers, help="(%(default)s)")
     add("--epochs", type=float, default=epochs, help="passes over the text (%(default)s)")
     add("--label-epochs", type=float, default=label_epochs, help="passes over the labels (%(default)s)")
-    add("--lr", type=float, default=2e-3, help="of the text; a fifth of it for the labels (%(default)s)")
+    add("--lr", type=float, default=2e-3, help="highest learning rate, of the text (%(default)s)")
+    add("--label-lr", type=float, default=label_lr, help="the same, of the labels (%(default)s)")
     add("--limit", type=int, metavar="N", help="of each kind of data, for a trial (all)")
     return parser
 
@@ -55,11 +57,11 @@ class Recipe:
     def judge(self, name: str, labels: Path, *more: object) -> str:
         """A 3-class head and all below it, from what has read; its folder. more: options of `prm.train`.
 
-        Trees hold many labels, so there are few of them to a step; the best checkpoint is kept.
+        Trees hold many labels, so there are few of them to a step.
         """
         out = self.asked.work / name
-        wanted = ["--epochs", self.asked.label_epochs, "--lr", self.asked.lr / 5, "--trees", CONTEXT,
-                  "--batch", 2, "--class-weights", "balanced", "--every", 100, "--patience", 4]  # fmt: skip
+        wanted = ["--epochs", self.asked.label_epochs, "--lr", self.asked.label_lr, "--trees", CONTEXT,
+                  "--class-weights", "balanced", "--every", 100]  # fmt: skip
         _fit(out, self.asked.work / "sft", "classes3", labels, [*wanted, *more])
         return str(out)
 

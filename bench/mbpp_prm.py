@@ -33,7 +33,8 @@ LONGEST = 40
 def main() -> None:
     prog = "python -m bench.mbpp_prm"
     asked = options(
-        prog, __doc__, work="runs/mbpp-prm", hidden=128, layers=4, epochs=2.0, label_epochs=2.0
+        prog, __doc__, work="runs/mbpp-prm", hidden=128, layers=4, epochs=2.0, label_epochs=2.0,
+        label_lr=4e-4,
     ).parse_args()
     recipe = Recipe(asked)
     work: Path = asked.work
@@ -49,7 +50,8 @@ def main() -> None:
         written = write_labels(text, [*islice(library_functions(), asked.limit), *right])
         print(f"text: {written:,} programs")
     recipe.read(text)
-    models = [recipe.judge(f"prm-{kind}", labels["train", kind]) for kind in KINDS]
+    how = ("--batch", 2, "--patience", 4)
+    models = [recipe.judge(f"prm-{kind}", labels["train", kind], *how) for kind in KINDS]
     data = {f"MBPP test, {kind}": list(read_labels(labels["test", kind])) for kind in KINDS}
     recipe.report(prog, models, data, learnt)
 

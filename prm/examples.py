@@ -97,10 +97,10 @@ class Examples:
         if solution.outcome is not None and not solution.rest and len(tokens) < self.max_length:
             tokens += self.encoder.end
         ids = np.array(tokens, dtype=np.int32)
-        wanted = np.full(len(ids), IGNORED, dtype=np.float32)
+        wanted, inner = np.full((2, len(ids)), IGNORED, dtype=np.float32)
         begin = len(pieces[0])
         wanted[begin - 1 : -1] = ids[begin:]
-        return Example(ids, wanted)
+        return Example(ids, wanted, inner)
 
     def _step_targets(self, solution: LabelledSolution) -> dict[int, float]:
         """Step index -> target, for the steps whose labels count."""

@@ -17,14 +17,21 @@ class Objective(torch.nn.Module):
     see one module whose parameters are all used there.
 
     weights: of the classes, in the loss; None weighs every label the same.
+    language, every_token: while training, how much the loss of next tokens, and that of classes at the
+        tokens of labelled steps before their last, count beside the loss of labels (Cobbe et al.,
+        arXiv:2110.14168, sections 4.2 and 4.3). The output layer for next tokens is the embedding layer.
     """
 
     weights: torch.Tensor | None
 
-    def __init__(self, model: Any, form: Form, weights: Sequence[float] | None = None):
+    def __init__(
+        self, model: Any, form: Form, weights: Sequence[float] | None = None, *,
+        language: float = 0.0, every_token: float = 0.0,
+    ):  # fmt: skip
         super().__init__()
         self.model = model
         self._form = form
+        self._language, self._every_token = language, every_token
         self.register_buffer("weights", torch.tensor(weights) if weights else None, persistent=False)
         self.config = model.config
         self._no_split_modules = getattr(model, "_no_split_modules", None)  # what FSDP wraps one by one
@@ -41,17 +48,19 @@ class Objective(torch.nn.Module):
         input_ids: torch.Tensor,
         attention_mask: torch.Tensor,
         targets: torch.Tensor,
+        inner: torch.Tensor,
         direct: torch.Tensor | None = None,
         position_ids: torch.Tensor | None = None,
     ) -> dict[str, torch.Tensor]:
         """The mean loss over the labels of the batch, or over its pairs.
 
-        input_ids, targets: [B, L], attention_mask and position_ids, as `prm.sequences.collate` makes them.
+        input_ids, targets, inner: [B, L], attention_mask and position_ids, as `prm.sequences.collate` makes
+        them.
         direct: [B / 2], for pairs; the chosen ones come first.
         """
-        inner = self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model
-        head = inner.lm_head if self._form in ("tokens", "sft") else inner.score
-        hidden = inner.model(
+        model = self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model
+        head = model.lm_head if self._form in ("tokens", "sft") else model.score
+        hidden = model.model(
             input_ids=input_ids, attention_mask=attention_mask, position_ids=position_ids
         ).last_hidden_state
         used = targets != IGNORED
@@ -63,7 +72,38 @@ class Objective(torch.nn.Module):
             return {"loss": pair_loss(chosen, rejected, direct)}
         if self._form == "soft":
             return {"loss": soft_loss(logits, wanted)}
-        return {"loss": F.cross_entropy(logits, wanted.long(), self.weights)}
+        loss = class_loss(logits, wanted, self.weights)
+        if self.training and self._every_token and (early := inner != IGNORED).any():
+            on_the_way = class_loss(head(hidden[early]).float(), inner[early], self.weights)
+            loss = loss + self._every_token * on_the_way
+        if self.training and self._language:
+            words = model.get_input_embeddings().weight
+            loss = loss + self._language * language_loss(hidden, words, input_ids, attention_mask)
+        return {"loss": loss}
+
+
+def class_loss(logits: torch.Tensor, wanted: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
+    """Cross-entropy, weighted by class, by label.
+
+    logits: [n, classes]. wanted: [n], classes. The sum is divided by n and not by the weights: a batch
+    with many labels of a rare class counts more than one with few, as these labels do in all.
+    """
+    return F.cross_entropy(logits, wanted.long(), weights, reduction="sum") / len(wanted)
+
+
+def language_loss(
+    hidden: torch.Tensor, words: torch.Tensor, input_ids: torch.Tensor, attention_mask: torch.Tensor
+) -> torch.Tensor:
+    """Cross-entropy of each token that sees the one before it, as predicted there.
+
+    hidden: [B, L, hidden]. words: [vocabulary, hidden]. input_ids and attention_mask: as
+    `prm.sequences.collate` makes them; after a fork in a tree, the first branch is what was to be predicted.
+    """
+    if attention_mask.dim() == 2:
+        seen = attention_mask[:, 1:] == 1
+    else:
+        seen = attention_mask[:, 0].diagonal(-1, 1, 2) == 0
+    return F.cross_entropy(F.linear(hidden[:, :-1][seen], words).float(), input_ids[:, 1:][seen])
 
 
 def soft_loss(logits: torch.Tensor, values: torch.Tensor) -> torch.Tensor:

@@ -22,15 +22,17 @@ IGNORED = -100.0
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """token_ids: int32 [n]. targets: float32 [n], IGNORED where nothing is read.
+    """token_ids: int32 [n]. targets, inner: float32 [n], IGNORED where nothing is learnt.
 
     A target is a class (classes, outcome), a probability (soft), or a token id (tokens, sft).
+    inner: at each token of a step before its last, the target of that step.
     ends: int32 [n] for a tree, in depth-first order: where the part below each token ends. A token sees
     those before it whose part it is in. None for a plain sequence, in which it sees all.
     """
 
     token_ids: NDArray[np.int32]
     targets: NDArray[np.float32]
+    inner: NDArray[np.float32]
     ends: NDArray[np.int32] | None = None
 
     def __len__(self) -> int:
@@ -63,11 +65,13 @@ class Branch:
 def chain(branch: Branch) -> Example:
     """A record by itself."""
     ids = np.array([token for piece in branch.pieces for token in piece], dtype=np.int32)
-    targets = np.full(len(ids), IGNORED, dtype=np.float32)
-    last = np.cumsum([len(piece) for piece in branch.pieces])[1:] - 1
+    targets, inner = np.full((2, len(ids)), IGNORED, dtype=np.float32)
+    begins = np.cumsum([len(piece) for piece in branch.pieces])
     for step, target in branch.targets.items():
-        targets[last[step]] = target
-    return Example(ids, targets)
+        last = begins[step + 1] - 1
+        targets[last] = target
+        inner[begins[step] : last] = target
+    return Example(ids, targets, inner)
 
 
 def trees(branches: Iterable[Branch], most: int) -> Iterator[Example]:
@@ -124,7 +128,7 @@ class _Tree:
             node = found
 
     def flat(self) -> Example:
-        ids, targets, ends = list[int](), list[float](), list[int]()
+        ids, targets, inner, ends = list[int](), list[float](), list[float](), list[int]()
         todo: list[tuple[_Node, int | None]] = [(self._root, None)]
         while todo:
             node, begin = todo.pop()
@@ -134,14 +138,16 @@ class _Tree:
             todo.append((node, len(ids)))
             todo += [(child, None) for child in reversed(node.below)]
             ids += node.tokens
-            targets += [IGNORED] * (len(node.tokens) - 1)
-            targets.append(IGNORED if node.target is None else node.target)
+            target, before = IGNORED if node.target is None else node.target, len(node.tokens) - 1
+            targets += [*[IGNORED] * before, target]
+            inner += [*[target] * before, IGNORED]
             ends += [0] * len(node.tokens)
-        return Example(np.array(ids, np.int32), np.array(targets, np.float32), np.array(ends, np.int32))
+        learnt = np.array([targets, inner], np.float32)
+        return Example(np.array(ids, np.int32), *learnt, np.array(ends, np.int32))
 
 
 def collate(examples: Sequence[Example], pad: int) -> dict[str, Any]:
-    """Right-padded tensors: input_ids, attention_mask and targets, [B, L].
+    """Right-padded tensors: input_ids, attention_mask, targets and inner, [B, L].
 
     With a tree among them, position_ids [B, L], a token's place on its path, and an attention_mask of
     [B, 1, L, L], added to what attention computes: 0 where a token sees another.
@@ -152,14 +158,15 @@ def collate(examples: Sequence[Example], pad: int) -> dict[str, Any]:
     width = max(map(len, examples))
     ids = np.full((len(examples), width), pad, dtype=np.int64)
     mask = np.zeros((len(examples), width), dtype=np.int64)
-    targets = np.full((len(examples), width), IGNORED, dtype=np.float32)
+    targets, inner = np.full((2, len(examples), width), IGNORED, dtype=np.float32)
     for row, example in enumerate(examples):
         ids[row, : len(example)] = example.token_ids
         mask[row, : len(example)] = 1
         targets[row, : len(example)] = example.targets
+        inner[row, : len(example)] = example.inner
     if (targets == IGNORED).all():
         raise UsageError(f"a batch of {len(examples)} sequences holds no label")
-    arrays = {"input_ids": ids, "attention_mask": mask, "targets": targets}
+    arrays = {"input_ids": ids, "attention_mask": mask, "targets": targets, "inner": inner}
     if any(example.ends is not None for example in examples):
         seen = np.stack([_seen(example, width) for example in examples])
         arrays["position_ids"] = seen.sum(-1) - 1

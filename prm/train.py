@@ -207,7 +207,9 @@ def _objective(run: Run, layout: Layout, tokenizer: Any, weights: list[float] | 
             exclude_modules=["score"] if head else ["lm_head"],
         )
         model = get_peft_model(model, config)
-    return Objective(model, run.form, weights)
+    if run.language and not model.config.tie_word_embeddings:
+        raise UsageError(f"--language: {run.base} has an output layer of its own, which a head replaces")
+    return Objective(model, run.form, weights, language=run.language, every_token=run.every_token)
 
 
 def _arguments(run: Run, out: Path, validated: bool) -> Any:
@@ -219,6 +221,7 @@ def _arguments(run: Run, out: Path, validated: bool) -> Any:
         output_dir=str(out / "checkpoints"), per_device_train_batch_size=run.batch,
         per_device_eval_batch_size=run.batch, gradient_accumulation_steps=run.accumulate,
         num_train_epochs=run.epochs, max_steps=run.steps, learning_rate=run.lr,
+        weight_decay=run.weight_decay, adam_beta2=run.beta2,
         lr_scheduler_type="cosine", warmup_steps=run.warmup, bf16=run.bf16,
         use_cpu=not torch.cuda.is_available(), seed=run.seed, report_to="none", logging_steps=10,
         eval_strategy="steps" if validated else "no", eval_steps=run.every, save_steps=run.every,

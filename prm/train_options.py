@@ -22,6 +22,7 @@ class Run:
 
     batch: sequences, or pairs, a device and step; accumulate: steps before the weights change.
     trees: tokens of a tree of records of one problem; 0 for sequences of one record each.
+    language, every_token: weights of more losses beside that of labels (`prm.objectives.Objective`).
     share: of the training problems that is used, for learning curves. every: steps between
     validations and checkpoints. patience: validations without a gain before it stops.
     """
@@ -46,6 +47,10 @@ class Run:
     max_length: int
     trees: int
     lr: float
+    language: float
+    every_token: float
+    weight_decay: float
+    beta2: float
     warmup: float
     lora: int
     bf16: bool
@@ -106,6 +111,13 @@ def parse(arguments: Sequence[str], about: str | None = None) -> tuple[Run, Path
     add("--batch", type=int, default=32, help="sequences or pairs a device and step (%(default)s)")
     add("--accumulate", type=int, default=1, help="steps whose gradients are added up (%(default)s)")
     add("--lr", type=float, default=1e-5, help="highest learning rate; cosine decay (%(default)s)")
+    add("--language", type=float, default=0.0, metavar="WEIGHT",
+        help="of the loss of next tokens, learnt beside the labels of classes (%(default)s)")  # fmt: skip
+    add("--every-token", type=float, default=0.0, metavar="WEIGHT",
+        help="of the loss of classes at each token of a labelled step before its end (%(default)s)",
+    )  # fmt: skip
+    add("--weight-decay", type=float, default=0.0, help="of AdamW, biases and norms aside (%(default)s)")
+    add("--beta2", type=float, default=0.999, help="of AdamW: memory of squared gradients (%(default)s)")
     add("--warmup", type=float, default=0.1, help="share of the steps, or a number of them (%(default)s)")
     add("--lora", type=int, default=0, metavar="RANK", help="of LoRA matrices; 0 trains all weights (0)")
     add("--bf16", action="store_true", help="compute in bfloat16; weights stay in float32")
@@ -127,6 +139,9 @@ def parse(arguments: Sequence[str], about: str | None = None) -> tuple[Run, Path
             raise UsageError(f"--{name.replace('_', '-')}: it must be at least 1")
     if run.trees and run.form in ("sft", "outcome", "pairs"):
         raise UsageError(f"--trees is for labels of steps, not for --form {run.form}")
+    for name in ("language", "every_token"):
+        if getattr(run, name) and run.form not in ("classes2", "classes3", "outcome"):
+            raise UsageError(f"--{name.replace('_', '-')} is for classes, not for --form {run.form}")
     for name in ("share", "validation_share"):
         if not 0 <= getattr(run, name) <= 1:
             raise UsageError(f"--{name.replace('_', '-')}: it must lie between 0 and 1")

@@ -47,17 +47,5 @@ def alive(pid: int) -> bool:
         return False
 
 
-def ports() -> set[tuple[str, str]]:
-    """Local addresses of this machine's sockets that wait for a connection, or for datagrams."""
-    found = set()
-    for kind in ("tcp", "tcp6", "udp", "udp6"):
-        path = Path("/proc/net", kind)
-        for line in path.read_text().splitlines()[1:] if path.exists() else ():
-            address, _, state = line.split()[1:4]
-            if kind.startswith("udp") or state == "0A":
-                found.add((kind, address))
-    return found
-
-
 def open_descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import AutoModelForSequenceClassification, LlamaConfig, LlamaForCausalLM
 
 from prm import command, train
 from prm.data.guard import Guard
@@ -27,7 +27,7 @@ from prm.encoder import Encoder
 from prm.examples import Examples, class_weights
 from prm.labels import LabelledSolution, write_labels
 from prm.layout import Layout
-from prm.objectives import pair_loss, soft_loss
+from prm.objectives import class_loss, pair_loss, soft_loss
 from prm.scorer import HFScorer
 from prm.sequences import IGNORED, collate
 from prm.train_options import parse
@@ -337,6 +337,9 @@ def test_losses_are_those_of_the_papers() -> None:
     value, logit = 0.3, 0.7
     want = -(value * log_sigmoid(logit) + (1 - value) * log_sigmoid(-logit))
     assert soft_loss(torch.tensor([[0.1, 0.8]]), torch.tensor([value])).item() == pytest.approx(want)
+    two = torch.tensor([[0.0, 1.0], [0.0, 1.0]])
+    weighted = (0.5 * -log_sigmoid(-1.0) + 2 * -log_sigmoid(1.0)) / 2
+    assert class_loss(two, torch.tensor([0, 1]), torch.tensor([0.5, 2.0])).item() == pytest.approx(weighted)
 
 
 def test_batches_are_of_like_length_and_every_example_is_in_one() -> None:
@@ -348,3 +351,40 @@ def test_batches_are_of_like_length_and_every_example_is_in_one() -> None:
     assert sum(spread) / len(spread) <= 2
     buckets.epoch = 1
     assert list(buckets) != first
+
+
+def test_next_tokens_are_learnt_beside_classes_where_embeddings_are_tied(
+    base: Path, data: Path, tmp_path: Path
+) -> None:
+    """A head took the output layer's place: only embeddings that are the output layer can stand for it."""
+    with pytest.raises(UsageError, match="has an output layer of its own"):
+        fit(base, data, tmp_path / "out", "classes3", language=0.5)
+    for option in ("language", "every_token"):
+        with pytest.raises(UsageError, match=f"--{option.replace('_', '-')} is for classes"):
+            parse(arguments(base, data, tmp_path / "out", "soft", **{option: 0.5}))
+    torch.manual_seed(0)
+    tied = tmp_path / "tied"
+    config = LlamaConfig.from_pretrained(base, tie_word_embeddings=True)
+    LlamaForCausalLM(config).save_pretrained(tied)
+    TOKENIZERS["llama3"]().save_pretrained(tied)
+    losses = [
+        json.loads((fit(tied, data, tmp_path / f"{weight}", "classes3", steps=1, every=1, language=weight)
+                    / "metrics.json").read_text())["history"]
+        for weight in (0.0, 1.0)
+    ]  # fmt: skip
+    by_kind = [{k: row[k] for row in rows for k in ("loss", "eval_loss") if k in row} for rows in losses]
+    assert by_kind[1]["eval_loss"] == pytest.approx(by_kind[0]["eval_loss"], abs=0.05), "of labels alone"
+    right, wrong = judged(fit(tied, data, tmp_path / "more", "classes3", language=0.5), WORDS[1], WORDS[-1])
+    assert right.positive > 0.7 and wrong.negative > 0.7
+
+
+def test_classes_are_learnt_at_every_token_of_a_labelled_step(base: Path, data: Path, tmp_path: Path) -> None:
+    """A step's first word says what it is; without the option, only what is read at its end counts."""
+    sure, how = [], {"weight_decay": 0.01, "beta2": 0.95}
+    for weight in (0.0, 0.5):
+        out = fit(base, data, tmp_path / str(weight), "classes3", every_token=weight, **how)
+        head = AutoModelForSequenceClassification.from_pretrained(out)
+        ids = Encoder(Layout(), TOKENIZERS["llama3"]())("Problem 500?", [f"{WORDS[-1]} 3"])
+        seen = torch.tensor([[*ids[0], *ids[1][:-1]]])
+        sure.append(head.score(head.model(seen).last_hidden_state[0, -1]).softmax(-1)[0].item())
+    assert sure[1] > 0.7 and sure[1] > sure[0]

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import LlamaConfig, LlamaForSequenceClassification
 
-from prm.objectives import Objective
+from prm.objectives import Objective, language_loss
 from prm.sequences import IGNORED, Branch, Example, chain, collate, trees
 
 Q = [1, 2]
@@ -29,6 +29,7 @@ def test_siblings_share_what_comes_before_them() -> None:
     ], 100)  # fmt: skip
     assert tree.token_ids.tolist() == [1, 2, 10, 11, 20, 30, 31]
     assert tree.targets.tolist() == [IGNORED, IGNORED, IGNORED, 2, 0, IGNORED, 2]
+    assert tree.inner.tolist() == [IGNORED, IGNORED, 2, IGNORED, IGNORED, 2, IGNORED]
     assert tree.ends is not None and tree.ends.tolist() == [7, 7, 7, 7, 5, 7, 7]
     batch = collate([tree], pad=0)
     assert batch["position_ids"].tolist() == [[0, 1, 2, 3, 4, 4, 5]]
@@ -58,7 +59,7 @@ def objective() -> Objective:
         vocab_size=64, hidden_size=32, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
         num_key_value_heads=1, max_position_embeddings=64, pad_token_id=0, num_labels=3,
     ))  # fmt: skip
-    return Objective(model, "classes3")
+    return Objective(model, "classes3", every_token=0.5)
 
 
 steps = st.lists(st.integers(1, 3), min_size=1, max_size=3)
@@ -94,3 +95,23 @@ def _loss(objective: Objective, examples: list[Example]) -> tuple[float, list[np
     loss = objective(**collate(examples, pad=0))["loss"]
     loss.backward()
     return loss.item(), [p.grad.numpy().copy() for p in objective.parameters() if p.grad is not None]
+
+
+def test_next_tokens_are_learnt_along_paths_only() -> None:
+    """Steps 10 11 and 12 13 of question 1 2, laid out one after the other: 12 does not follow 11."""
+    torch.manual_seed(0)
+    hidden, words = torch.randn(2, 6, 8), torch.randn(64, 8)
+    said = (hidden @ words.T).log_softmax(-1)
+
+    def learnt(batch: dict[str, torch.Tensor], *expected: tuple[int, int, int]) -> None:
+        """expected: row, place and the token that was to be predicted there."""
+        width = batch["input_ids"].shape[1]
+        got = language_loss(hidden[:, :width], words, batch["input_ids"], batch["attention_mask"])
+        assert got.item() == pytest.approx(-sum(said[e].item() for e in expected) / len(expected), rel=1e-5)
+
+    fork = next(trees([branch([10, 11], step_0=2), branch([12, 13], step_0=0)], 100))
+    short = chain(branch([14], step_0=2))
+    expected = ((0, 0, 2), (0, 1, 10), (0, 2, 11), (0, 4, 13), (1, 0, 2), (1, 1, 14))
+    learnt(collate([fork, short], pad=0), *expected)
+    longer = chain(branch([15, 16], step_0=2))
+    learnt(collate([short, longer], pad=0), (0, 0, 2), (0, 1, 14), (1, 0, 2), (1, 1, 15), (1, 2, 16))
