@@ -143,7 +143,7 @@ class _Tree:
             inner += [*[target] * before, IGNORED]
             ends += [0] * len(node.tokens)
         learnt = np.array([targets, inner], np.float32)
-        return Example(np.array(ids, np.int32), *learnt, np.array(ends, np.int32))
+        return Example(np.array(ids, np.int32), learnt[0], learnt[1], np.array(ends, np.int32))
 
 
 def collate(examples: Sequence[Example], pad: int) -> dict[str, Any]:
