@@ -120,8 +120,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m mutation.sandbox",
         description="Run one program against its tests, shut in, and print the verdict: passed, assertion, "
-        "exception, time-out, memory, output limit, killed, or refused. The tests are Python text with "
-        "assertions; names that they do not define are the program's.",
+        "exception, time-out, memory, output limit, killed, or refused (the tests say "
+        "nothing of it). Tests are Python text with assertions; names that they do not define are the "
+        "program's.",
         epilog="exit codes: 0 passed; 1 any other verdict; 2 nothing was run, the message says why",
     )
     parser.add_argument("program", metavar="PROGRAM.py", type=Path)

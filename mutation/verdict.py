@@ -33,7 +33,7 @@ class Outcome(StrEnum):
     KILLED = "killed"
     """Its process ended before its tests did: it left by itself, crashed, or broke off the conversation."""
     REFUSED = "refused"
-    """The tests cannot be run: they do not compile, or pass the program what is not plain data."""
+    """The tests say nothing: they do not compile, pass the program what is no plain data, or never use it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,13 +108,20 @@ def test_a_generator_is_walked_through(box: Sandbox) -> None:
 def test_what_the_program_provides_and_what_the_tests_keep(box: Sandbox) -> None:
     program = "def sum(a, b):\n    return a * b\n\nLIMIT = 5\n"
     assert box.run(program, Suite("assert sum(2, 5) == 10", ("sum",))).passed
-    assert box.run(program, Suite("assert sum([2, 5]) == 7")).passed
+    assert box.run(program, Suite("assert sum([2, 5]) == LIMIT + 2")).passed
     assert box.run(program, Suite("assert LIMIT == five").with_values(five=5)).passed
 
 
 def test_tests_that_cannot_be_run_are_refused(box: Sandbox) -> None:
     assert run(box, RIGHT, "assert answer(").outcome is Outcome.REFUSED
     assert run(box, RIGHT, "assert answer(lambda: 1) == 1").outcome is Outcome.REFUSED
+
+
+@pytest.mark.parametrize("tests", ["", "# none", "def check():\n    assert answer(1) == 4", "assert True"])
+def test_tests_that_ask_nothing_of_the_program_are_no_pass(box: Sandbox, tests: str) -> None:
+    verdict = run(box, RIGHT, tests)
+    assert verdict.outcome is Outcome.REFUSED and verdict.detail == "the tests ask nothing of the program"
+    assert box.run("LIMIT = 5", Suite("assert LIMIT == 5")).passed, "data is asked for by its name"
 
 
 def test_tests_that_never_end_time_out(box: Sandbox) -> None:

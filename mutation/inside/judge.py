@@ -60,16 +60,21 @@ class Raised:
 
 
 class Caller:
-    """This side of the program's pipe. fault: what broke it; once set, nothing can be a pass."""
+    """This side of the program's pipe.
+
+    fault: what broke it; once set, nothing can be a pass. asked: how many times.
+    """
 
     def __init__(self, pipe: Pipe) -> None:
         self._pipe = pipe
         self.fault: BaseException | None = None
+        self.asked = 0
 
     def ask(self, *request: Json) -> Any:
         """Raises what the program raised; Broken, Overflow."""
         if self.fault is not None:
             raise self.fault
+        self.asked += 1
         self._pipe.send(list(request))
         reply: Any = None
         try:
@@ -190,14 +195,18 @@ def _run(job: dict[str, Any], caller: Caller, recorded: list[Any]) -> dict[str, 
     names: dict[str, Any] = {"__name__": "tests"}
     names["record"] = lambda value: recorded.append(pack(value, _opaque))
     names |= {name: unpack(value) for name, value in job["values"].items()}
-    provided = defined.intersection(job["provides"])
+    provided, given = defined.intersection(job["provides"]), list[Any]()
     for name in wanted:
         if name in provided or (name in defined and not _is_known(name, names)):
             names[name] = caller.ask("get", MODULE, name)
+            given.append(names[name])
         elif name in sys.stdlib_module_names and name not in names:
             with suppress(ImportError):
                 names[name] = importlib.import_module(name)
+    before = caller.asked
     exec(code, names)
+    if caller.asked == before and all(isinstance(value, Remote) for value in given):
+        return {"outcome": "refused", "detail": "the tests ask nothing of the program"}
     said: dict[str, Any] = {"outcome": "passed"}
     if job["trace"]:
         said["lines"] = [line for line in caller.ask("lines") if type(line) is int]
