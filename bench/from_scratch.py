@@ -46,13 +46,13 @@ class Recipe:
 
     asked: Namespace
 
-    def read(self, text: Path) -> None:
-        """A base, and next tokens of the text."""
+    def read(self, text: Path, *more: object) -> None:
+        """A base, and next tokens of the text. more: options of `prm.train`."""
         base = self.asked.work / "base"
         if not (base / "config.json").exists():
             make_base(text, base, hidden=self.asked.hidden, layers=self.asked.layers)
-        wanted = ["--epochs", self.asked.epochs, "--lr", self.asked.lr, "--batch", 16]
-        _fit(self.asked.work / "sft", base, "sft", text, wanted)
+        wanted = ["--epochs", self.asked.epochs, "--lr", self.asked.lr]
+        _fit(self.asked.work / "sft", base, "sft", text, [*wanted, *more])
 
     def judge(self, name: str, labels: Path, *more: object) -> str:
         """A 3-class head and all below it, from what has read; its folder. more: options of `prm.train`.

@@ -49,7 +49,7 @@ def main() -> None:
         right = (solution for solution in learnt if min(solution.labels) > 0)
         written = write_labels(text, [*islice(library_functions(), asked.limit), *right])
         print(f"text: {written:,} programs")
-    recipe.read(text)
+    recipe.read(text, "--batch", 16)
     how = ("--batch", 2, "--patience", 4)
     models = [recipe.judge(f"prm-{kind}", labels["train", kind], *how) for kind in KINDS]
     data = {f"MBPP test, {kind}": list(read_labels(labels["test", kind])) for kind in KINDS}

@@ -82,6 +82,22 @@ class Objective(torch.nn.Module):
         return {"loss": loss}
 
 
+def add_dropout(model: torch.nn.Module, rate: float) -> None:
+    """Dropout on what attention and feed-forward add to their input (Vaswani et al., arXiv:1706.03762, 5.4).
+
+    Decoders of today come without. Raises ValueError if the model's layers are not named as Llama's are.
+    """
+
+    def drop(module: torch.nn.Module, _: Any, out: torch.Tensor) -> torch.Tensor:
+        return F.dropout(out, rate, module.training)
+
+    adding = [m for name, m in model.named_modules() if name.endswith(("self_attn.o_proj", "mlp.down_proj"))]
+    if not adding:
+        raise ValueError(f"a {type(model).__name__} has no self_attn.o_proj and mlp.down_proj")
+    for module in adding:
+        module.register_forward_hook(drop)
+
+
 def class_loss(logits: torch.Tensor, wanted: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
     """Cross-entropy, weighted by class, by label.
 

@@ -180,7 +180,7 @@ def _objective(run: Run, layout: Layout, tokenizer: Any, weights: list[float] | 
     import torch
     from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
-    from prm.objectives import Objective
+    from prm.objectives import Objective, add_dropout
 
     torch.manual_seed(run.seed)  # the new head
     try:
@@ -207,6 +207,11 @@ def _objective(run: Run, layout: Layout, tokenizer: Any, weights: list[float] | 
             exclude_modules=["score"] if head else ["lm_head"],
         )
         model = get_peft_model(model, config)
+    if run.dropout:
+        try:
+            add_dropout(model, run.dropout)
+        except ValueError as error:
+            raise UsageError(f"--dropout: {error}") from error
     if run.language and not model.config.tie_word_embeddings:
         raise UsageError(f"--language: {run.base} has an output layer of its own, which a head replaces")
     return Objective(model, run.form, weights, language=run.language, every_token=run.every_token)

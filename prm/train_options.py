@@ -49,6 +49,7 @@ class Run:
     lr: float
     language: float
     every_token: float
+    dropout: float
     weight_decay: float
     beta2: float
     warmup: float
@@ -116,6 +117,8 @@ def parse(arguments: Sequence[str], about: str | None = None) -> tuple[Run, Path
     add("--every-token", type=float, default=0.0, metavar="WEIGHT",
         help="of the loss of classes at each token of a labelled step before its end (%(default)s)",
     )  # fmt: skip
+    add("--dropout", type=float, default=0.0, metavar="P",
+        help="of what each layer adds to what it was given, while training (%(default)s)")  # fmt: skip
     add("--weight-decay", type=float, default=0.0, help="of AdamW, biases and norms aside (%(default)s)")
     add("--beta2", type=float, default=0.999, help="of AdamW: memory of squared gradients (%(default)s)")
     add("--warmup", type=float, default=0.1, help="share of the steps, or a number of them (%(default)s)")
@@ -142,7 +145,7 @@ def parse(arguments: Sequence[str], about: str | None = None) -> tuple[Run, Path
     for name in ("language", "every_token"):
         if getattr(run, name) and run.form not in ("classes2", "classes3", "outcome"):
             raise UsageError(f"--{name.replace('_', '-')} is for classes, not for --form {run.form}")
-    for name in ("share", "validation_share"):
+    for name in ("share", "validation_share", "dropout"):
         if not 0 <= getattr(run, name) <= 1:
             raise UsageError(f"--{name.replace('_', '-')}: it must lie between 0 and 1")
     for spec in (*run.data, *run.validation):

@@ -27,7 +27,7 @@ from prm.encoder import Encoder
 from prm.examples import Examples, class_weights
 from prm.labels import LabelledSolution, write_labels
 from prm.layout import Layout
-from prm.objectives import class_loss, pair_loss, soft_loss
+from prm.objectives import add_dropout, class_loss, pair_loss, soft_loss
 from prm.scorer import HFScorer
 from prm.sequences import IGNORED, collate
 from prm.train_options import parse
@@ -154,7 +154,7 @@ def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
-LONG = {"steps": 40, "every": 4, "batch": 4, "lr": 1e-3}
+LONG = {"steps": 40, "every": 4, "batch": 4, "lr": 1e-3, "dropout": 0.1}
 
 
 def test_killed_and_resumed_ends_with_the_same_weights(base: Path, data: Path, tmp_path: Path) -> None:
@@ -388,3 +388,17 @@ def test_classes_are_learnt_at_every_token_of_a_labelled_step(base: Path, data: 
         seen = torch.tensor([[*ids[0], *ids[1][:-1]]])
         sure.append(head.score(head.model(seen).last_hidden_state[0, -1]).softmax(-1)[0].item())
     assert sure[1] > 0.7 and sure[1] > sure[0]
+
+
+def test_dropout_is_of_training_alone(
+    base: Path, data: Path, tmp_path: Path
+) -> None:
+    run, _, _ = parse(arguments(base, data, tmp_path, "classes3", dropout=0.5))
+    objective = train._objective(run, Layout(), TOKENIZERS["llama3"](), None)
+    [example] = Examples(encoder(), "classes3", 1000).of([solution(1, [1, 0])])
+    batch = collate([example], 0)
+    assert objective(**batch)["loss"] != objective(**batch)["loss"]
+    objective.eval()
+    assert objective(**batch)["loss"] == objective(**batch)["loss"]
+    with pytest.raises(ValueError, match=r"has no self_attn\.o_proj"):
+        add_dropout(torch.nn.Linear(1, 1), 0.5)
