@@ -101,6 +101,29 @@ def evaluate_one(
     }  # fmt: skip
 
 
+def gains(
+    records: Sequence[LabelledSolution], judged: Mapping[int, Sequence[Judgement]],
+    base: Mapping[str, Sequence[Sequence[Judgement]]], neutral: bool,
+) -> Numbers:  # fmt: skip
+    """By baseline: how far balanced accuracy is above its, with the interval of the difference.
+
+    Both are measured on the same drawn problems, so what problems they are does not widen it.
+    base: judgements of all records, by baseline.
+    """
+    kept = [records[i] for i in judged]
+    own, _ = tabulate(kept, list(judged.values()), neutral)
+    others = {name: tabulate(kept, [of[i] for i in judged], neutral)[0] for name, of in base.items()}
+
+    def differences(weight: metrics.Floats) -> Mapping[str, float]:
+        accuracy = metrics.classification(own, weight)["balanced_accuracy"]
+        return {
+            name: accuracy - metrics.classification(other, weight)["balanced_accuracy"]
+            for name, other in others.items()
+        }
+
+    return with_intervals(differences, own.problem, own.n_problems)
+
+
 def threshold_for(neutral: bool, judged: Mapping[str, tuple[Sequence[LabelledSolution], Any]]) -> float:
     """0.5; for scalar and two-class models, the best on ProcessBench's GSM8K part where it is there.
 
@@ -137,6 +160,11 @@ def evaluate(
         finally:
             if (shutdown := getattr(scorer, "shutdown", None)) is not None:
                 shutdown()
+    base_neutral = any("neutral" in layout.labels for layout in layouts.values())
+    base = {
+        name: baselines(train, records, neutral=base_neutral) if train else {}
+        for name, records in data.items()
+    }
     common = {name: set.intersection(*(set(judged[name]) for judged in by_prm.values())) for name in data}
     for prm, judged in by_prm.items():
         neutral = "neutral" in layouts[prm].labels
@@ -144,14 +172,14 @@ def evaluate(
         threshold = threshold_for(neutral, {name: (data[name], shared[name]) for name in data})
         for name, records in data.items():
             row = evaluate_one(prm, records, shared[name], neutral, threshold)
+            beside = base[name] if neutral == base_neutral else {}
+            row["gains"] = gains(records, shared[name], beside, neutral)
             found.append({"data": name, **row, "not_judged": len(records) - len(judged[name])})
-    if train:
-        neutral = any("neutral" in layout.labels for layout in layouts.values())
-        for name, records in data.items():
-            for judge_name, of_records in baselines(train, records, neutral=neutral).items():
-                of = {i: of_records[i] for i in sorted(common[name])}
-                row = evaluate_one(judge_name, records, of, neutral, 0.5)
-                found.append({"data": name, **row, "not_judged": 0})
+    for name, records in data.items():
+        for judge_name, of_records in base[name].items():
+            of = {i: of_records[i] for i in sorted(common[name])}
+            row = evaluate_one(judge_name, records, of, base_neutral, 0.5)
+            found.append({"data": name, **row, "not_judged": 0})
     return found
 
 

@@ -94,20 +94,18 @@ def _classes(row: Row) -> list[str]:
 
 
 def _beaten(rows: Sequence[Row]) -> list[str]:
-    """Which baselines each reward model beats in balanced accuracy, with intervals apart."""
-    names = ("majority", "position", "n-grams")
+    """How far each reward model is above the baselines in balanced accuracy; whether intervals are apart."""
     accuracy = {row["judge"]: row["measures"]["steps"]["balanced_accuracy"] for row in rows}
-    base = {name: accuracy[name] for name in names if name in accuracy}
     lines = []
     for row in rows:
-        if row["judge"] in names or not base:
-            continue
-        value, low, high = accuracy[row["judge"]]
         said = []
-        for name, (other, other_low, other_high) in base.items():
-            apart = " (intervals apart)" if low > other_high or high < other_low else ""
-            said.append(f"{'above' if value > other else 'not above'} {name}{apart}")
-        lines += ["", f"In balanced accuracy {row['judge']} is {', '.join(said)}."]
+        _, low, high = accuracy[row["judge"]]
+        for name, gain in row.get("gains", {}).items():
+            _, other_low, other_high = accuracy[name]
+            apart = ", intervals apart" if low > other_high or high < other_low else ""
+            said.append(f"{_cell(gain)} above {name}{apart}")
+        if said:
+            lines += ["", f"In balanced accuracy, on the same problems, {row['judge']} is {'; '.join(said)}."]
     return lines
 
 

@@ -61,6 +61,28 @@ def test_a_weight_of_two_is_the_same_step_twice() -> None:
         assert a == pytest.approx(b)
 
 
+def test_what_two_judges_share_does_not_widen_the_interval_of_their_difference() -> None:
+    """Both know the problems that are easy; one of them is right a tenth of the time more, everywhere."""
+    records = [record(f"q{i}", [1, -1] * 10) for i in range(40)]
+    sure = {1: Judgement(0.0, 0.0, 1.0), -1: Judgement(1.0, 0.0, 0.0)}
+
+    def judge(more: int) -> list[list[Judgement]]:
+        right = [18 if i % 2 else 4 for i in range(40)]
+        return [
+            [sure[label if at < right[i] + more else -label] for at, label in enumerate(r.labels)]
+            for i, r in enumerate(records)
+        ]
+
+    better, base = judge(2), judge(0)
+    found = evaluate.gains(records, dict(enumerate(better)), {"base": base, "self": better}, neutral=False)
+    assert found["base"] == pytest.approx((0.1, 0.1, 0.1)) and found["self"] == (0, 0, 0)
+    measured = evaluate.evaluate_one("better", records, dict(enumerate(better)), False, 0.5)["measures"]
+    _, low, high = measured["steps"]["balanced_accuracy"]
+    assert high - low > 0.15
+    some = {i: better[i] for i in range(0, 40, 2)}
+    assert evaluate.gains(records, some, {"base": base}, neutral=False)["base"][0] == pytest.approx(0.1)
+
+
 def test_ties_count_half_in_auc() -> None:
     value, right = np.array([0.5, 0.5, 0.9]), np.array([True, False, True])
     assert metrics.auc(value, right, np.ones(3)) == pytest.approx(0.75)
@@ -284,7 +306,8 @@ def test_evaluate_reports_models_beside_baselines(
         *((spec, name) for spec in data for name in ("majority", "position", "n-grams")),
     ]  # fmt: skip
     assert found[0]["threshold"] == found[1]["threshold"]  # chosen on the GSM8K part, used on all
-    assert "python -m prm.evaluate" in report and "In balanced accuracy" in report
+    assert "python -m prm.evaluate" in report and f"on the same problems, {model} is" in report
+    assert set(found[0]["gains"]) == {"majority", "position", "n-grams"}
     assert {path.name for path in out.glob("*.png")} == {
         "reliability-0.png", "reliability-1.png", "position-0.png", "position-1.png",
     }  # fmt: skip
