@@ -397,6 +397,7 @@ def test_dropout_is_of_training_alone(
     objective = train._objective(run, Layout(), TOKENIZERS["llama3"](), None)
     [example] = Examples(encoder(), "classes3", 1000).of([solution(1, [1, 0])])
     batch = collate([example], 0)
+    objective.train()
     assert objective(**batch)["loss"] != objective(**batch)["loss"]
     objective.eval()
     assert objective(**batch)["loss"] == objective(**batch)["loss"]
