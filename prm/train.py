@@ -140,6 +140,8 @@ def train(run: Run, out: Path, *, resume: bool) -> None:
     first = trainer.is_world_process_zero()
     if run.lora and trainer.is_fsdp_enabled:
         raise UsageError("--lora does not go with FSDP here: its matrices fit one GPU, or train all weights")
+    if run.language and trainer.is_fsdp_enabled:
+        raise UsageError("--language does not go with FSDP here: no process holds all embeddings")
     if first:
         print(guard.describe(), _counts(data.report), sep="\n")
         out.mkdir(parents=True, exist_ok=True)
