@@ -390,9 +390,7 @@ def test_classes_are_learnt_at_every_token_of_a_labelled_step(base: Path, data: 
     assert sure[1] > 0.7 and sure[1] > sure[0]
 
 
-def test_dropout_is_of_training_alone(
-    base: Path, data: Path, tmp_path: Path
-) -> None:
+def test_dropout_is_of_training_alone(base: Path, data: Path, tmp_path: Path) -> None:
     run, _, _ = parse(arguments(base, data, tmp_path, "classes3", dropout=0.5))
     objective = train._objective(run, Layout(), TOKENIZERS["llama3"](), None)
     [example] = Examples(encoder(), "classes3", 1000).of([solution(1, [1, 0])])
