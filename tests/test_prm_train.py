@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-import math
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -24,24 +21,21 @@ from prm import command, train
 from prm.data.guard import Guard
 from prm.data.pairs import pairs_of
 from prm.encoder import Encoder
-from prm.examples import Examples, class_weights
+from prm.examples import Examples
 from prm.labels import LabelledSolution, write_labels
 from prm.layout import Layout
-from prm.objectives import add_dropout, class_loss, pair_loss, soft_loss
+from prm.objectives import add_dropout
 from prm.scorer import HFScorer
-from prm.sequences import IGNORED, collate
+from prm.sequences import collate
 from prm.train_options import parse
-from prm.trainer import Buckets, RewardTrainer, last_checkpoint
+from prm.trainer import RewardTrainer, last_checkpoint
 from search.errors import UsageError
 from search.types import Problem, Step, Stop
 from tests.test_prm_data import GSM8K_TEST
+from tests.test_prm_examples import WORDS, encoder, solution
 from tests.zoo_models import TOKENIZERS, VOCABULARY
 
 pytestmark = [pytest.mark.slow]
-
-WORDS = {1: "left", 0: "How", -1: "eggs"}
-"""What the models are to learn: a step is what its word says."""
-
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -55,11 +49,6 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )).save_pretrained(folder)  # fmt: skip
     TOKENIZERS["llama3"]().save_pretrained(folder)
     return folder
-
-
-def solution(n: int, labels: Sequence[int], **more: Any) -> LabelledSolution:
-    steps = tuple(f"{WORDS[label]} {n % 7}" for label in labels)
-    return LabelledSolution(f"Problem {n}?", steps, tuple(labels), "toy", "train", "checker", **more)
 
 
 @pytest.fixture(scope="module")
@@ -252,65 +241,6 @@ def test_evaluation_problems_are_refused_and_listed(
         fit(base, path, tmp_path / "none", "classes2", steps=1)
 
 
-def encoder(labels: tuple[str, ...] = ("negative", "neutral", "positive")) -> Encoder:
-    return Encoder(Layout(labels=labels), TOKENIZERS["llama3"]())
-
-
-def test_labels_sit_on_the_last_token_of_their_step_and_context_has_none() -> None:
-    made = Examples(encoder(), "classes3", 1000)
-    [example] = made.of([solution(1, [1, 0, -1], context=(1,))])
-    pieces = made.encoder("Problem 1?", solution(1, [1, 0, -1]).steps)
-    ends = np.cumsum([len(piece) for piece in pieces])[1:] - 1
-    at = np.flatnonzero(example.targets != IGNORED)
-    assert at.tolist() == [ends[0], ends[2]]
-    assert example.targets[at].tolist() == [2, 0]
-    assert made.counts == {"labels +1": 1, "labels -1": 1}
-
-
-def test_a_whole_solution_that_is_read_ends_with_the_end_token() -> None:
-    said = encoder()
-    whole, cut = Examples(said, "sft", 1000).of([solution(1, [1, 1], outcome=True), solution(1, [1, 1])])
-    assert [*cut.token_ids, *said.end] == [*whole.token_ids] and len(said.end) == 1
-    begin = len(said("Problem 1?", [])[0])
-    assert [*whole.targets] == [IGNORED] * (begin - 1) + [*whole.token_ids[begin:], IGNORED]
-
-
-def test_what_is_too_long_is_cut_at_the_head_of_the_question_never_through_steps() -> None:
-    long = LabelledSolution("far " * 50 + "near?", ("left 1", "eggs 2"), (1, -1), "toy", "train", "human")
-    whole = Examples(encoder(), "classes3", 1000).of([long])[0]
-    made = Examples(encoder(), "classes3", 40)
-    [example] = made.of([long])
-    assert len(example) == 40 and example.token_ids[0] == whole.token_ids[0]  # what begins any text stays
-    assert example.token_ids[1:].tolist() == whole.token_ids[-39:].tolist()
-    assert (example.targets != IGNORED).sum() == 2
-    assert made.counts["sequences cut at the head of the question"] == 1
-    for short, cut in ((40, False), (8, True)):
-        dropped = Examples(encoder(), "classes3", short, cut)
-        with pytest.raises(UsageError, match="2 labels dropped, too long"):
-            dropped.of([long])
-
-
-def test_neutral_steps_are_what_they_are_said_to_be() -> None:
-    for neutral, want in (("positive", [1, 1, 0]), ("negative", [1, 0, 0]), ("drop", [1, 0])):
-        made = Examples(encoder(("negative", "positive")), "classes2", 1000, True, neutral)  # type: ignore[arg-type]
-        [example] = made.of([solution(1, [1, 0, -1])])
-        assert example.targets[example.targets != IGNORED].tolist() == want
-
-
-def test_class_weights_make_classes_count_the_same() -> None:
-    examples = Examples(encoder(), "classes3", 1000).of([solution(n, [1, 1, 0, -1]) for n in range(3)])
-    assert class_weights(examples, 3) == pytest.approx([4 / 3, 4 / 3, 2 / 3])
-    with pytest.raises(UsageError, match="no label of class 1"):
-        class_weights(Examples(encoder(), "classes3", 1000).of([solution(1, [1, -1])]), 3)
-
-
-def test_a_batch_without_labels_raises() -> None:
-    [example] = Examples(encoder(), "classes3", 1000).of([solution(1, [1])])
-    example.targets[:] = IGNORED
-    with pytest.raises(UsageError, match="holds no label"):
-        collate([example], 0)
-
-
 def test_pairs_are_of_one_question_and_direct_by_source(base: Path, tmp_path: Path) -> None:
     records = [solution(n, [1], outcome=True) for n in (1, 1, 2)]
     records += [solution(n, [-1], outcome=False) for n in (1, 3)]
@@ -323,34 +253,6 @@ def test_pairs_are_of_one_question_and_direct_by_source(base: Path, tmp_path: Pa
         run, _, _ = parse([*said, "--direct", *direct])
         read = train.read_data(run, encoder(("positive",)), Guard.known())
         assert [pair.direct for pair in read.train] == [want] * 2  # type: ignore[union-attr]
-
-
-def test_losses_are_those_of_the_papers() -> None:
-    def log_sigmoid(x: float) -> float:
-        return -math.log1p(math.exp(-x))
-
-    chosen, rejected = torch.tensor([1.0, 0.5]), torch.tensor([-0.5, 2.0])
-    bt = [-log_sigmoid(1.5), -log_sigmoid(-1.5)]
-    dr = -log_sigmoid(1.0) - log_sigmoid(0.5)
-    loss = pair_loss(chosen, rejected, torch.tensor([1.0, 0.0]))
-    assert loss.item() == pytest.approx((bt[0] + dr + bt[1]) / 2)
-    value, logit = 0.3, 0.7
-    want = -(value * log_sigmoid(logit) + (1 - value) * log_sigmoid(-logit))
-    assert soft_loss(torch.tensor([[0.1, 0.8]]), torch.tensor([value])).item() == pytest.approx(want)
-    two = torch.tensor([[0.0, 1.0], [0.0, 1.0]])
-    weighted = (0.5 * -log_sigmoid(-1.0) + 2 * -log_sigmoid(1.0)) / 2
-    assert class_loss(two, torch.tensor([0, 1]), torch.tensor([0.5, 2.0])).item() == pytest.approx(weighted)
-
-
-def test_batches_are_of_like_length_and_every_example_is_in_one() -> None:
-    lengths = [n % 50 for n in range(500)]
-    buckets = Buckets(lengths, 10, seed=0)
-    first, again = list(buckets), list(buckets)
-    assert first == again and sorted(first) == list(range(500))
-    spread = [max(b) - min(b) for b in ([lengths[i] for i in first[k : k + 10]] for k in range(0, 500, 10))]
-    assert sum(spread) / len(spread) <= 2
-    buckets.epoch = 1
-    assert list(buckets) != first
 
 
 def test_next_tokens_are_learnt_beside_classes_where_embeddings_are_tied(
