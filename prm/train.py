@@ -135,13 +135,15 @@ def train(run: Run, out: Path, *, resume: bool) -> None:
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
     trainer = RewardTrainer(
         objective, _arguments(run, out, bool(data.validation)), data.train, data.validation, pad=pad,
-        patience=run.patience,
+        patience=run.patience, with_muon=run.optimizer == "muon",
     )
     first = trainer.is_world_process_zero()
     if run.lora and trainer.is_fsdp_enabled:
         raise UsageError("--lora does not go with FSDP here: its matrices fit one GPU, or train all weights")
     if run.language and trainer.is_fsdp_enabled:
         raise UsageError("--language does not go with FSDP here: no process holds all embeddings")
+    if run.optimizer == "muon" and trainer.is_fsdp_enabled:
+        raise UsageError("--optimizer muon does not go with FSDP here: no process holds whole matrices")
     if first:
         print(guard.describe(), _counts(data.report), sep="\n")
         out.mkdir(parents=True, exist_ok=True)

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from prm.data import HELP, load
 from prm.examples import FORMS, Form, Neutral
@@ -50,6 +50,7 @@ class Run:
     language: float
     every_token: float
     dropout: float
+    optimizer: Literal["adamw", "muon"]
     weight_decay: float
     beta2: float
     warmup: float
@@ -119,7 +120,10 @@ def parse(arguments: Sequence[str], about: str | None = None) -> tuple[Run, Path
     )  # fmt: skip
     add("--dropout", type=float, default=0.0, metavar="P",
         help="of what each layer adds to what it was given, while training (%(default)s)")  # fmt: skip
-    add("--weight-decay", type=float, default=0.0, help="of AdamW, biases and norms aside (%(default)s)")
+    add("--optimizer", choices=("adamw", "muon"), default="adamw",
+        help="muon: that for the matrices of layers, AdamW for the rest; for models that begin with random "
+        "weights (%(default)s)")  # fmt: skip
+    add("--weight-decay", type=float, default=0.0, help="biases and norms aside (%(default)s)")
     add("--beta2", type=float, default=0.999, help="of AdamW: memory of squared gradients (%(default)s)")
     add("--warmup", type=float, default=0.1, help="share of the steps, or a number of them (%(default)s)")
     add("--lora", type=int, default=0, metavar="RANK", help="of LoRA matrices; 0 trains all weights (0)")

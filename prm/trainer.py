@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments
 
+from prm.muon import muon
 from prm.objectives import Objective
 from prm.sequences import Example, PairExample, collate, collate_pairs
 
@@ -52,9 +53,12 @@ class Buckets(torch.utils.data.Sampler[int]):
 class RewardTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped here
     """Trains an `Objective` on examples or pairs. interrupted: a signal ended it, its state is saved."""
 
+    optimizer: torch.optim.Optimizer | None
+
     def __init__(
         self, model: Objective, arguments: TrainingArguments, train: Sequence[Item],
         validation: Sequence[Item], *, pad: int, patience: int | None,
+        with_muon: bool = False,
     ):
         first = train[0]
 
@@ -63,7 +67,7 @@ class RewardTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped h
 
         per_step = arguments.train_batch_size * arguments.gradient_accumulation_steps
         self._buckets = Buckets([len(item) for item in train], per_step, arguments.seed)
-        self._stop = _StopOnSignal()
+        self._stop, self._with_muon = _StopOnSignal(), with_muon
         callbacks: list[TrainerCallback] = [_Epochs(self._buckets), self._stop]
         if patience is not None and validation:
             callbacks.append(EarlyStoppingCallback(early_stopping_patience=patience))
@@ -76,6 +80,15 @@ class RewardTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped h
     @property
     def interrupted(self) -> bool:
         return self._stop.asked
+
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        if self._with_muon and self.optimizer is None:
+            asked = self.args
+            self.optimizer = muon(
+                model or self.model, lr=asked.learning_rate, weight_decay=asked.weight_decay,
+                beta2=asked.adam_beta2,
+            )  # fmt: skip
+        return super().create_optimizer(model)  # type: ignore[no-any-return]
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Buckets:
         return self._buckets

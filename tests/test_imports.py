@@ -156,15 +156,15 @@ HEAVY_MAY = {
     "search/vllm_engine.py", "search/precision.py",
     "prm/model.py", "prm/scorer.py", "prm/layout.py", "prm/tree_cache.py", "prm/train.py",
     "prm/evaluate.py", "prm/vllm_decoders.py", "prm/sequences.py", "prm/trainer.py",
-    "prm/objectives.py", "bench/models.py", "bench/prm_cache.py", "bench/from_scratch.py",
+    "prm/objectives.py", "prm/muon.py", "bench/models.py", "bench/prm_cache.py", "bench/from_scratch.py",
     "bench/throughput.py", "bench/prm_study/models.py",
 }  # fmt: skip
 # What is itself only imported late, or only ever run to make the models.
 HEAVY_AT_ONCE = {
-    "prm/tree_cache.py", "prm/objectives.py", "prm/trainer.py",
+    "prm/tree_cache.py", "prm/objectives.py", "prm/trainer.py", "prm/muon.py",
     "bench/builtin/training.py", "bench/builtin/make.py", "bench/builtin/card.py",
     "bench/builtin/judge.py", "bench/builtin/make_code.py",
-    "bench/builtin/networks.py", "bench/builtin/muon.py",
+    "bench/builtin/networks.py",
 }  # fmt: skip
 
 

@@ -57,6 +57,7 @@ def test_from_the_raw_files_to_the_report(
     work = tmp_path / "work"
     said = ["--data", str(data), "--work", str(work), "--hidden", "64", "--layers", "1", "--epochs", "1"]
     monkeypatch.setattr(sys, "argv", ["bench.prm800k", *said])
+    monkeypatch.setattr(prm800k, "SHARES", (0.5, 1.0))
     command.run(prm800k.main)
     text = (work / "text.jsonl").read_text()
     assert "Double 3?" in text and "What comes after 3?" in text
@@ -64,13 +65,13 @@ def test_from_the_raw_files_to_the_report(
     results = json.loads((work / "report" / "report.json").read_text())["results"]
     assert {(row["judge"].rpartition("/")[2], row["data"].rpartition("/")[2]) for row in results} == {
         (judge, name)
-        for judge in ("prm-10", "prm-30", "prm-100", "majority", "position", "n-grams")
+        for judge in ("prm-50", "prm-100", "majority", "position", "n-grams")
         for name in ("phase1_test.jsonl", "gsm8k.json")
     }
     assert (work / "report" / "learning-curve.png").exists()
     capsys.readouterr()
     command.run(prm800k.main)  # all stages are done: nothing is trained or judged again
-    assert capsys.readouterr().out.count("done before") == 4
+    assert capsys.readouterr().out.count("done before") == 3
 
 
 def test_a_folder_without_the_labels_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -143,7 +143,7 @@ def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
-LONG = {"steps": 40, "every": 4, "batch": 4, "lr": 1e-3, "dropout": 0.1}
+LONG = {"steps": 40, "every": 4, "batch": 4, "lr": 1e-3, "dropout": 0.1, "optimizer": "muon"}
 
 
 def test_killed_and_resumed_ends_with_the_same_weights(base: Path, data: Path, tmp_path: Path) -> None:

@@ -18,12 +18,12 @@ from torch.nn.functional import cross_entropy
 from transformers import LlamaForCausalLM, LlamaForSequenceClassification
 
 from bench.builtin.mistakes import Attempt, attempt
-from bench.builtin.muon import Muon
 from bench.builtin.problems import PROMPT, Difficulty, Relation, WordProblem, generate
 from bench.builtin.tokenizer import build_tokenizer
 from bench.stats import wilson
 from prm.labels import LabelledSolution
 from prm.layout import Layout
+from prm.muon import Muon
 from search.precision import has_bfloat16
 
 IGNORED = -100
@@ -240,13 +240,12 @@ def fit(
     matrices = [p for p in model.model.layers.parameters() if p.requires_grad and p.ndim == 2]
     head = [model.score.weight] if isinstance(model, LlamaForSequenceClassification) else []
     others = [p for p in live if not any(p is q for q in [*matrices, *head])]
-    optimizers: list[torch.optim.Optimizer] = [
-        Muon(matrices, lr=lr, weight_decay=0.01),
-        torch.optim.AdamW(
-            [{"params": others, "times": 1.0}, {"params": head, "times": HEAD_RATE}],
-            lr=lr, betas=(0.9, 0.95), weight_decay=0.0,
-        ),
-    ]  # fmt: skip
+    groups: list[dict[str, Any]] = [
+        {"params": matrices, "matrices": True, "weight_decay": 0.01},
+        {"params": others},
+        {"params": head, "times": HEAD_RATE},
+    ]
+    optimizer = Muon([g for g in groups if g["params"]], lr=lr, betas=(0.9, 0.95), weight_decay=0.0)
     start, mean, tokens = perf_counter(), 0.0, 0
     log.unlink(missing_ok=True)
     model.train()
@@ -254,16 +253,14 @@ def fit(
         if step == steps:
             break
         rate = lr * min(1.0, (step + 1) / 100, (steps - step) / (decay * steps))
-        for optimizer in optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = rate * group.get("times", 1.0)
+        for group in optimizer.param_groups:
+            group["lr"] = rate * group.get("times", 1.0)
         with torch.autocast(ids.device.type, torch.bfloat16, enabled=has_bfloat16()):
             loss = loss_of(ids, targets)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(live, 1.0)
-        for optimizer in optimizers:
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
         mean = loss.item() if step == 0 else 0.98 * mean + 0.02 * loss.item()
         tokens += int((ids != 0).sum())
         if (step + 1) % every == 0 or step + 1 == steps:
