@@ -14,6 +14,7 @@ from typing import Any
 from prm import evaluate, report
 from prm.labels import LabelledSolution
 from prm.rows import json_lines
+from prm.zoo import find
 from search.precision import has_bfloat16
 
 VOCABULARY = 4096
@@ -23,7 +24,7 @@ CONTEXT = 2048
 
 def options(
     prog: str, about: str | None, *, work: str, hidden: int, layers: int, epochs: float, label_epochs: float,
-    label_lr: float,
+    label_lr: float, lr: float = 2e-3,
 ) -> ArgumentParser:
     """What every recipe can be told, with the defaults that are its own."""
     parser = ArgumentParser(prog=prog, description=about, formatter_class=RawDescriptionHelpFormatter)
@@ -34,7 +35,7 @@ def options(
     add("--layers", type=int, default=layers, help="(%(default)s)")
     add("--epochs", type=float, default=epochs, help="passes over the text (%(default)s)")
     add("--label-epochs", type=float, default=label_epochs, help="passes over the labels (%(default)s)")
-    add("--lr", type=float, default=2e-3, help="highest learning rate, of the text (%(default)s)")
+    add("--lr", type=float, default=lr, help="highest learning rate, of the text (%(default)s)")
     add("--label-lr", type=float, default=label_lr, help="the same, of the labels (%(default)s)")
     add("--limit", type=int, metavar="N", help="of each kind of data, for a trial (all)")
     return parser
@@ -64,6 +65,13 @@ class Recipe:
                   "--class-weights", "balanced", "--every", 100]  # fmt: skip
         _fit(out, self.asked.work / "sft", "classes3", labels, [*wanted, *more])
         return str(out)
+
+    def calibrate(self, model: str, validation: Path) -> None:
+        """The probabilities of a model, such that each class counts the same on the validation data."""
+        if find(model).layout.bias:
+            print(f"{Path(model).name}: calibrated before")
+            return
+        _run("prm.calibrate", "--prm", model, "--data", validation, "--class-weights", "balanced")
 
     def report(
         self, command: str, models: Sequence[str], data: Mapping[str, Sequence[LabelledSolution]],
@@ -118,5 +126,9 @@ def _fit(out: Path, base: Path, form: str, data: Path, wanted: Sequence[object])
     said = ["--form", form, "--base", base, "--data", data, "--out", out, "--max-length", CONTEXT]
     said += [*wanted, *(["--bf16"] if has_bfloat16() else [])]
     said += ["--resume"] if (out / "train.json").exists() else []
-    if code := subprocess.run([sys.executable, "-m", "prm.train", *map(str, said)], check=False).returncode:
+    _run("prm.train", *said)
+
+
+def _run(module: str, *said: object) -> None:
+    if code := subprocess.run([sys.executable, "-m", module, *map(str, said)], check=False).returncode:
         raise SystemExit(code)

@@ -3,8 +3,9 @@
 Stages, each kept in --work and gone on with where it was interrupted: `text` gathers the training
 text (GSM8K's training solutions, MATH's outside MATH-500, PRM800K's right paths), `base` makes a
 tokenizer and a small Llama with random weights from it, `sft` trains that on the text, `prm` trains a
-3-class head and all below it on 10, 30 and 100 % of the labels, and `report` measures them on phase 1's
-test part and on ProcessBench beside the baselines. Nothing is trained on a problem of an evaluation set.
+3-class head and all below it on 10, 30 and 100 % of the labels and calibrates each on validation problems,
+and `report` measures them on phase 1's test part and on ProcessBench beside the baselines. Nothing is
+trained on a problem of an evaluation set.
 
 --data DIR is searched for phase1_train.jsonl, phase1_test.jsonl, phase2_train.jsonl (as OpenAI ships
 them, or regrouped), phase2_train_*_decoded.jsonl, gsm8k/train.jsonl, math/test.jsonl, processbench/*.json.
@@ -23,12 +24,14 @@ from prm.data import load
 from prm.data.guard import Guard
 from prm.labels import LabelledSolution, write_labels
 from prm.rows import json_lines
+from prm.train import is_for_validation
+from prm.train_options import VALIDATION_SHARE
 from search.errors import UsageError
 
 SHARES = (0.1, 0.3, 1.0)
-READING = ("--batch", 8, "--beta2", 0.95, "--weight-decay", 0.1, "--every", 500)
-JUDGING = ("--batch", 4, "--beta2", 0.95, "--weight-decay", 0.05, "--dropout", 0.2, "--language", 0.3,
-           "--every-token", 0.5)  # fmt: skip
+READING = ("--batch", 8, "--optimizer", "muon", "--beta2", 0.95, "--weight-decay", 0.1, "--every", 500)
+JUDGING = ("--batch", 4, "--optimizer", "muon", "--beta2", 0.95, "--weight-decay", 0.05, "--dropout", 0.2,
+           "--language", 0.3, "--every-token", 0.5)  # fmt: skip
 """How the text and the labels are learnt; chosen on training problems that were held out."""
 
 
@@ -106,14 +109,14 @@ def learning_curve(found: Sequence[dict[str, object]], models: dict[str, float],
 def main() -> None:
     prog = "python -m bench.prm800k"
     asked = options(
-        prog, __doc__, work="runs/prm800k", hidden=192, layers=4, epochs=3.0, label_epochs=2.0,
+        prog, __doc__, work="runs/prm800k", hidden=192, layers=4, epochs=3.0, lr=4e-3, label_epochs=2.0,
         label_lr=7e-4,
     ).parse_args()
     recipe = Recipe(asked)
     sources = find_sources(asked.data)
     work: Path = asked.work
     work.mkdir(parents=True, exist_ok=True)
-    text, labels = work / "text.jsonl", work / "labels.jsonl"
+    text, labels, validation = (work / f"{name}.jsonl" for name in ("text", "labels", "validation"))
     guard = Guard.known()
     if not text.exists():
         written = write_labels(text, guard.filter(gather_text(sources, asked.limit)))
@@ -121,11 +124,17 @@ def main() -> None:
     if not labels.exists():
         records = (s for spec in sources.labels for s in islice(load(spec), asked.limit))
         write_labels(labels, Guard.known().filter(records))
+    tested = next(load(sources.tests[0])).source
+    write_labels(validation, (
+        s for s in load(str(labels)) if s.source == tested and is_for_validation(s.question, VALIDATION_SHARE)
+    ))  # fmt: skip
     recipe.read(text, *READING)
     models = {
         recipe.judge(f"prm-{round(100 * share)}", labels, *JUDGING, "--share", share): share
         for share in SHARES
     }
+    for model in models:
+        recipe.calibrate(model, validation)
     data = {spec: list(islice(load(spec), asked.limit)) for spec in sources.tests}
     found = recipe.report(prog, list(models), data, list(load(str(labels))))
     learning_curve(found, models, work / "report" / "learning-curve.png")

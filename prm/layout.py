@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import MISSING, asdict, dataclass, fields
+from math import exp
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -39,9 +40,9 @@ class Layout:
         label. "mean_logit": the mean of all logits.
     labels: what the outputs mean, in order. One output is a logit of "positive"; more are a softmax.
     kind: "outcome" models are meant to be read after the last step only.
-    aggregate: of step values, into a solution's. accept, reject, temperature: what
-        `prm.calibrate` found; HGS's thresholds on P(not wrong) and P(wrong), and what logits are
-        divided by.
+    aggregate: of step values, into a solution's. accept, reject, temperature, bias: what
+        `prm.calibrate` found; HGS's thresholds on P(not wrong) and P(wrong), what logits are divided
+        by, and what is added to them then, one a label (none if empty).
     """
 
     question: str = "{question}\n"
@@ -61,6 +62,7 @@ class Layout:
     accept: float | None = None
     reject: float | None = None
     temperature: float = 1.0
+    bias: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         named = sorted(self.labels)
@@ -83,6 +85,8 @@ class Layout:
                 raise UsageError(f"prm.json: {name}={bound} must lie between 0 and 1")
         if not self.temperature > 0:
             raise UsageError(f"prm.json: temperature={self.temperature} must be above 0")
+        if self.bias and len(self.bias) != len(self.labels):
+            raise UsageError("prm.json: bias needs one number a label")
 
     def encode(
         self, tokenizer: PreTrainedTokenizerFast, question: str, steps: Sequence[Step]
@@ -99,8 +103,12 @@ class Layout:
         """The head's probabilities, [len(labels)], as a judgement. Raises ScorerError."""
         named = dict(zip(self.labels, map(float, probabilities), strict=True))
         named.setdefault("negative", 1 - named["positive"])
-        if self.temperature != 1:
-            powers = {name: max(p, 1e-12) ** (1 / self.temperature) for name, p in named.items()}
+        if self.temperature != 1 or self.bias:
+            added = dict(zip(self.labels, self.bias, strict=False))  # a lone "positive" is a logit against 0
+            powers = {
+                name: max(p, 1e-12) ** (1 / self.temperature) * exp(added.get(name, 0.0))
+                for name, p in named.items()
+            }
             named = {name: p / sum(powers.values()) for name, p in powers.items()}
         return Judgement(named["negative"], named.get("neutral", 0.0), named["positive"])
 

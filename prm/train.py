@@ -102,11 +102,16 @@ def _split(run: Run, items: Iterable[Any], question: Any) -> tuple[list[Any], li
     share = 0.0 if run.validation else run.validation_share
     train, validation = [], []
     for item in items:
-        if _draw("validation", question(item)) < share:
+        if is_for_validation(question(item), share):
             validation.append(item)
         elif _draw("share", question(item)) < run.share:
             train.append(item)
     return train, validation
+
+
+def is_for_validation(question: str, share: float) -> bool:
+    """Whether a problem is among those that are not trained on but validated with, whatever else there is."""
+    return _draw("validation", question) < share
 
 
 def _draw(purpose: str, question: str) -> float:

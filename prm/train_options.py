@@ -14,6 +14,7 @@ from prm.layout import Layout
 from search.errors import UsageError
 
 TWO = ("negative", "positive")
+VALIDATION_SHARE = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,7 @@ def parse(arguments: Sequence[str], about: str | None = None) -> tuple[Run, Path
     add("--out", type=Path, required=True, metavar="DIR", help="where checkpoint, card and plot go")
     add("--resume", action="store_true", help="go on with the run in --out")
     add("--validation", nargs="+", default=[], metavar="SPEC", help="validation data, in place of a share")
-    add("--validation-share", type=float, default=0.05,
+    add("--validation-share", type=float, default=VALIDATION_SHARE,
         help="share of the problems kept for validation (%(default)s)")  # fmt: skip
     add("--hold-out", nargs="+", default=[], metavar="NAME=FILE", help="more evaluation problems to refuse")
     add("--share", type=float, default=1.0, help="share of the training problems used (%(default)s)")

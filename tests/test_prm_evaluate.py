@@ -15,7 +15,7 @@ from prm import calibrate, command, evaluate, metrics, score
 from prm.baselines import baselines
 from prm.judging import Kept, split_solution
 from prm.labels import LabelledSolution, write_labels
-from prm.layout import Layout, save_layout
+from prm.layout import LABELS, Layout, save_layout
 from prm.zoo import find
 from search.errors import UsageError
 from search.types import Judgement
@@ -175,25 +175,70 @@ def test_baselines_know_what_they_may_and_no_more() -> None:
 # -- calibration -----------------------------------------------------------------------------------
 
 
-def test_temperature_and_threshold_are_found_again() -> None:
-    logits = RNG.normal(size=(4000, 3)) * 1.5
-    true = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
-    truth = np.array([RNG.choice(3, p=p) for p in true])
-    sharp = calibrate.at_temperature(true, 0.4)  # a model that is too sure of itself
-    assert calibrate.fit_temperature(truth, sharp) == pytest.approx(1 / 0.4, rel=0.1)
+def drawn(logits: np.ndarray) -> np.ndarray:
+    """A class for each row, by its probabilities."""
+    powers = np.exp(logits)
+    return np.array([RNG.choice(len(p), p=p / p.sum()) for p in powers])
+
+
+def test_temperature_and_biases_are_found_again() -> None:
+    """A model that is too sure of itself, and thinks too little of the first class."""
+    true = RNG.normal(size=(4000, 3)) * 1.5
+    truth, said = drawn(true), (true - [1.0, -0.5, 0.0]) / 0.4
+    temperature, bias = calibrate.fit_scaling(truth, said, np.ones(4000))
+    assert temperature == pytest.approx(1 / 0.4, rel=0.1)
+    assert bias == pytest.approx([1.0, -0.5, 0.0], abs=0.15)
+
+
+def test_balanced_weights_undo_the_shares_of_the_classes() -> None:
+    """The same model, with and without nine tenths of the labels of two classes."""
+    logits = RNG.normal(size=(20_000, 3))
+    truth = drawn(logits)
+    kept = (truth == 0) | (RNG.random(20_000) < 0.1)
+    logits, truth = logits[kept], truth[kept]
+    _, natural = calibrate.fit_scaling(truth, logits, calibrate.class_weights(truth, balanced=False))
+    _, balanced = calibrate.fit_scaling(truth, logits, calibrate.class_weights(truth, balanced=True))
+    assert natural == pytest.approx([np.log(10), 0, 0], abs=0.2)
+    assert balanced == pytest.approx([0, 0, 0], abs=0.2)
+
+
+def test_a_class_without_labels_has_a_finite_bias() -> None:
+    _, bias = calibrate.fit_scaling(np.array([0, 2] * 50), np.zeros((100, 3)), np.ones(100))
+    assert -10 < bias[1] < -2
+
+
+def test_thresholds_are_where_wrong_and_right_are_told_apart_best() -> None:
     wrong, negative = np.array([True] * 3 + [False] * 5), np.array([0.9, 0.6, 0.5, 0.4, 0.3, 0.1, 0.2, 0.1])
     assert 0.4 < calibrate.fit_reject(wrong, negative) <= 0.5
     with pytest.raises(UsageError, match="one kind only"):
         calibrate.fit_reject(np.zeros(3, dtype=bool), np.ones(3))
 
 
-def test_calibrating_again_changes_nothing() -> None:
-    records, raw = random_case(200)
-    layout, _ = calibrate.calibrate(Layout(), records, raw)
-    again = [[layout.judgement((j.negative, j.neutral, j.positive)) for j in judged] for judged in raw]
-    twice, _ = calibrate.calibrate(layout, records, again)
-    assert twice.temperature == pytest.approx(layout.temperature, rel=1e-3)
-    assert twice.reject == pytest.approx(layout.reject, abs=1e-3) and twice.accept is None
+@pytest.mark.parametrize("labels", [LABELS, ("positive", "negative"), ("positive",)])
+def test_calibrating_again_changes_nothing(labels: tuple[str, ...]) -> None:
+    """And what the layout then says is what was fitted: of one output, of two, of three."""
+    records, _ = random_case(200)
+    raw = [
+        [Judgement(*RNG.dirichlet(1 + np.eye(3)[label + 1]).tolist()) for label in r.labels] for r in records
+    ]
+
+    def judged(layout: Layout) -> list[list[Judgement]]:
+        def row(j: Judgement) -> list[float]:
+            told = {"negative": j.negative + (0 if "neutral" in labels else j.neutral),
+                    "neutral": j.neutral, "positive": j.positive}  # fmt: skip
+            return [told[name] for name in labels]
+
+        return [[layout.judgement(row(j)) for j in steps] for steps in raw]
+
+    begin = Layout(labels=labels, head="mean_logit" if len(labels) == 1 else "linear")
+    layout, said = calibrate.calibrate(begin, records, judged(begin))
+    twice, again = calibrate.calibrate(layout, records, judged(layout))
+    assert twice.temperature == pytest.approx(layout.temperature, rel=0.02)
+    assert twice.bias == pytest.approx(layout.bias, abs=0.02) and any(layout.bias)
+    before, after = (float(line.split(" -> ")[1].split(",")[0]) for line in (said[2], again[2]))
+    assert after == pytest.approx(before, abs=1e-4)
+    bounds = [b for b in (layout.reject, layout.accept) if b is not None]
+    assert bounds == pytest.approx([b for b in (twice.reject, twice.accept) if b is not None], abs=1e-2)
 
 
 # -- the commands ----------------------------------------------------------------------------------
