@@ -55,15 +55,16 @@ class Recipe:
         wanted = ["--epochs", self.asked.epochs, "--lr", self.asked.lr]
         _fit(self.asked.work / "sft", base, "sft", text, [*wanted, *more])
 
-    def judge(self, name: str, labels: Path, *more: object) -> str:
-        """A 3-class head and all below it, from what has read; its folder. more: options of `prm.train`.
+    def judge(self, name: str, labels: Path, *more: object, base: str = "sft") -> str:
+        """A 3-class head and all below it, from what has read, or from another judge; its folder.
 
-        Trees hold many labels, so there are few of them to a step.
+        more: options of `prm.train`, which win over those of the recipe. Trees hold many labels, so there
+        are few of them to a step.
         """
         out = self.asked.work / name
         wanted = ["--epochs", self.asked.label_epochs, "--lr", self.asked.label_lr, "--trees", CONTEXT,
                   "--class-weights", "balanced", "--every", 100]  # fmt: skip
-        _fit(out, self.asked.work / "sft", "classes3", labels, [*wanted, *more])
+        _fit(out, self.asked.work / base, "classes3", labels, [*wanted, *more])
         return str(out)
 
     def calibrate(self, model: str, validation: Path) -> None:

@@ -2,10 +2,10 @@
 
 Stages, each kept in --work and gone on with where it was interrupted: `text` gathers the training
 text (GSM8K's training solutions, MATH's outside MATH-500, PRM800K's right paths), `base` makes a
-tokenizer and a small Llama with random weights from it, `sft` trains that on the text, `prm` trains a
-3-class head and all below it on 10, 30 and 100 % of the labels and calibrates each on validation problems,
-and `report` measures them on phase 1's test part and on ProcessBench beside the baselines. Nothing is
-trained on a problem of an evaluation set.
+tokenizer and a small Llama with random weights from it, `sft` trains that on the text, `phase2` trains a
+3-class head and all below it on the labels of phase 2, `prm` goes on from there on 10, 30 and 100 % of
+those of phase 1 and calibrates each on validation problems, and `report` measures them on phase 1's test
+part and on ProcessBench beside the baselines. Nothing is trained on a problem of an evaluation set.
 
 --data DIR is searched for phase1_train.jsonl, phase1_test.jsonl, phase2_train.jsonl (as OpenAI ships
 them, or regrouped), phase2_train_*_decoded.jsonl, gsm8k/train.jsonl, math/test.jsonl, processbench/*.json.
@@ -13,7 +13,7 @@ them, or regrouped), phase2_train_*_decoded.jsonl, gsm8k/train.jsonl, math/test.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -37,9 +37,13 @@ JUDGING = ("--batch", 4, "--optimizer", "muon", "--beta2", 0.95, "--weight-decay
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """Data sets by what they are for, as specifications (`prm.data.load`). text: worked solutions."""
+    """Data sets by what they are for, as specifications (`prm.data.load`). text: worked solutions.
 
-    labels: tuple[str, ...]
+    phase1: labels of what the tests are like. phase2: of long solutions, most of whose steps are right.
+    """
+
+    phase1: tuple[str, ...]
+    phase2: tuple[str, ...]
     tests: tuple[str, ...]
     gsm8k: Path | None
     math: Path | None
@@ -51,17 +55,17 @@ def find_sources(folder: Path) -> Sources:
     def first(pattern: str) -> Path | None:
         return next(iter(sorted(folder.rglob(pattern))), None)
 
-    labels = [
-        f"{_shape(path)}:{path}"
-        for name in ("phase1_train.jsonl", "phase2_train.jsonl", "phase2_train_*_decoded.jsonl")
-        if (path := first(name)) is not None
-    ]
+    def labels(*names: str) -> tuple[str, ...]:
+        return tuple(f"{_shape(path)}:{path}" for name in names if (path := first(name)) is not None)
+
+    phase1 = labels("phase1_train.jsonl")
+    phase2 = labels("phase2_train.jsonl", "phase2_train_*_decoded.jsonl")
     test = first("phase1_test.jsonl")
-    if not labels or test is None:
+    if not phase1 or test is None:
         raise UsageError(f"--data {folder}: holds no phase1_train.jsonl and phase1_test.jsonl of PRM800K")
     bench = [f"processbench:{path}" for path in sorted(folder.rglob("processbench/*.json"))]
     tests = (f"{_shape(test)}:{test}", *bench)
-    return Sources(tuple(labels), tests, first("gsm8k/train.jsonl"), first("math/test.jsonl"))
+    return Sources(phase1, phase2, tests, first("gsm8k/train.jsonl"), first("math/test.jsonl"))
 
 
 def _shape(path: Path) -> str:
@@ -78,7 +82,7 @@ def gather_text(sources: Sources, limit: int | None) -> Iterator[LabelledSolutio
         outside = {row.fields["problem"] for row in json_lines(sources.math) if not row.fields["in_math500"]}
         solutions = (s for s in load(f"worked:{sources.math}") if s.question in outside)
         yield from (replace(s, split="train") for s in islice(solutions, limit))
-    for spec in sources.labels:
+    for spec in (*sources.phase1, *sources.phase2):
         paths = (s for s in load(spec) if not s.context and -1 not in s.labels and s.split != "test")
         yield from islice(paths, limit)
 
@@ -116,27 +120,36 @@ def main() -> None:
     sources = find_sources(asked.data)
     work: Path = asked.work
     work.mkdir(parents=True, exist_ok=True)
-    text, labels, validation = (work / f"{name}.jsonl" for name in ("text", "labels", "validation"))
-    guard = Guard.known()
-    if not text.exists():
-        written = write_labels(text, guard.filter(gather_text(sources, asked.limit)))
-        print(f"text: {written:,} solutions; {guard.describe()}")
-    if not labels.exists():
-        records = (s for spec in sources.labels for s in islice(load(spec), asked.limit))
-        write_labels(labels, Guard.known().filter(records))
-    tested = next(load(sources.tests[0])).source
-    write_labels(validation, (
-        s for s in load(str(labels)) if s.source == tested and is_for_validation(s.question, VALIDATION_SHARE)
-    ))  # fmt: skip
-    recipe.read(text, *READING)
+
+    def gathered(name: str, records: Iterable[LabelledSolution]) -> Path:
+        if not (path := work / f"{name}.jsonl").exists():
+            guard = Guard.known()
+            written = write_labels(path, guard.filter(records))
+            print(f"{name}: {written:,} solutions; {guard.describe().splitlines()[0]}")
+        return path
+
+    def labels(specs: Sequence[str]) -> Iterator[LabelledSolution]:
+        for spec in specs:
+            yield from islice(load(spec), asked.limit)
+
+    recipe.read(gathered("text", gather_text(sources, asked.limit)), *READING)
+    base, learnt = "sft", list[LabelledSolution]()
+    if sources.phase2:
+        base, phase2 = "phase2", gathered("phase2", labels(sources.phase2))
+        recipe.judge(base, phase2, *JUDGING, "--epochs", 1)
+        learnt += load(str(phase2))
+    phase1 = gathered("phase1", labels(sources.phase1))
+    validation = gathered(
+        "validation", (s for s in load(str(phase1)) if is_for_validation(s.question, VALIDATION_SHARE))
+    )
     models = {
-        recipe.judge(f"prm-{round(100 * share)}", labels, *JUDGING, "--share", share): share
+        recipe.judge(f"prm-{round(100 * share)}", phase1, *JUDGING, "--share", share, base=base): share
         for share in SHARES
     }
     for model in models:
         recipe.calibrate(model, validation)
     data = {spec: list(islice(load(spec), asked.limit)) for spec in sources.tests}
-    found = recipe.report(prog, list(models), data, list(load(str(labels))))
+    found = recipe.report(prog, list(models), data, [*learnt, *load(str(phase1))])
     learning_curve(found, models, work / "report" / "learning-curve.png")
 
 

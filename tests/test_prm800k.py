@@ -36,6 +36,7 @@ def data(tmp_path: Path) -> Path:
         path.write_text(whole)
 
     write("phase1_train.jsonl", [trajectory(n) for n in range(60)])
+    write("phase2_train.jsonl", [trajectory(n) for n in range(200, 230)])
     write("phase1_test.jsonl", [trajectory(n) for n in range(100, 106)])
     gsm8k = [{"question": f"Add {n} and 1?", "answer": f"{n} + 1 = {n + 1}\n#### {n + 1}"} for n in range(20)]
     write("gsm8k/train.jsonl", [*gsm8k, {"question": GSM8K_TEST, "answer": "leaked\n#### 18"}])
@@ -57,7 +58,7 @@ def test_from_the_raw_files_to_the_report(
     work = tmp_path / "work"
     said = ["--data", str(data), "--work", str(work), "--hidden", "64", "--layers", "1", "--epochs", "1"]
     monkeypatch.setattr(sys, "argv", ["bench.prm800k", *said])
-    monkeypatch.setattr(prm800k, "SHARES", (0.5, 1.0))
+    monkeypatch.setattr(prm800k, "SHARES", (1.0,))
     command.run(prm800k.main)
     text = (work / "text.jsonl").read_text()
     assert "Double 3?" in text and "What comes after 3?" in text
@@ -65,10 +66,12 @@ def test_from_the_raw_files_to_the_report(
     results = json.loads((work / "report" / "report.json").read_text())["results"]
     assert {(row["judge"].rpartition("/")[2], row["data"].rpartition("/")[2]) for row in results} == {
         (judge, name)
-        for judge in ("prm-50", "prm-100", "majority", "position", "n-grams")
+        for judge in ("prm-100", "majority", "position", "n-grams")
         for name in ("phase1_test.jsonl", "gsm8k.json")
     }
     assert (work / "report" / "learning-curve.png").exists()
+    layout = json.loads((work / "prm-100" / "prm.json").read_text())
+    assert len(layout["bias"]) == 3, "it was calibrated"
     capsys.readouterr()
     command.run(prm800k.main)  # all stages are done: nothing is trained or judged again
     assert capsys.readouterr().out.count("done before") == 3
