@@ -257,6 +257,7 @@ STOP_STRINGS = st.lists(
 @example(words=["a", "\n", "Q:"], stop=("\nQ:",))
 @example(words=["a", "\nQ", ":"], stop=("\nQ:",))
 @example(words=["a", "\n\n", "Q:"], stop=("\n\nQ:",))
+@example(words=["a\n", "a\n\n", "a", "\n", "a\n", "\n"], stop=())  # blank after the step that repeats
 @settings(max_examples=250, deadline=None)
 def test_stepping_gives_the_tokens_of_one_uninterrupted_decode(
     segment: str, words: list[str], stop: tuple[str, ...]

@@ -131,7 +131,12 @@ class SteppingPolicy(ABC):
             break
         text = _text(pieces)
         if until is Until.END:
-            return self._cut_repetition(steps, _steps(self._split(pieces), stop))
+            groups, blank = self._split(pieces)
+            made = self._cut_repetition(steps, _steps(groups, Stop.STEP if blank else stop))
+            if made[-1].stop is Stop.REPETITION:  # sampled by itself, the step would have ended there
+                _keep(blank, 0)
+                return made
+            return _steps([*groups[:-1], [*groups[-1], *blank]], stop)
         first = self._segmenter.first_step(text)
         if first is not None and first < len(text):
             pieces, stop = _keep(pieces, _through(pieces, first)), Stop.STEP
@@ -148,8 +153,10 @@ class SteppingPolicy(ABC):
                 return [*new[:index], replace(step, stop=Stop.REPETITION)]
         return new
 
-    def _split(self, pieces: Sequence[Piece]) -> list[list[Piece]]:
-        """The pieces of each step, as if every step had been sampled by itself."""
+    def _split(self, pieces: Sequence[Piece]) -> tuple[list[list[Piece]], list[Piece]]:
+        """The pieces of each step, as if every step had been sampled by itself, and what is blank after
+        the last one, which is its if the solution ends there.
+        """
         steps: list[list[Piece]] = []
         rest = list(pieces)
         while (end := self._segmenter.first_step(_text(rest))) is not None:
@@ -157,8 +164,8 @@ class SteppingPolicy(ABC):
             steps.append(rest[:kept])
             rest = rest[kept:]
         if not steps or _text(rest).strip():
-            return [*steps, rest]
-        return [*steps[:-1], steps[-1] + rest]
+            return [*steps, rest], []
+        return steps, rest
 
     def _stops_after(self, said: str) -> list[str]:
         """The prompt's stop strings; also what is left of one that has begun already."""
