@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import MISSING, asdict, dataclass, fields
-from math import exp
+from math import exp, isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -85,7 +85,7 @@ class Layout:
                 raise UsageError(f"prm.json: {name}={bound} must lie between 0 and 1")
         if not self.temperature > 0:
             raise UsageError(f"prm.json: temperature={self.temperature} must be above 0")
-        if self.bias and len(self.bias) != len(self.labels):
+        if self.bias and (len(self.bias) != len(self.labels) or not all(map(isfinite, self.bias))):
             raise UsageError("prm.json: bias needs one number a label")
 
     def encode(

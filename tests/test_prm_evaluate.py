@@ -15,7 +15,7 @@ from prm import calibrate, command, evaluate, metrics, score
 from prm.baselines import baselines
 from prm.judging import Kept, split_solution
 from prm.labels import LabelledSolution, write_labels
-from prm.layout import LABELS, Layout, save_layout
+from prm.layout import LABELS, Layout, layout_from, save_layout
 from prm.zoo import find
 from search.errors import UsageError
 from search.types import Judgement
@@ -239,6 +239,12 @@ def test_calibrating_again_changes_nothing(labels: tuple[str, ...]) -> None:
     assert after == pytest.approx(before, abs=1e-4)
     bounds = [b for b in (layout.reject, layout.accept) if b is not None]
     assert bounds == pytest.approx([b for b in (twice.reject, twice.accept) if b is not None], abs=1e-2)
+
+
+@pytest.mark.parametrize("bias", [[0.1, 0.2], [0.1, 0.2, float("nan")], ["a", "b", "c"]])
+def test_a_bias_that_does_not_fit_the_labels_is_refused(bias: list[object]) -> None:
+    with pytest.raises(UsageError, match=r"mine/prm\.json"):
+        layout_from({"bias": bias}, "mine/prm.json")
 
 
 # -- the commands ----------------------------------------------------------------------------------
