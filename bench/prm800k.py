@@ -2,10 +2,11 @@
 
 Stages, each kept in --work and gone on with where it was interrupted: `text` gathers the training
 text (GSM8K's training solutions, MATH's outside MATH-500, PRM800K's right paths), `base` makes a
-tokenizer and a small Llama with random weights from it, `sft` trains that on the text, `phase2` trains a
-3-class head and all below it on the labels of phase 2, `prm` goes on from there on 10, 30 and 100 % of
-those of phase 1 and calibrates each on validation problems, and `report` measures them on phase 1's test
-part and on ProcessBench beside the baselines. Nothing is trained on a problem of an evaluation set.
+tokenizer and a small Llama with random weights from it, `sft` trains that on the text, `corrupted` trains a
+3-class head and all below it to tell the text's steps from steps made wrong by rule, `phase2` goes on with
+the labels of phase 2, `prm` with 10, 30 and 100 % of those of phase 1, each calibrated on validation
+problems, and `report` measures them on phase 1's test part and on ProcessBench beside the baselines.
+Nothing is trained on a problem of an evaluation set.
 
 --data DIR is searched for phase1_train.jsonl, phase1_test.jsonl, phase2_train.jsonl (as OpenAI ships
 them, or regrouped), phase2_train_*_decoded.jsonl, gsm8k/train.jsonl, math/test.jsonl, processbench/*.json.
@@ -18,6 +19,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
+from bench.corrupt import corrupted
 from bench.from_scratch import Recipe, options
 from prm import command
 from prm.data import load
@@ -32,7 +34,11 @@ SHARES = (0.1, 0.3, 1.0)
 READING = ("--batch", 8, "--optimizer", "muon", "--beta2", 0.95, "--weight-decay", 0.1, "--every", 500)
 JUDGING = ("--batch", 4, "--optimizer", "muon", "--beta2", 0.95, "--weight-decay", 0.05, "--dropout", 0.2,
            "--language", 0.3, "--every-token", 0.5)  # fmt: skip
-"""How the text and the labels are learnt; chosen on training problems that were held out."""
+CORRUPTED = ("--epochs", 1, "--batch", 16, "--lr", 1e-3, "--dropout", 0.1)
+"""How the text, the labels and, otherwise than those, steps made wrong by rule are learnt; chosen on
+training problems that were held out."""
+CORRUPTED_SHARE = 0.6
+"""Of a solution's steps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,11 +138,15 @@ def main() -> None:
         for spec in specs:
             yield from islice(load(spec), asked.limit)
 
-    recipe.read(gathered("text", gather_text(sources, asked.limit)), *READING)
-    base, learnt = "sft", list[LabelledSolution]()
+    text = gathered("text", gather_text(sources, asked.limit))
+    recipe.read(text, *READING)
+    base, learnt = "corrupted", list[LabelledSolution]()
+    made = gathered(base, (c for s in load(str(text)) for c in corrupted(s, CORRUPTED_SHARE)))
+    recipe.judge(base, made, *JUDGING, *CORRUPTED)
     if sources.phase2:
-        base, phase2 = "phase2", gathered("phase2", labels(sources.phase2))
-        recipe.judge(base, phase2, *JUDGING, "--epochs", 1)
+        phase2 = gathered("phase2", labels(sources.phase2))
+        recipe.judge("phase2", phase2, *JUDGING, "--epochs", 1, base=base)
+        base = "phase2"
         learnt += load(str(phase2))
     phase1 = gathered("phase1", labels(sources.phase1))
     validation = gathered(

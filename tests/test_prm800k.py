@@ -11,6 +11,7 @@ import pytest
 
 from bench import prm800k
 from prm import command
+from prm.labels import read_labels
 from tests.test_prm_data import GSM8K_TEST, completion, raw, step
 
 pytestmark = [pytest.mark.slow]
@@ -63,6 +64,7 @@ def test_from_the_raw_files_to_the_report(
     text = (work / "text.jsonl").read_text()
     assert "Double 3?" in text and "What comes after 3?" in text
     assert "leaked" not in text and "held out" not in text  # of evaluation sets
+    assert {s.labels[-1] for s in read_labels(work / "corrupted.jsonl")} == {-1, 0, 1}
     results = json.loads((work / "report" / "report.json").read_text())["results"]
     assert {(row["judge"].rpartition("/")[2], row["data"].rpartition("/")[2]) for row in results} == {
         (judge, name)
@@ -74,7 +76,7 @@ def test_from_the_raw_files_to_the_report(
     assert len(layout["bias"]) == 3, "it was calibrated"
     capsys.readouterr()
     command.run(prm800k.main)  # all stages are done: nothing is trained or judged again
-    assert capsys.readouterr().out.count("done before") == 3
+    assert capsys.readouterr().out.count("done before") == 4
 
 
 def test_a_folder_without_the_labels_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,10 +1,14 @@
-"""The shipped models on the real engines: contracts and caching. vLLM where it is there."""
+"""The shipped models on the real engines: contracts, caching, an interrupted run. vLLM where it is there."""
 
 from __future__ import annotations
 
 import asyncio
+import os
+import shlex
+import sys
 from collections.abc import AsyncIterator, Sequence
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,15 +16,17 @@ import pytest_asyncio
 
 from bench.builtin.problems import generate
 from bench.builtin.tokenizer import build_tokenizer
-from bench.models import BUILTIN
+from bench.models import BUILTIN, Models, load_models
 from bench.tasks.builtin import Builtin
-from prm.scorer import HFScorer, VLLMScorer
+from prm.scorer import HFScorer
 from search import STRATEGIES, Policy, Problem, Step, StepScorer, Stop, Until, solve
+from search.cli.request import check
 from search.limits import metered
 from search.policies.hf import HFPolicy, _Row
-from search.policies.vllm import VLLMPolicy
 from search.vllm_engine import BLOCK_SIZE
 from tests.contracts import PolicyContract, ScorerContract
+from tests.resumed import WORDS, assert_finished_is_the_uninterrupted_run, lines
+from tests.terminal import CTRL_C, Terminal
 
 POLICY, PRM = str(BUILTIN / "policy"), str(BUILTIN / "prm")
 PROBLEMS = list(generate("validation", 11, 12))
@@ -118,14 +124,20 @@ async def test_a_small_tree_cache_forgets_but_judges_the_same() -> None:
             assert [j.value for j in pair[0]] == pytest.approx([j.value for j in pair[1]], abs=1e-5)
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def models(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Models]:
+    """Both on vLLM, as `search.run` loads them."""
+    models = await load_models(check([*WORDS, "--out", str(tmp_path_factory.mktemp("run"))]).models)
+    yield models
+    await models.close()
+
+
 @needs_vllm
 @one_loop
 class TestVLLMPolicy(BuiltinPolicyContract):
-    @pytest_asyncio.fixture(scope="module", loop_scope="module")
-    async def policy(self) -> AsyncIterator[Policy]:
-        policy = VLLMPolicy(POLICY, core=0, dtype="float32")
-        yield policy
-        policy.shutdown()
+    @pytest.fixture(scope="class")
+    def policy(self, models: Models) -> Policy:
+        return models.policy
 
     async def test_a_prefix_is_read_from_the_cache(self, policy: Policy) -> None:
         longest = max(PROBLEMS, key=lambda p: len(p.question))
@@ -136,11 +148,13 @@ class TestVLLMPolicy(BuiltinPolicyContract):
         assert spent.prompt_tokens <= BLOCK_SIZE
         assert spent.prompt_tokens_cached >= 2 * BLOCK_SIZE
 
-    async def test_hgs_searches_on_both_engines(self, policy: Policy, scorer: StepScorer) -> None:
+    async def test_hgs_searches_on_both_engines(self, models: Models) -> None:
         problems = [Problem(p.id, p.question) for p in PROBLEMS]
         outcomes = [
             outcome
-            async for outcome in solve(problems, STRATEGIES["hgs"](), policy, scorer, answers=Builtin())
+            async for outcome in solve(
+                problems, STRATEGIES["hgs"](), models.policy, models.scorer, answers=Builtin()
+            )
         ]
         assert [o.error for o in outcomes] == [None] * len(problems)
         assert all(o.usage.samples and o.usage.judgements and o.usage.prm_tokens for o in outcomes)
@@ -148,16 +162,13 @@ class TestVLLMPolicy(BuiltinPolicyContract):
         assert any(o.answer == right[o.problem.id] for o in outcomes)
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def scorer() -> AsyncIterator[StepScorer]:
-    scorer = VLLMScorer(PRM, core=1)
-    yield scorer
-    scorer.shutdown()
-
-
 @needs_vllm
 @one_loop
 class TestVLLMScorer(BuiltinScorerContract):
+    @pytest.fixture(scope="class")
+    def scorer(self, models: Models) -> StepScorer:
+        return models.scorer
+
     async def test_no_judgement_computes_more_than_the_new_step_and_a_block(self, scorer: StepScorer) -> None:
         tokenizer = build_tokenizer()
         for problem in PROBLEMS:
@@ -169,7 +180,25 @@ class TestVLLMScorer(BuiltinScorerContract):
                     assert spent.prm_tokens <= len(tokenizer(steps[k].text).input_ids) + BLOCK_SIZE
 
     async def test_it_agrees_with_transformers(self, scorer: StepScorer) -> None:
-        other = HFScorer(PRM)
+        other = HFScorer(PRM, dtype="float32")
         for texts in self.solutions:
             theirs = await other.judge(self.problem, self.steps(texts))
             self._same(await scorer.judge(self.problem, self.steps(texts)), theirs)
+
+
+@needs_vllm
+@one_loop
+async def test_interrupted_at_a_terminal_then_finished_it_is_the_uninterrupted_run(
+    models: Models, tmp_path: Path
+) -> None:
+    trace = tmp_path / "cut" / "hgs.jsonl"
+    words = [*WORDS, "--limit", "30"]
+    command = [sys.executable, "-m", "search.run", *words, "--out", str(trace.parent)]
+    shown = Terminal(command, Path.cwd(), os.environ)
+    shown.wait_for(lambda: lines(trace) > 90, 400)
+    shown.press(CTRL_C)
+    assert shown.end(60) == 130, shown.text
+    assert "Traceback" not in shown.text and "ERROR" not in shown.text, shown.text
+    told, resume = shown.text.rstrip().splitlines()[-2:]
+    assert told == "interrupted; to go on where it stopped:" and shlex.split(resume)[-1] == "--resume"
+    await assert_finished_is_the_uninterrupted_run(trace, words, models)
