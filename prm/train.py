@@ -17,6 +17,7 @@ GPUs: accelerate launch --config_file prm/fsdp.yaml -m prm.train ...
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -124,6 +125,7 @@ def train(run: Run, out: Path, *, resume: bool) -> None:
     """Train, and write the checkpoint, its layout, card and loss plot to `out`. Raises UsageError."""
     from prm.model import load_tokenizer
 
+    _check_sharding(run)
     _check_out(run, out, resume)
     layout = layout_of(run)
     tokenizer = load_tokenizer(RewardModel(run.base, run.base, layout, None, run.base))
@@ -143,12 +145,6 @@ def train(run: Run, out: Path, *, resume: bool) -> None:
         patience=run.patience, with_muon=run.optimizer == "muon",
     )
     first = trainer.is_world_process_zero()
-    if run.lora and trainer.is_fsdp_enabled:
-        raise UsageError("--lora does not go with FSDP here: its matrices fit one GPU, or train all weights")
-    if run.language and trainer.is_fsdp_enabled:
-        raise UsageError("--language does not go with FSDP here: no process holds all embeddings")
-    if run.optimizer == "muon" and trainer.is_fsdp_enabled:
-        raise UsageError("--optimizer muon does not go with FSDP here: no process holds whole matrices")
     if first:
         print(guard.describe(), _counts(data.report), sep="\n")
         out.mkdir(parents=True, exist_ok=True)
@@ -168,6 +164,18 @@ def train(run: Run, out: Path, *, resume: bool) -> None:
         ran = "python -m prm.train " + shlex.join(sys.argv[1:])
         write_card(out, asdict(run), data.report, trainer.state.log_history, guard.describe(), ran)
         print(f"written: {out}")
+
+
+def _check_sharding(run: Run) -> None:
+    """Refuse under FSDP, as `accelerate launch` announces it, what needs whole weights in one process."""
+    if os.environ.get("ACCELERATE_USE_FSDP", "").lower() != "true":
+        return
+    if run.lora:
+        raise UsageError("--lora does not go with FSDP here: its matrices fit one GPU, or train all weights")
+    if run.language:
+        raise UsageError("--language does not go with FSDP here: no process holds all embeddings")
+    if run.optimizer == "muon":
+        raise UsageError("--optimizer muon does not go with FSDP here: no process holds whole matrices")
 
 
 def _check_out(run: Run, out: Path, resume: bool) -> None:

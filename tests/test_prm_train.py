@@ -214,12 +214,7 @@ def test_fsdp_on_two_processes(base: Path, data: Path, tmp_path: Path) -> None:
 def test_what_needs_whole_weights_in_one_process_is_refused_under_fsdp(
     option: tuple[str, str], base: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Sharded(RewardTrainer):
-        def __init__(self, *args: Any, **settings: Any) -> None:
-            super().__init__(*args, **settings)
-            self.is_fsdp_enabled = True
-
-    monkeypatch.setattr("prm.trainer.RewardTrainer", Sharded)
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")  # as `accelerate launch` does
     run, out, _ = parse([*arguments(base, data, tmp_path / "out", "classes3"), *option])
     with pytest.raises(UsageError, match=f"{option[0]}.* does not go with FSDP here"):
         train.train(run, out, resume=False)
