@@ -186,6 +186,7 @@ class TestVLLMScorer(BuiltinScorerContract):
             self._same(await scorer.judge(self.problem, self.steps(texts)), theirs)
 
 
+@pytest.mark.timeout(1200)  # the engines start once more, in the run that is interrupted
 @needs_vllm
 @one_loop
 async def test_interrupted_at_a_terminal_then_finished_it_is_the_uninterrupted_run(
