@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 from prm.layout import Layout
 from search.errors import SearchError, UsageError
+from search.lock import only_writer
 from search.types import Judgement, Problem, Step, StepScorer, Stop
 
 WINDOW = 512
@@ -73,32 +73,40 @@ def split_solution(layout: Layout, text: str) -> list[str]:
 class Kept:
     """A file of JSON lines that grows while work is done, and says what is done already.
 
-    Raises UsageError if it exists and is not to be resumed.
+    Raises UsageError if it exists and is not to be resumed, or if another process is writing to it.
     """
 
     def __init__(self, path: Path, *, resume: bool):
         if path.exists() and not resume:
             raise UsageError(f"{path} is there already: --resume goes on with it; or name another file")
         self.path = path
-        self.rows = list(self._whole_lines()) if path.exists() else []
+        self._file: BinaryIO | None = None  # made with the first line: what is refused before leaves none
+        self.rows = list(self._whole_lines(self._opened())) if path.exists() else []
 
-    def _whole_lines(self) -> Iterator[dict[str, Any]]:
+    def _opened(self) -> BinaryIO:
+        if self._file is None:
+            self._file = self.path.open("a+b")
+            only_writer(self._file, self.path)
+        return self._file
+
+    def _whole_lines(self, file: BinaryIO) -> Iterator[dict[str, Any]]:
         """The lines that are whole; a last one that was cut off, by a kill, is removed."""
         size = 0
-        with self.path.open("rb") as file:
-            for number, line in enumerate(file, start=1):
-                try:
-                    row = json.loads(line.decode("utf-8"))
-                except ValueError as error:
-                    if line.endswith(b"\n"):
-                        raise UsageError(f"{self.path}, line {number}: {error}") from error
-                    break
-                if not line.endswith(b"\n"):
-                    break
-                size += len(line)
-                yield row
-        os.truncate(self.path, size)
+        file.seek(0)
+        for number, line in enumerate(file, start=1):
+            try:
+                row = json.loads(line.decode("utf-8"))
+            except ValueError as error:
+                if line.endswith(b"\n"):
+                    raise UsageError(f"{self.path}, line {number}: {error}") from error
+                break
+            if not line.endswith(b"\n"):
+                break
+            size += len(line)
+            yield row
+        file.truncate(size)
 
     def append(self, rows: Iterable[dict[str, Any]]) -> None:
-        with self.path.open("a", encoding="utf-8") as file:
-            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        file = self._opened()
+        file.writelines(json.dumps(row, ensure_ascii=False).encode() + b"\n" for row in rows)
+        file.flush()

@@ -16,6 +16,7 @@ from typing import Any
 
 from search.errors import ScorerError, TraceError
 from search.limits import Usage
+from search.lock import only_writer
 from search.types import Address, Judgement, Problem, Step, Stop
 
 Samples = tuple[list[Step], Usage]
@@ -39,7 +40,8 @@ class Trace:
     """Append-only, flushed line by line; without a path it records nothing.
 
     A file that exists already is read back first: a last line torn by a crash is cut off.
-    Raises TraceError if the file belongs to another run, naming what differs.
+    Raises TraceError if the file belongs to another run, naming what differs, UsageError if another
+    process is writing to it.
 
     run: what identifies the run (strategy, knobs, models, seed, ...); JSON values.
     """
@@ -52,9 +54,10 @@ class Trace:
             self._file = path.open("a+b") if path else None
         except OSError as error:
             raise TraceError(f"cannot write the trace {path}: {error.strerror}") from error
-        if self._file is None:
+        if path is None or self._file is None:
             return
         try:
+            only_writer(self._file, path)
             self._load()
             wanted = json.loads(json.dumps(run or {}))
             if self._run is None:

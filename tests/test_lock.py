@@ -1,0 +1,58 @@
+"""Two processes never write to one file of a run: the second is told, and what the first wrote stays."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from prm.judging import Kept
+from search.errors import UsageError
+from search.trace import Trace
+
+HOLDS = """
+import sys
+from pathlib import Path
+from {module} import {name}
+held = {name}(Path(sys.argv[1]), {said})
+{then}
+print("held", flush=True)
+sys.stdin.read()
+"""
+TRACE = HOLDS.format(module="search.trace", name="Trace", said="{}", then="")
+KEPT = HOLDS.format(module="prm.judging", name="Kept", said="resume=False", then="held.append([{'a': 1}])")
+
+
+@pytest.mark.parametrize(
+    ("holder", "opened"),
+    [(TRACE, lambda path: Trace(path, {})), (KEPT, lambda path: Kept(path, resume=True))],
+    ids=["trace", "judgements"],
+)
+def test_a_file_that_another_process_writes_is_refused_until_that_one_ends(
+    holder: str, opened: Callable[[Path], object], tmp_path: Path
+) -> None:
+    path = tmp_path / "file.jsonl"
+    other = subprocess.Popen(
+        [sys.executable, "-c", holder, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    try:
+        assert other.stdout is not None and other.stdout.readline() == b"held\n"
+        before = path.read_bytes()
+        with pytest.raises(UsageError, match=r"file\.jsonl: another process is writing to it"):
+            opened(path)
+        assert path.read_bytes() == before
+    finally:
+        other.kill()
+        other.communicate()
+    opened(path)
+
+
+def test_what_is_refused_before_the_first_line_leaves_no_file(tmp_path: Path) -> None:
+    Kept(tmp_path / "kept.jsonl", resume=False)
+    assert not (tmp_path / "kept.jsonl").exists()
+    with closing(Trace(tmp_path / "trace.jsonl", {})):
+        assert (tmp_path / "trace.jsonl").exists()
