@@ -1,14 +1,13 @@
 """Steps made wrong by rule, to learn what an error looks like from more problems than people labelled.
 
 As FactCC (Kryściński et al. 2020, arXiv:1910.12840) corrupts claims: a number, an operator or a variable
-is exchanged. What was said before, said again, stands for a step that makes no progress.
+is exchanged. An earlier step said again stands for a step that makes no progress.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator
 from random import Random
 
 from prm.labels import LabelledSolution
@@ -21,54 +20,37 @@ SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z$])")
 
 EXCHANGED = {"+": "-", "-": "+", "*": "+", "/": "*", "<": ">", ">": "<"}
 REPEATED = 0.4
-"""Share of the right steps that have beside them what was said before."""
+"""Share of the drawn steps that have an earlier step beside them."""
 
 
-def corrupted(solution: LabelledSolution) -> Iterator[LabelledSolution]:
+def corrupted(solution: LabelledSolution, share: float) -> Iterator[LabelledSolution]:
     """A right solution, cut into sentences, and beginnings of it whose last step is none of its own.
 
-    Each step that can be is made wrong, and only such steps count as right ones: what tells the two apart
-    is what was exchanged. The same solution gives the same records.
+    At this share of its steps, drawn, the step is made wrong (-1), and at some of them an earlier one
+    comes again (0). The same solution gives the same records.
     """
-    steps = tuple(s for step in solution.steps for s in SENTENCE_END.split(step) if s.strip())
-    whole = replace(solution, steps=steps, labels=tuple(1 for _ in steps), values=(), context=())
-    beside = list(_beside(whole, 1.0))
-    wrong = {len(s.steps) - 1 for s in beside if s.labels[-1] == -1}
-    yield replace(whole, context=tuple(i for i in range(len(steps)) if i not in wrong))
-    yield from beside
+    steps = [s for step in solution.steps for s in SENTENCE_END.split(step) if s.strip()]
 
-
-def augmented(solution: LabelledSolution, share: float) -> Iterator[LabelledSolution]:
-    """A labelled solution, and beginnings of it that end beside a right step of its own, at this share."""
-    yield solution
-    yield from _beside(solution, share)
-
-
-def _beside(solution: LabelledSolution, share: float) -> Iterator[LabelledSolution]:
-    """Beginnings whose last step stands beside a right one of the solution, at this share of these.
-
-    It is the step made wrong (-1), or what was said before, a sentence of the question or a step (0).
-    """
-    text = "\n".join((solution.question, *solution.steps))
-    which, rng = Random(f"which {text}"), Random(text)
-    asked = [s for s in SENTENCE_END.split(solution.question) if s.strip()]
-
-    def ending(before: Sequence[str], last: str, label: int) -> LabelledSolution:
-        labels = (*(1 for _ in before), label)
+    def record(*said: str, label: int) -> LabelledSolution:
+        before = tuple(range(len(said) - 1))
         return LabelledSolution(
-            solution.question, (*before, last), labels, solution.source, solution.split, "corruption",
-            context=tuple(range(len(before))),
+            solution.question, said, (*(1 for _ in before), label), solution.source, solution.split,
+            "corruption", context=before,
         )  # fmt: skip
 
-    for i in solution.counted:
-        if solution.labels[i] != 1 or which.random() >= share:
+    yield LabelledSolution(
+        solution.question, tuple(steps), tuple(1 for _ in steps), solution.source, solution.split,
+        solution.produced_by,
+    )  # fmt: skip
+    rng = Random("\n".join((solution.question, *steps)))
+    for i in range(len(steps)):
+        if rng.random() >= share:
             continue
-        before = solution.steps[:i]
-        said = " ".join((solution.question, *before))
-        if (wrong := made_wrong(solution.steps[i], said, rng)) is not None:
-            yield ending(before, wrong, -1)
-        if rng.random() < REPEATED and (earlier := [*asked, *before]):
-            yield ending(before, rng.choice(earlier), 0)
+        before = steps[:i]
+        if (wrong := made_wrong(steps[i], " ".join((solution.question, *before)), rng)) is not None:
+            yield record(*before, wrong, label=-1)
+        if before and rng.random() < REPEATED:
+            yield record(*before, rng.choice(before), label=0)
 
 
 def made_wrong(step: str, before: str, rng: Random) -> str | None:

@@ -18,8 +18,6 @@ from prm.zoo import find
 from search.precision import has_bfloat16
 
 VOCABULARY = 4096
-HEAD = 32
-"""Width of an attention head: a narrow model does with narrow ones, or it would have too few."""
 CONTEXT = 2048
 """Tokens that the model can read: of the longest record, and of a tree of records of one problem."""
 
@@ -33,7 +31,7 @@ def options(
     add = parser.add_argument
     add("--data", type=Path, required=True, metavar="DIR", help="where the data sets are")
     add("--work", type=Path, default=Path(work), metavar="DIR", help="(%(default)s)")
-    add("--hidden", type=int, default=hidden, help="width of the model, a multiple of 32 (%(default)s)")
+    add("--hidden", type=int, default=hidden, help="width of the model, a multiple of 64 (%(default)s)")
     add("--layers", type=int, default=layers, help="(%(default)s)")
     add("--epochs", type=float, default=epochs, help="passes over the text (%(default)s)")
     add("--label-epochs", type=float, default=label_epochs, help="passes over the labels (%(default)s)")
@@ -111,7 +109,7 @@ def make_base(text: Path, out: Path, *, hidden: int, layers: int) -> None:
     manual_seed(0)
     model = LlamaForCausalLM(LlamaConfig(
         vocab_size=VOCABULARY, hidden_size=hidden, intermediate_size=3 * hidden, num_hidden_layers=layers,
-        num_attention_heads=hidden // HEAD, num_key_value_heads=hidden // HEAD,
+        num_attention_heads=max(1, hidden // 64), num_key_value_heads=max(1, hidden // 64),
         max_position_embeddings=CONTEXT, tie_word_embeddings=True, pad_token_id=0, eos_token_id=1,
         bos_token_id=None,
     ))  # fmt: skip

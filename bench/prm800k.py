@@ -4,9 +4,8 @@ Stages, each kept in --work and gone on with where it was interrupted: `text` ga
 text (GSM8K's training solutions, MATH's outside MATH-500, PRM800K's right paths), `base` makes a
 tokenizer and a small Llama with random weights from it, `sft` trains that on the text, `corrupted` trains a
 3-class head and all below it to tell the text's steps from steps made wrong by rule, `phase2` goes on with
-the labels of phase 2, `prm` with 10, 30 and 100 % of those of phase 1 and steps made up beside them, each
-calibrated on validation problems, and `report` measures them on phase 1's test part and on ProcessBench
-beside the baselines.
+the labels of phase 2, `prm` with 10, 30 and 100 % of those of phase 1, each calibrated on validation
+problems, and `report` measures them on phase 1's test part and on ProcessBench beside the baselines.
 Nothing is trained on a problem of an evaluation set.
 
 --data DIR is searched for phase1_train.jsonl, phase1_test.jsonl, phase2_train.jsonl (as OpenAI ships
@@ -20,7 +19,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
-from bench.corrupt import augmented, corrupted
+from bench.corrupt import corrupted
 from bench.from_scratch import Recipe, options
 from prm import command
 from prm.data import load
@@ -38,8 +37,8 @@ JUDGING = ("--batch", 4, "--optimizer", "muon", "--beta2", 0.95, "--weight-decay
 CORRUPTED = ("--epochs", 1, "--batch", 16, "--lr", 1e-3, "--dropout", 0.1)
 """How the text, the labels and, otherwise than those, steps made wrong by rule are learnt; chosen on
 training problems that were held out."""
-AUGMENTED = 0.35
-"""Share of phase 1's right steps that have made-up ones beside them."""
+CORRUPTED_SHARE = 0.6
+"""Of a solution's steps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,13 +93,6 @@ def gather_text(sources: Sources, limit: int | None) -> Iterator[LabelledSolutio
         yield from islice(paths, limit)
 
 
-def augment(phase1: Iterable[LabelledSolution]) -> Iterator[LabelledSolution]:
-    """Made-up steps beside labelled ones, but for problems that are validated with."""
-    for solution in phase1:
-        held_out = is_for_validation(solution.question, VALIDATION_SHARE)
-        yield from augmented(solution, 0.0 if held_out else AUGMENTED)
-
-
 def learning_curve(found: Sequence[dict[str, object]], models: dict[str, float], path: Path) -> None:
     """Balanced accuracy by share of the labels, with intervals, on each data set."""
     import matplotlib
@@ -127,7 +119,7 @@ def learning_curve(found: Sequence[dict[str, object]], models: dict[str, float],
 def main() -> None:
     prog = "python -m bench.prm800k"
     asked = options(
-        prog, __doc__, work="runs/prm800k", hidden=192, layers=4, epochs=1.0, lr=4e-3, label_epochs=2.0,
+        prog, __doc__, work="runs/prm800k", hidden=192, layers=4, epochs=3.0, lr=4e-3, label_epochs=2.0,
         label_lr=7e-4,
     ).parse_args()
     recipe = Recipe(asked)
@@ -149,7 +141,7 @@ def main() -> None:
     text = gathered("text", gather_text(sources, asked.limit))
     recipe.read(text, *READING)
     base, learnt = "corrupted", list[LabelledSolution]()
-    made = gathered(base, (c for s in load(str(text)) for c in corrupted(s)))
+    made = gathered(base, (c for s in load(str(text)) for c in corrupted(s, CORRUPTED_SHARE)))
     recipe.judge(base, made, *JUDGING, *CORRUPTED)
     if sources.phase2:
         phase2 = gathered("phase2", labels(sources.phase2))
@@ -160,9 +152,8 @@ def main() -> None:
     validation = gathered(
         "validation", (s for s in load(str(phase1)) if is_for_validation(s.question, VALIDATION_SHARE))
     )
-    trained = gathered("augmented", augment(load(str(phase1))))
     models = {
-        recipe.judge(f"prm-{round(100 * share)}", trained, *JUDGING, "--share", share, base=base): share
+        recipe.judge(f"prm-{round(100 * share)}", phase1, *JUDGING, "--share", share, base=base): share
         for share in SHARES
     }
     for model in models:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from random import Random
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.corrupt import augmented, corrupted, made_wrong
+from bench.corrupt import corrupted, made_wrong
 from prm.labels import LabelledSolution
 
 EGGS = LabelledSolution(
@@ -43,9 +42,8 @@ def test_a_number_becomes_another_that_was_said_or_one_near_it() -> None:
 
 
 def test_the_solution_in_sentences_and_beginnings_that_end_in_no_step_of_it() -> None:
-    whole, *beginnings = corrupted(EGGS)
-    assert (whole.steps, whole.labels) == (SENTENCES, (1, 1, 1, 1))
-    assert whole.counted == [0, 1, 3], "only those that stand beside a wrong one"
+    whole, *beginnings = corrupted(EGGS, 1.0)
+    assert (whole.steps, whole.labels, whole.context) == (SENTENCES, (1, 1, 1, 1), ())
     wrong = [s for s in beginnings if s.labels[-1] == -1]
     assert [len(s.steps) - 1 for s in wrong] == [0, 1, 3], "all but the one that holds nothing to exchange"
     for s in wrong:
@@ -55,36 +53,22 @@ def test_the_solution_in_sentences_and_beginnings_that_end_in_no_step_of_it() ->
         assert (s.question, s.source, s.split) == (EGGS.question, "gsm8k", "train")
 
 
-def test_what_was_asked_or_said_before_comes_again_beside_some_steps() -> None:
+def test_of_the_drawn_steps_all_are_made_wrong_and_some_have_an_earlier_one_beside_them() -> None:
     steps = tuple(f"{n} + 1 = {n + 1}" for n in range(400))
-    many = LabelledSolution("We count. What is 1?", steps, (1,) * 400, "s", "train", "human")
-    again = [s for s in corrupted(many) if s.labels[-1] == 0]
-    assert 120 < len(again) < 200
-    assert all(s.steps[-1] in ("We count.", "What is 1?", *s.steps[:-1]) for s in again)
-    firsts = [replace(many, steps=(step,), labels=(1,)) for step in steps]
-    asked = {s.steps[-1] for first in firsts for s in corrupted(first) if s.labels[-1] == 0}
-    assert asked == {"We count.", "What is 1?"}, "before a first step there is the question alone"
-    assert all(s.labels[-1] != 0 for first in firsts for s in corrupted(replace(first, question=" ")))
-
-
-def test_labels_keep_what_they_have_and_get_made_up_steps_beside_right_ones() -> None:
-    steps = tuple(f"{n} + 1 = {n + 1}" for n in range(400))
-    labels = tuple((1, 0, 1, -1)[n % 4] for n in range(400))
-    given = LabelledSolution("q", steps, labels, "s", "train", "human", context=(0, 1, 2, 3, 4))
-    same, *made = augmented(given, 0.5)
-    assert same is given and list(augmented(given, 0.0)) == [given]
-    beside = {len(s.steps) - 1 for s in made}
-    assert all(labels[i] == 1 and i > 4 for i in beside), "right ones whose labels count"
-    assert 60 < len(beside) < 140, "half of them"
-    assert {s.labels[-1] for s in made} == {-1, 0}
-    assert all(s.counted == [len(s.steps) - 1] for s in made)
+    many = LabelledSolution("q", steps, (1,) * 400, "s", "train", "human")
+    whole, *beginnings = corrupted(many, 0.4)
+    wrong = [s for s in beginnings if s.labels[-1] == -1]
+    again = [s for s in beginnings if s.labels[-1] == 0]
+    assert 120 < len(wrong) < 200 and 40 < len(again) < 90
+    assert all(s.steps[-1] in s.steps[:-1] for s in again)
+    assert list(corrupted(many, 0.0)) == [whole]
 
 
 @given(st.lists(st.text(min_size=1).filter(str.strip), min_size=1, max_size=5))
 def test_any_text_can_be_corrupted_and_always_in_the_same_way(steps: list[str]) -> None:
     solution = LabelledSolution("q", tuple(steps), (1,) * len(steps), "s", "train", "human")
-    records = list(corrupted(solution))
-    assert records == list(corrupted(solution))
+    records = list(corrupted(solution, 1.0))
+    assert records == list(corrupted(solution, 1.0))
     for record in records[1:]:
         if record.labels[-1] == -1:
             assert record.steps[-1] != records[0].steps[len(record.steps) - 1]
