@@ -59,9 +59,9 @@ class BuiltinScorerContract(ScorerContract):
 
 class TestHFPolicy(BuiltinPolicyContract):
     @pytest.fixture(scope="class")
-    def policy(self) -> Policy:
+    @classmethod
+    def policy(cls) -> Policy:
         return HFPolicy(POLICY, dtype="float32")
-
 
     async def test_a_cancelled_call_leaves_its_batch(
         self, policy: Policy, monkeypatch: pytest.MonkeyPatch
@@ -87,7 +87,8 @@ class TestHFPolicy(BuiltinPolicyContract):
 
 class TestHFScorer(BuiltinScorerContract):
     @pytest.fixture(scope="class")
-    def scorer(self) -> StepScorer:
+    @classmethod
+    def scorer(cls) -> StepScorer:
         return HFScorer(PRM)
 
 
@@ -95,7 +96,8 @@ class TestHFScorerInFloat32(BuiltinScorerContract):
     atol = 1e-5
 
     @pytest.fixture(scope="class")
-    def scorer(self) -> StepScorer:
+    @classmethod
+    def scorer(cls) -> StepScorer:
         return HFScorer(PRM, dtype="float32")
 
 
@@ -135,7 +137,7 @@ async def models(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Mode
 @needs_vllm
 @one_loop
 class TestVLLMPolicy(BuiltinPolicyContract):
-    @pytest.fixture(scope="class")
+    @pytest.fixture
     def policy(self, models: Models) -> Policy:
         return models.policy
 
@@ -167,7 +169,7 @@ class TestVLLMPolicy(BuiltinPolicyContract):
 class TestVLLMScorer(BuiltinScorerContract):
     atol = 1e-4  # as test_zoo has it for float32
 
-    @pytest.fixture(scope="class")
+    @pytest.fixture
     def scorer(self, models: Models) -> StepScorer:
         return models.scorer
 
