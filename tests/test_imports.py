@@ -104,7 +104,7 @@ def test_the_engine_knows_neither_reward_models_nor_benchmarks(path: Path) -> No
 
 
 PRM_MAY = {
-    "search.types", "search.errors", "search.limits", "search.microbatch", "search.precision",
+    "search.types", "search.errors", "search.limits", "search.lock", "search.microbatch", "search.precision",
     "search.vllm_engine",
 }  # fmt: skip
 
