@@ -85,8 +85,9 @@ class Kept:
 
     def _opened(self) -> BinaryIO:
         if self._file is None:
-            self._file = self.path.open("a+b")
-            only_writer(self._file, self.path)
+            file = self.path.open("a+b")
+            only_writer(file, self.path)
+            self._file = file
         return self._file
 
     def _whole_lines(self, file: BinaryIO) -> Iterator[dict[str, Any]]:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from search.errors import ScorerError, TraceError
 from search.limits import Usage
@@ -50,12 +50,13 @@ class Trace:
         self._recorded: dict[str, _Recorded] = defaultdict(_Recorded)
         self._run: dict[str, Any] | None = None
         self._path = path
+        self._file: BinaryIO | None = None
+        if path is None:
+            return
         try:
-            self._file = path.open("a+b") if path else None
+            self._file = path.open("a+b")
         except OSError as error:
             raise TraceError(f"cannot write the trace {path}: {error.strerror}") from error
-        if path is None or self._file is None:
-            return
         try:
             only_writer(self._file, path)
             self._load()

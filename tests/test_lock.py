@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -51,8 +50,19 @@ def test_a_file_that_another_process_writes_is_refused_until_that_one_ends(
     opened(path)
 
 
-def test_what_is_refused_before_the_first_line_leaves_no_file(tmp_path: Path) -> None:
-    Kept(tmp_path / "kept.jsonl", resume=False)
-    assert not (tmp_path / "kept.jsonl").exists()
-    with closing(Trace(tmp_path / "trace.jsonl", {})):
-        assert (tmp_path / "trace.jsonl").exists()
+def test_what_is_refused_at_its_first_line_is_refused_again(tmp_path: Path) -> None:
+    path = tmp_path / "kept.jsonl"
+    late = Kept(path, resume=False)
+    assert not path.exists(), "made with the first line: bad input leaves nothing"
+    other = subprocess.Popen(
+        [sys.executable, "-c", KEPT, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    try:
+        assert other.stdout is not None and other.stdout.readline() == b"held\n"
+        for _ in range(2):
+            with pytest.raises(UsageError, match="another process"):
+                late.append([{"b": 2}])
+        assert path.read_bytes() == b'{"a": 1}\n'
+    finally:
+        other.kill()
+        other.communicate()
