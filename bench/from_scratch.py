@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-import subprocess
+import multiprocessing
 import sys
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from prm import evaluate, report
+from prm import command, evaluate, report
 from prm.labels import LabelledSolution
 from prm.rows import json_lines
 from prm.zoo import find
@@ -75,14 +76,14 @@ class Recipe:
         _run("prm.calibrate", "--prm", model, "--data", validation, "--class-weights", "balanced")
 
     def report(
-        self, command: str, models: Sequence[str], data: Mapping[str, Sequence[LabelledSolution]],
+        self, prog: str, models: Sequence[str], data: Mapping[str, Sequence[LabelledSolution]],
         learnt: Sequence[LabelledSolution],
     ) -> list[dict[str, Any]]:  # fmt: skip
         """The models and the baselines on the data, in --work/report; what was measured."""
         out = self.asked.work / "report"
         out.mkdir(exist_ok=True)
         found = evaluate.evaluate(models, data, learnt, out, engine="hf", dtype="auto")
-        report.write(out, found, f"{command} --data {self.asked.data} --work {self.asked.work}")
+        report.write(out, found, f"{prog} --data {self.asked.data} --work {self.asked.work}")
         (out / "settings.json").write_text(json.dumps(vars(self.asked), default=str, indent=2) + "\n")
         print(f"written: {out / 'report.md'}")
         return found
@@ -131,5 +132,20 @@ def _fit(out: Path, base: Path, form: str, data: Path, wanted: Sequence[object])
 
 
 def _run(module: str, *said: object) -> None:
-    if code := subprocess.run([sys.executable, "-m", module, *map(str, said)], check=False).returncode:
-        raise SystemExit(code)
+    """A command of `prm`, in a process forked from one that has imported what is heavy."""
+    forkserver = multiprocessing.get_context("forkserver")
+    forkserver.set_forkserver_preload(["prm.calibrate", "prm.train", "prm.trainer"])
+    process = forkserver.Process(target=_command, args=(module, [str(word) for word in said]))
+    process.start()
+    try:
+        process.join()
+    except KeyboardInterrupt:  # it was told as well, and saves what it has
+        process.join()
+        raise
+    if process.exitcode:
+        raise SystemExit(process.exitcode)
+
+
+def _command(module: str, said: list[str]) -> None:
+    sys.argv = [module, *said]
+    command.run(import_module(module).main)

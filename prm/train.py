@@ -21,6 +21,7 @@ import os
 import shlex
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -40,6 +41,7 @@ from prm.sequences import Example, PairExample
 from prm.train_options import Run, layout_of, parse
 from prm.zoo import RewardModel
 from search.errors import UsageError
+from search.lock import only_writer
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,22 +150,34 @@ def train(run: Run, out: Path, *, resume: bool) -> None:
     if first:
         print(guard.describe(), _counts(data.report), sep="\n")
         out.mkdir(parents=True, exist_ok=True)
-        (out / "train.json").write_text(json.dumps(asdict(run), indent=2) + "\n")
-    checkpoint = last_checkpoint(out / "checkpoints") if resume else None
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    if trainer.interrupted:
+    with _claimed(run, out) if first else nullcontext():
+        checkpoint = last_checkpoint(out / "checkpoints") if resume else None
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        if trainer.interrupted:
+            if first:
+                print(f"stopped at step {trainer.state.global_step}, nothing is lost: go on with --resume")
+            raise KeyboardInterrupt
+        state = trainer.accelerator.get_state_dict(trainer.model_wrapped)  # every process takes part
         if first:
-            print(f"stopped at step {trainer.state.global_step}, nothing is lost: go on with --resume")
-        raise KeyboardInterrupt
-    state = trainer.accelerator.get_state_dict(trainer.model_wrapped)  # every process takes part
-    if first:
-        _save(run, objective, state, out)
-        tokenizer.save_pretrained(out)
-        if run.form != "sft":
-            save_layout(layout, out)
-        ran = "python -m prm.train " + shlex.join(sys.argv[1:])
-        write_card(out, asdict(run), data.report, trainer.state.log_history, guard.describe(), ran)
-        print(f"written: {out}")
+            _save(run, objective, state, out)
+            tokenizer.save_pretrained(out)
+            if run.form != "sft":
+                save_layout(layout, out)
+            ran = "python -m prm.train " + shlex.join(sys.argv[1:])
+            write_card(out, asdict(run), data.report, trainer.state.log_history, guard.describe(), ran)
+            print(f"written: {out}")
+
+
+@contextmanager
+def _claimed(run: Run, out: Path) -> Iterator[None]:
+    """With `train.json` in `out`, which no other process can claim meanwhile. Raises UsageError if one has."""
+    path = out / "train.json"
+    with path.open("ab+") as kept:
+        only_writer(kept, path)
+        if not kept.tell():
+            kept.write((json.dumps(asdict(run), indent=2) + "\n").encode())
+            kept.flush()
+        yield
 
 
 def _check_sharding(run: Run) -> None:
