@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -42,6 +42,14 @@ class Objective(torch.nn.Module):
         if getattr(self.config, "tie_word_embeddings", False):
             state = {name: tensor for name, tensor in state.items() if not name.endswith("lm_head.weight")}
         return state
+
+    def load_state_dict(  # type: ignore[override]
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> Any:
+        """Of what `state_dict` gave: an output layer that is the embedding layer comes with that one."""
+        left_out = super().state_dict().keys() - self.state_dict().keys()
+        words = self.model.get_input_embeddings().weight if left_out else None
+        return super().load_state_dict({**dict.fromkeys(left_out, words), **state_dict}, strict, assign)
 
     def forward(
         self,

@@ -37,18 +37,22 @@ from tests.zoo_models import TOKENIZERS, VOCABULARY
 
 pytestmark = [pytest.mark.slow]
 
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A language model with random weights."""
+def random_model(folder: Path, *, tied: bool = False) -> Path:
+    """A language model with random weights. tied: its output layer is the embedding layer."""
     torch.set_num_threads(1)
-    folder = tmp_path_factory.mktemp("base")
     torch.manual_seed(0)
     LlamaForCausalLM(LlamaConfig(
         vocab_size=VOCABULARY, hidden_size=64, intermediate_size=64, num_hidden_layers=1,
         num_attention_heads=1, num_key_value_heads=1, max_position_embeddings=256, pad_token_id=0,
+        tie_word_embeddings=tied,
     )).save_pretrained(folder)  # fmt: skip
     TOKENIZERS["llama3"]().save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return random_model(tmp_path_factory.mktemp("base"))
 
 
 @pytest.fixture(scope="module")
@@ -170,10 +174,12 @@ def test_killed_and_resumed_ends_with_the_same_weights(base: Path, data: Path, t
     assert same(weights(out), weights(whole))
 
 
+@pytest.mark.parametrize(("form", "tied"), [("classes3", False), ("sft", True)])
 def test_interrupted_loses_nothing(
-    base: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    form: str, tied: bool, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = fit(base, data, tmp_path / "whole", "classes3", **LONG)
+    base = random_model(tmp_path / "base", tied=tied)
+    whole = fit(base, data, tmp_path / "whole", form, **LONG)
     compute = RewardTrainer.compute_loss
 
     def interrupted(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -184,9 +190,9 @@ def test_interrupted_loses_nothing(
     with monkeypatch.context() as patched:
         patched.setattr(RewardTrainer, "compute_loss", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            fit(base, data, tmp_path / "out", "classes3", **LONG)
+            fit(base, data, tmp_path / "out", form, **LONG)
     assert last_checkpoint(tmp_path / "out" / "checkpoints") == tmp_path / "out/checkpoints/checkpoint-27"
-    out = fit(base, data, tmp_path / "out", "classes3", **LONG, resume=True)
+    out = fit(base, data, tmp_path / "out", form, **LONG, resume=True)
     assert same(weights(out), weights(whole))
 
 
