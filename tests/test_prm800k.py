@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ import pytest
 from bench import prm800k
 from prm import command
 from prm.labels import read_labels
+from prm.trainer import last_checkpoint
+from tests.terminal import CTRL_C, Terminal
 from tests.test_prm_data import GSM8K_TEST, completion, raw, step
 
 pytestmark = [pytest.mark.slow]
@@ -85,3 +88,14 @@ def test_a_folder_without_the_labels_is_named(tmp_path: Path, monkeypatch: pytes
     with pytest.raises(SystemExit) as ended:
         command.run(prm800k.main)
     assert ended.value.code == 2 and not (tmp_path / "w").exists()
+
+
+def test_ctrl_c_in_a_stage_loses_nothing(data: Path, tmp_path: Path) -> None:
+    said = ["--data", str(data), "--work", str(tmp_path), "--hidden", "64", "--layers", "1"]
+    command = [sys.executable, "-m", "bench.prm800k", *said, "--epochs", "1000"]
+    shown = Terminal(command, Path.cwd(), os.environ)
+    shown.wait_for(lambda: "'loss'" in shown.text, 200)
+    shown.press(CTRL_C)
+    assert shown.end(60) == 130, shown.text
+    assert "nothing is lost" in shown.text and "Traceback" not in shown.text, shown.text
+    assert last_checkpoint(tmp_path / "sft" / "checkpoints") is not None
