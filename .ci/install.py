@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -57,6 +58,16 @@ def execute(*command: str | Path) -> str:
 def pip_install(*arguments: str | Path) -> None:
     """Modules are compiled when first imported, not now: most of what is installed never is."""
     execute(PYTHON, "-m", "pip", "install", "--quiet", "--no-compile", *arguments)
+
+
+def compile_modules() -> None:
+    """Where Python may not keep what it compiled, every process would compile all it imports, each time."""
+    if not sys.flags.dont_write_bytecode:
+        return
+    say("compiling modules once, as PYTHONDONTWRITEBYTECODE is set: vLLM then starts in half the time")
+    packages = execute(PYTHON, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").strip()
+    with suppress(Failed):  # some files are for other versions of Python
+        execute(PYTHON, "-m", "compileall", "-q", "-j", "0", "-x", r"[/\\]tests?[/\\]", packages)
 
 
 def has_gpu() -> bool:
@@ -215,6 +226,7 @@ def main() -> None:
         engine = "hf"
         make_venv()
         install(engine, dev)
+    compile_modules()
     for line in complaints(engine):
         say(f"pip check: {line}")
     STAMP.write_text(json.dumps({"digest": now, "engine": engine, "dev": dev}) + "\n")
