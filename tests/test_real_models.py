@@ -197,10 +197,10 @@ async def test_interrupted_at_a_terminal_then_finished_it_is_the_uninterrupted_r
     models: Models, tmp_path: Path
 ) -> None:
     trace = tmp_path / "cut" / "hgs.jsonl"
-    words = [*WORDS, "--limit", "30"]
+    words = [*WORDS, "--limit", "16"]
     command = [sys.executable, "-m", "search.run", *words, "--out", str(trace.parent)]
     shown = Terminal(command, Path.cwd(), os.environ)
-    shown.wait_for(lambda: lines(trace) > 90, 400)
+    shown.wait_for(lambda: lines(trace) > 50, 400)
     shown.press(CTRL_C)
     assert shown.end(60) == 130, shown.text
     assert "Traceback" not in shown.text and "ERROR" not in shown.text, shown.text
