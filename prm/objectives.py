@@ -43,7 +43,7 @@ class Objective(torch.nn.Module):
             state = {name: tensor for name, tensor in state.items() if not name.endswith("lm_head.weight")}
         return state
 
-    def load_state_dict(  # type: ignore[override]
+    def load_state_dict(
         self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
     ) -> Any:
         """Of what `state_dict` gave: an output layer that is the embedding layer comes with that one."""

@@ -170,7 +170,7 @@ def train(run: Run, out: Path, *, resume: bool) -> None:
 
 @contextmanager
 def _claimed(run: Run, out: Path) -> Iterator[None]:
-    """With `train.json` in `out`, which no other process can claim meanwhile. Raises UsageError if one has."""
+    """With `train.json` in `out`, which no other process has meanwhile. Raises UsageError if one has it."""
     path = out / "train.json"
     with path.open("ab+") as kept:
         only_writer(kept, path)
