@@ -64,7 +64,7 @@ def compile_modules() -> None:
     """Where Python may not keep what it compiled, every process would compile all it imports, each time."""
     if not sys.flags.dont_write_bytecode:
         return
-    say("compiling modules once, as PYTHONDONTWRITEBYTECODE is set: vLLM then starts in half the time")
+    say("compiling modules once, as PYTHONDONTWRITEBYTECODE is set: else every process would")
     packages = execute(PYTHON, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").strip()
     with suppress(Failed):  # some files are for other versions of Python
         execute(PYTHON, "-m", "compileall", "-q", "-j", "0", "-x", r"[/\\]tests?[/\\]", packages)

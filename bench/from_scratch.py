@@ -132,10 +132,11 @@ def _fit(out: Path, base: Path, form: str, data: Path, wanted: Sequence[object])
 
 
 def _run(module: str, *said: object) -> None:
-    """A command of `prm`, in a process forked from one that has imported what is heavy."""
-    forkserver = multiprocessing.get_context("forkserver")
-    forkserver.set_forkserver_preload(["prm.calibrate", "prm.train", "prm.trainer"])
-    process = forkserver.Process(target=_command, args=(module, [str(word) for word in said]))
+    """A command of `prm`, in a process forked (where that can be) from one with the heavy imports done."""
+    can_fork = "forkserver" in multiprocessing.get_all_start_methods()
+    context = multiprocessing.get_context("forkserver" if can_fork else "spawn")
+    context.set_forkserver_preload(["prm.calibrate", "prm.train", "prm.trainer"])
+    process = context.Process(target=_command, args=(module, [str(word) for word in said]))
     process.start()
     try:
         process.join()

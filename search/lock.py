@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 from pathlib import Path
 from typing import IO
 
@@ -13,9 +12,13 @@ def only_writer(file: IO[bytes], path: Path) -> None:
     """Be the one process that writes to `path`, until `file` is closed or the process ends, however it ends.
 
     file: open for writing. Closing any other handle of it in this process gives the lock up as well, as
-    POSIX has it; in return no child holds it after a kill. Where a file system has no locks, nothing is
-    locked. Raises UsageError if another process writes to it.
+    POSIX has it; in return no child holds it after a kill. On Windows, and where a file system has no
+    locks, nothing is locked. Raises UsageError if another process writes to it.
     """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return
     try:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError) as error:

@@ -50,6 +50,14 @@ def test_a_file_that_another_process_writes_is_refused_until_that_one_ends(
     opened(path)
 
 
+def test_where_there_are_no_such_locks_a_trace_is_written_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "fcntl", None)  # as on Windows
+    Trace(tmp_path / "trace.jsonl", {})
+    assert (tmp_path / "trace.jsonl").exists()
+
+
 def test_what_is_refused_at_its_first_line_is_refused_again(tmp_path: Path) -> None:
     path = tmp_path / "kept.jsonl"
     late = Kept(path, resume=False)

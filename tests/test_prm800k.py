@@ -92,8 +92,8 @@ def test_a_folder_without_the_labels_is_named(tmp_path: Path, monkeypatch: pytes
 
 def test_ctrl_c_in_a_stage_loses_nothing(data: Path, tmp_path: Path) -> None:
     said = ["--data", str(data), "--work", str(tmp_path), "--hidden", "64", "--layers", "1"]
-    command = [sys.executable, "-m", "bench.prm800k", *said, "--epochs", "1000"]
-    shown = Terminal(command, Path.cwd(), os.environ)
+    recipe = [sys.executable, "-m", "bench.prm800k", *said, "--epochs", "1000"]
+    shown = Terminal(recipe, Path.cwd(), os.environ)
     shown.wait_for(lambda: "'loss'" in shown.text, 200)
     shown.press(CTRL_C)
     assert shown.end(60) == 130, shown.text

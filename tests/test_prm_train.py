@@ -161,10 +161,12 @@ def test_killed_and_resumed_ends_with_the_same_weights(base: Path, data: Path, t
     ) as process:  # fmt: skip
         while process.poll() is None and last_checkpoint(out / "checkpoints") is None:
             time.sleep(0.05)
-        process.send_signal(signal.SIGSTOP)
-        with pytest.raises(UsageError, match=r"train\.json: another process is writing to it"):
-            fit(base, data, out, "classes3", **LONG, resume=True)
-        process.kill()
+        try:
+            process.send_signal(signal.SIGSTOP)
+            with pytest.raises(UsageError, match=r"train\.json: another process is writing to it"):
+                fit(base, data, out, "classes3", **LONG, resume=True)
+        finally:
+            process.kill()
     assert not (out / "model.safetensors").exists(), "it ended before it was killed"
     with pytest.raises(UsageError, match="--resume goes on with it"):
         fit(base, data, out, "classes3", **LONG)
