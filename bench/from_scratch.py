@@ -134,7 +134,7 @@ def _fit(out: Path, base: Path, form: str, data: Path, wanted: Sequence[object])
 def _run(module: str, *said: object) -> None:
     """A command of `prm`, in a process forked (where that can be) from one with the heavy imports done."""
     can_fork = "forkserver" in multiprocessing.get_all_start_methods()
-    context = multiprocessing.get_context("forkserver" if can_fork else "spawn")
+    context: Any = multiprocessing.get_context("forkserver" if can_fork else "spawn")
     context.set_forkserver_preload(["prm.calibrate", "prm.train", "prm.trainer"])
     process = context.Process(target=_command, args=(module, [str(word) for word in said]))
     process.start()
