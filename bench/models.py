@@ -17,6 +17,7 @@ from typing import Any, Literal
 from prm.zoo import find, is_specified
 from search.errors import ScorerError, SearchError, UsageError
 from search.knobs import nearest
+from search.part import WHOLE, Part
 from search.policies.stepping import Sampling, SteppingPolicy, encode_prompt
 from search.prompts import Prompt, read_template
 from search.segment import Segmenter
@@ -73,7 +74,7 @@ class Settings:
             "policy_weights": _fingerprint(self.policy),
             "tokenizer": self.tokenizer if self.engine == "server" else None,
             "prm": self.prm_name,
-            "prm_weights": None if self.prm is None else _fingerprint(find(self.prm).model),
+            "prm_weights": None if self.prm is None else _prm_fingerprint(self.prm),
             "sampling": asdict(self.sampling),
             "segmenter": self.segmenter.name,
             "dtype": self.dtype,
@@ -241,7 +242,7 @@ def _load_policy(settings: Settings) -> SteppingPolicy:
 
         return VLLMPolicy(
             settings.policy, prompt=prompt, segmenter=segmenter, sampling=sampling, seeded=settings.seeded,
-            core=None if settings.prm is None else 0, dtype=settings.dtype,
+            part=WHOLE if settings.prm is None else Part(0, 2), dtype=settings.dtype,
         )
     if settings.engine == "server":
         from search.policies.server import ServerPolicy
@@ -261,13 +262,12 @@ def _load_policy(settings: Settings) -> SteppingPolicy:
 def _load_scorer(settings: Settings) -> StepScorer:
     if settings.prm is None:
         return NoScorer()
-    if settings.engine == "vllm" or (settings.engine == "server" and find_spec("vllm")):
-        from prm.scorer import VLLMScorer
+    from prm.scorer import load_scorer
 
-        return VLLMScorer(settings.prm, core=1 if settings.engine == "vllm" else None, dtype=settings.dtype)
-    from prm.scorer import HFScorer
-
-    return HFScorer(settings.prm, dtype=settings.dtype)
+    here = settings.engine == "server" and find_spec("vllm")  # the policy is elsewhere
+    engine: Literal["hf", "vllm"] = "vllm" if here or settings.engine == "vllm" else "hf"
+    part = Part(1, 2) if settings.engine == "vllm" else WHOLE
+    return load_scorer(settings.prm, engine, dtype=settings.dtype, part=part)
 
 
 class NoScorer:
@@ -345,6 +345,13 @@ def _fingerprint(model: str) -> str | None:
         with path.open("rb") as file:
             digest.update(f"{path.name} {path.stat().st_size}".encode() + file.read(65536))
     return digest.hexdigest()
+
+
+def _prm_fingerprint(name: str) -> str | None:
+    entry = find(name)
+    parts = [_prm_fingerprint(member) for member in entry.members] or [_fingerprint(entry.model)]
+    known = [part for part in parts if part is not None]
+    return " ".join(known) or None
 
 
 def _revision() -> str:

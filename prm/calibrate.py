@@ -23,10 +23,11 @@ from numpy.typing import NDArray
 from prm import command, metrics
 from prm.data import HELP, load_all
 from prm.evaluate import judge
-from prm.judging import Kept, load_scorer
+from prm.judging import Kept
 from prm.labels import LabelledSolution
 from prm.layout import LABELS, Layout, save_layout
 from prm.metrics import Steps, tabulate
+from prm.scorer import load_scorer
 from prm.zoo import find, is_specified
 from search.errors import UsageError
 from search.types import Judgement
@@ -155,7 +156,7 @@ def main() -> None:
         raise UsageError("--data: nothing is fitted on a test split")
     with TemporaryDirectory() as folder:
         kept = Kept(asked.keep or Path(folder) / "judgements.jsonl", resume=True)
-        scorer = load_scorer(asked.prm, asked.engine, asked.dtype)()
+        scorer = load_scorer(asked.prm, asked.engine, dtype=asked.dtype)
         try:
             judged = judge(scorer, records, kept)
         finally:

@@ -24,9 +24,10 @@ import numpy as np
 from prm import command, metrics, report
 from prm.baselines import baselines
 from prm.data import HELP, load
-from prm.judging import Kept, judge_all, load_scorer
+from prm.judging import Kept, judge_all
 from prm.labels import LabelledSolution
 from prm.metrics import Solutions, Steps, tabulate, with_intervals
+from prm.scorer import load_scorer
 from prm.zoo import find
 from search.errors import ScorerError, UsageError
 from search.types import Judgement, StepScorer
@@ -154,7 +155,7 @@ def evaluate(
         files = {
             name: Kept(out / f"judgements-{number}-{at}.jsonl", resume=True) for at, name in enumerate(data)
         }
-        scorer = load_scorer(prm, engine, dtype)()
+        scorer = load_scorer(prm, engine, dtype=dtype)
         try:
             by_prm[prm] = {name: judge(scorer, records, files[name]) for name, records in data.items()}
         finally:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO
 
 from prm.layout import Layout
 from search.errors import SearchError, UsageError
@@ -25,15 +25,6 @@ class Verdict:
 
     judgements: tuple[Judgement, ...]
     error: str | None
-
-
-def load_scorer(prm: str, engine: Literal["hf", "vllm"], dtype: str) -> Callable[[], StepScorer]:
-    """Checks the name; the scorer itself is made by calling what is returned. Raises UsageError."""
-    from prm.scorer import HFScorer, VLLMScorer
-    from prm.zoo import find
-
-    find(prm)
-    return lambda: HFScorer(prm, dtype=dtype) if engine == "hf" else VLLMScorer(prm, dtype=dtype)
 
 
 async def judge_all(

@@ -43,6 +43,9 @@ class Layout:
     aggregate: of step values, into a solution's. accept, reject, temperature, bias: what
         `prm.calibrate` found; HGS's thresholds on P(not wrong) and P(wrong), what logits are divided
         by, and what is added to them then, one a label (none if empty).
+    members: of an ensemble: reward models, by a name that `prm.zoo.find` knows or a path that begins at
+        this file. Each reads in its own way; of the above, the ensemble's are what comes out (labels,
+        kind, aggregate, what was calibrated) and `separator`, at which a solution is split into steps.
     """
 
     question: str = "{question}\n"
@@ -63,6 +66,7 @@ class Layout:
     reject: float | None = None
     temperature: float = 1.0
     bias: tuple[float, ...] = ()
+    members: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         named = sorted(self.labels)
@@ -138,7 +142,7 @@ def layout_from(said: dict[str, Any], where: str) -> Layout:
 
 
 def read_layout(model: str) -> Layout:
-    """The layout of a checkpoint of the project's own, once its head is known to fit.
+    """The layout of a checkpoint of the project's own, once its head is known to fit, or of an ensemble.
 
     model: a path or hub id; no weights are loaded. Raises UsageError if it is no reward model.
     """
@@ -146,16 +150,20 @@ def read_layout(model: str) -> Layout:
     from transformers.utils import cached_file
 
     try:
-        config = AutoConfig.from_pretrained(model)
         found = cached_file(model, "prm.json")
     except (OSError, ValueError) as error:
-        why = str(error).strip().split("\n")[0]
-        raise UsageError(f"{model} is no reward model of this kind: {why}") from error
+        raise _no_reward_model(model, error) from error
     try:
         said = json.loads(Path(str(found)).read_text(encoding="utf-8"))
         layout = layout_from(dict(said), f"{model}/prm.json")
     except (ValueError, TypeError) as error:
         raise UsageError(f"{model}/prm.json is not a layout: {error}") from error
+    if layout.members:
+        return layout
+    try:
+        config = AutoConfig.from_pretrained(model)
+    except (OSError, ValueError) as error:
+        raise _no_reward_model(model, error) from error
     architectures = config.architectures or []
     wanted = "ForCausalLM" if layout.head in ("tokens", "mean_logit") else "ForSequenceClassification"
     if not any(name.endswith(wanted) for name in architectures):
@@ -168,3 +176,8 @@ def read_layout(model: str) -> Layout:
             f"{model}: the head has {config.num_labels} outputs, prm.json names {len(layout.labels)} labels"
         )
     return layout
+
+
+def _no_reward_model(model: str, error: Exception) -> UsageError:
+    why = str(error).strip().split("\n")[0]
+    return UsageError(f"{model} is no reward model of this kind: {why}")

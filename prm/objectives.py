@@ -126,7 +126,7 @@ def language_loss(
     if attention_mask.dim() == 2:
         seen = attention_mask[:, 1:] == 1
     else:
-        seen = attention_mask[:, 0].diagonal(-1, 1, 2) == 0
+        seen = attention_mask[:, 0].diagonal(-1, 1, 2)
     return F.cross_entropy(F.linear(hidden[:, :-1][seen], words).float(), input_ids[:, 1:][seen])
 
 

@@ -21,9 +21,10 @@ from statistics import fmean
 from typing import Any
 
 from prm import command
-from prm.judging import Kept, Verdict, judge_all, load_scorer, split_solution
+from prm.judging import Kept, Verdict, judge_all, split_solution
 from prm.layout import Layout
 from prm.rows import parsed, read_rows
+from prm.scorer import load_scorer
 from prm.zoo import find
 from search.errors import UsageError
 from search.types import StepScorer
@@ -94,7 +95,7 @@ def main() -> None:
         old = kept.rows[total - 1] if total <= len(kept.rows) else row
         if (old["question"], old["steps"]) != (row["question"], row["steps"]):
             raise UsageError(f"{asked.out}, line {total}: is of another solution than {asked.file}")
-    scorer = load_scorer(asked.prm, asked.engine, asked.dtype)()
+    scorer = load_scorer(asked.prm, asked.engine, dtype=asked.dtype)
     try:
         failed = asyncio.run(score(asked.file, layout, scorer, kept, total))
     finally:

@@ -1,22 +1,42 @@
-"""Reward models as `StepScorer`s: on vLLM's pooling, and on transformers."""
+"""Reward models as `StepScorer`s: on vLLM's pooling, on transformers, and several as one."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from itertools import accumulate, count
-from typing import TYPE_CHECKING, Any
+from statistics import fmean
+from typing import TYPE_CHECKING, Any, Literal
 
 from prm.encoder import Encoder
 from prm.layout import Layout
 from prm.zoo import RewardModel, find
-from search.errors import ContextError, ScorerError
+from search.errors import ContextError, ScorerError, UsageError
 from search.limits import charge
 from search.microbatch import Microbatcher
-from search.types import Judgement, Problem, Step
+from search.part import WHOLE, Part
+from search.types import Judgement, Problem, Step, StepScorer
 
 if TYPE_CHECKING:
     from prm.model import Read
     from prm.tree_cache import Scored
+
+
+def load_scorer(
+    model: str, engine: Literal["hf", "vllm"], *, dtype: str = "auto", part: Part = WHOLE
+) -> StepScorer:
+    """The reward model of that name, as `prm.zoo.find` knows it, an ensemble too.
+
+    part: of the machine, for vLLM; an ensemble divides it among its members. Raises UsageError.
+    """
+    entry = find(model)
+    if entry.members:
+        return Ensemble(entry.layout, (
+            partial(load_scorer, member, engine, dtype=dtype, part=own)
+            for member, own in zip(entry.members, part.split(len(entry.members)), strict=True)
+        ))  # fmt: skip
+    return HFScorer(model, dtype=dtype) if engine == "hf" else VLLMScorer(model, part=part, dtype=dtype)
 
 
 class VLLMScorer:
@@ -33,8 +53,8 @@ class VLLMScorer:
     Raises UsageError before vLLM is started if it is no reward model.
     """
 
-    def __init__(self, model: str, *, core: int | None = None, **settings: Any):
-        entry = find(model)
+    def __init__(self, model: str, *, part: Part = WHOLE, **settings: Any):
+        entry = _one(model)
         self._encode, self._read = _prepare(entry)
         self._layout = entry.layout
         from search.vllm_engine import start_engine
@@ -45,7 +65,7 @@ class VLLMScorer:
             register()
             overrides = {"architectures": [architecture(entry)]}
             settings = {"hf_overrides": overrides, "tokenizer": entry.tokenizer, **settings}
-        self._engine = start_engine(entry.model, core=core, runner="pooling", **settings)
+        self._engine = start_engine(entry.model, part=part, runner="pooling", **settings)
         self._context = self._engine.model_config.max_model_len
         self._requests = count()
 
@@ -109,7 +129,7 @@ class HFScorer:
     """
 
     def __init__(self, model: str, *, dtype: str = "auto", device: str | None = None, **cache: Any):
-        entry = find(model)
+        entry = _one(model)
         import torch
 
         from prm.model import load_decoder, load_tokenizer, read_head
@@ -131,6 +151,45 @@ class HFScorer:
         scored = await self._score(pieces)
         charge(prm_tokens=scored.computed, prm_tokens_cached=scored.cached)
         return [self._layout.judgement(p) for p in scored.probabilities[known:]]
+
+
+class Ensemble:
+    """Reward models of which each judges every step; their probabilities are averaged
+    (Lakshminarayanan et al., arXiv:1612.01474, section 2.4). Close it with `shutdown`.
+
+    layout: what is calibrated of the average. members: to be called one by one; those that were loaded
+        are closed again if one cannot be.
+    """
+
+    def __init__(self, layout: Layout, members: Iterable[Callable[[], StepScorer]]):
+        self._layout = layout
+        self._members: list[StepScorer] = []
+        try:
+            for load in members:
+                self._members.append(load())
+        except BaseException:
+            self.shutdown()
+            raise
+
+    def shutdown(self) -> None:
+        for member in self._members:
+            if (shutdown := getattr(member, "shutdown", None)) is not None:
+                shutdown()
+
+    async def judge(self, problem: Problem, steps: Sequence[Step], *, known: int = 0) -> list[Judgement]:
+        said = await asyncio.gather(*(one.judge(problem, steps, known=known) for one in self._members))
+        labels = self._layout.labels
+        return [
+            self._layout.judgement([fmean(getattr(one, label) for one in of_step) for label in labels])
+            for of_step in zip(*said, strict=True)
+        ]
+
+
+def _one(model: str) -> RewardModel:
+    entry = find(model)
+    if entry.members:
+        raise UsageError(f"{model} is an ensemble: prm.scorer.load_scorer loads its members")
+    return entry
 
 
 def _check_length(problem: Problem, n_tokens: int, context: int) -> None:

@@ -150,7 +150,7 @@ def collate(examples: Sequence[Example], pad: int) -> dict[str, Any]:
     """Right-padded tensors: input_ids, attention_mask, targets and inner, [B, L].
 
     With a tree among them, position_ids [B, L], a token's place on its path, and an attention_mask of
-    [B, 1, L, L], added to what attention computes: 0 where a token sees another.
+    [B, 1, L, L]: whether the row's token sees the column's.
     Raises UsageError if the batch holds no label: its loss would be none.
     """
     import torch
@@ -170,8 +170,7 @@ def collate(examples: Sequence[Example], pad: int) -> dict[str, Any]:
     if any(example.ends is not None for example in examples):
         seen = np.stack([_seen(example, width) for example in examples])
         arrays["position_ids"] = seen.sum(-1) - 1
-        unseen = np.finfo(np.float32).min
-        arrays["attention_mask"] = np.where(seen, np.float32(0), unseen)[:, None]
+        arrays["attention_mask"] = seen[:, None]
     return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 

@@ -211,17 +211,19 @@ def _objective(run: Run, layout: Layout, tokenizer: Any, weights: list[float] | 
     import torch
     from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
+    from prm import attention
     from prm.objectives import Objective, add_dropout
 
     torch.manual_seed(run.seed)  # the new head
+    said = {"dtype": "float32", **({"attn_implementation": attention.NAME} if run.trees else {})}
     try:
         if run.form in ("tokens", "sft"):
-            model = AutoModelForCausalLM.from_pretrained(run.base, dtype="float32")
+            model = AutoModelForCausalLM.from_pretrained(run.base, **said)
         else:
             names = dict(enumerate(layout.labels))
             model = AutoModelForSequenceClassification.from_pretrained(
-                run.base, dtype="float32", num_labels=len(names), id2label=names,
-                label2id={name: i for i, name in names.items()}, ignore_mismatched_sizes=True,
+                run.base, num_labels=len(names), id2label=names,
+                label2id={name: i for i, name in names.items()}, ignore_mismatched_sizes=True, **said,
             )
     except (OSError, ValueError) as error:
         raise UsageError(f"--base {run.base}: {str(error).strip().splitlines()[0]}") from error

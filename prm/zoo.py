@@ -23,7 +23,8 @@ class RewardModel:
     """Where a reward model is, and how it is read; nothing is loaded yet.
 
     model, tokenizer: paths or hub ids. architecture: of its decoder, as transformers calls it; None
-    is what its configuration says. source: where its reading is described.
+    is what its configuration says. source: where its reading is described. members: of an ensemble, which
+    has no weights of its own, the names by which they are found.
     """
 
     model: str
@@ -31,17 +32,20 @@ class RewardModel:
     layout: Layout
     architecture: str | None
     source: str
+    members: tuple[str, ...] = ()
 
 
 def find(name: str) -> RewardModel:
     """The reward model of that name; no weights are loaded.
 
-    name: of the zoo; a .yaml or .json specification; a checkpoint with `prm.json`, path or hub id.
-        NAME=PATH is a zoo model, or a specification, whose weights and tokenizer are at PATH.
+    name: of the zoo; a .yaml or .json specification; a checkpoint with `prm.json`, path or hub id, or an
+        ensemble's folder. NAME=PATH is a zoo model, or a specification, whose weights and tokenizer are at
+        PATH.
     Raises UsageError if there is none, or if it is no reward model.
     """
     if not is_specified(name):
-        return RewardModel(name, name, read_layout(name), None, name)
+        layout = read_layout(name)
+        return RewardModel(name, name, layout, None, name, _members(layout, Path(name), f"{name}/prm.json"))
     if name in zoo():
         return zoo()[name]
     if Path(name).suffix in SPECIFICATIONS:
@@ -79,6 +83,9 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _parse(said: Mapping[str, Any], where: str) -> RewardModel:
     fields = dict(said)
+    if "members" in fields:
+        layout = layout_from(fields, where)
+        return RewardModel(where, where, layout, None, where, _members(layout, Path(where).parent, where))
     model, architecture = fields.pop("model", None), fields.pop("architecture", None)
     if not isinstance(model, str):
         raise UsageError(f"{where}: 'model' must name a path or hub id")
@@ -86,6 +93,22 @@ def _parse(said: Mapping[str, Any], where: str) -> RewardModel:
         raise UsageError(f"{where}: architecture {architecture!r}; there is {', '.join(HEADS_ON)}")
     tokenizer, source = fields.pop("tokenizer", model), fields.pop("source", model)
     return RewardModel(model, tokenizer, layout_from(fields, where), architecture, source)
+
+
+def _members(layout: Layout, folder: Path, where: str) -> tuple[str, ...]:
+    """By names that are valid here. Raises UsageError if one is none, or says other things."""
+    names = tuple(str(folder / name) if (folder / name).exists() else name for name in layout.members)
+    for name in names:
+        try:
+            member = find(name).layout
+        except RecursionError:
+            raise UsageError(f"{where} is among its own members") from None
+        if sorted(member.labels) != sorted(layout.labels) or member.kind != layout.kind:
+            raise UsageError(
+                f"{where}: {name} is {member.kind} with {', '.join(member.labels)}, the ensemble "
+                f"{layout.kind} with {', '.join(layout.labels)}"
+            )
+    return names
 
 
 def main() -> None:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from search.errors import SearchError, UsageError
+from search.part import WHOLE, Part
 from search.precision import served
 
 if TYPE_CHECKING:
@@ -23,24 +24,22 @@ BLOCK_SIZE = 32
 128, the prefix of a short problem never is."""
 
 
-def start_engine(model: str, *, core: int | None = None, **settings: Any) -> AsyncLLM:
+def start_engine(model: str, *, part: Part = WHOLE, **settings: Any) -> AsyncLLM:
     """Start an engine in its own process. Raises UsageError with vLLM's reason if it cannot.
 
-    core: on a CPU, which half of the cores it computes on (0 or 1), so that a policy and a reward
-        model do not fight for them; None is all of them. VLLM_CPU_OMP_THREADS_BIND overrides it.
     settings: vLLM's engine arguments.
     """
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
     with _aside() as said:
         try:
-            return _start(model, core, settings)
+            return _start(model, part, settings)
         except (ValueError, OSError, RuntimeError) as error:
             reason = f"vLLM cannot serve {model}: {error}; what it said is in {said}"
             raise UsageError(reason) from error
 
 
-def _start(model: str, core: int | None, settings: dict[str, Any]) -> AsyncLLM:
+def _start(model: str, part: Part, settings: dict[str, Any]) -> AsyncLLM:
     from vllm.engine.arg_utils import AsyncEngineArgs
     from vllm.platforms import current_platform
     from vllm.v1.engine.async_llm import AsyncLLM
@@ -49,10 +48,8 @@ def _start(model: str, core: int | None, settings: dict[str, Any]) -> AsyncLLM:
     environment: dict[str, str] = {}
     if current_platform.is_cpu():
         environment["VLLM_CPU_KVCACHE_SPACE"] = "1"  # GiB; the default is half of the memory
-        cores = sorted(os.sched_getaffinity(0))
-        if core is not None and len(cores) > 1:
-            half = len(cores) // 2
-            mine = cores[:half] if core == 0 else cores[half:]
+        if part != WHOLE:
+            mine = part.cores(sorted(os.sched_getaffinity(0)))
             environment["VLLM_CPU_OMP_THREADS_BIND"] = ",".join(map(str, mine))
         settings["dtype"] = served(settings.get("dtype", "auto"))
         settings.setdefault("block_size", BLOCK_SIZE)
@@ -60,6 +57,8 @@ def _start(model: str, core: int | None, settings: dict[str, Any]) -> AsyncLLM:
         # A seeded request whose prompt is computed in parts stops the CPU engine: vLLM then rewinds
         # the request's generator, which CPU generators cannot do (0.32, `_bookkeeping_sync`).
         settings.setdefault("enable_chunked_prefill", False)
+    elif part != WHOLE:
+        settings.setdefault("gpu_memory_utilization", part.gpu_memory)
     added = [name for name in environment if name not in os.environ]
     os.environ.update({name: environment[name] for name in added})
     try:

@@ -104,8 +104,8 @@ def test_the_engine_knows_neither_reward_models_nor_benchmarks(path: Path) -> No
 
 
 PRM_MAY = {
-    "search.types", "search.errors", "search.limits", "search.lock", "search.microbatch", "search.precision",
-    "search.vllm_engine",
+    "search.types", "search.errors", "search.limits", "search.lock", "search.microbatch", "search.part",
+    "search.precision", "search.vllm_engine",
 }  # fmt: skip
 
 
@@ -156,12 +156,12 @@ HEAVY_MAY = {
     "search/vllm_engine.py", "search/precision.py",
     "prm/model.py", "prm/scorer.py", "prm/layout.py", "prm/tree_cache.py", "prm/train.py",
     "prm/evaluate.py", "prm/vllm_decoders.py", "prm/sequences.py", "prm/trainer.py",
-    "prm/objectives.py", "prm/muon.py", "bench/models.py", "bench/prm_cache.py", "bench/from_scratch.py",
-    "bench/throughput.py", "bench/prm_study/models.py",
+    "prm/attention.py", "prm/objectives.py", "prm/muon.py", "bench/models.py", "bench/prm_cache.py",
+    "bench/from_scratch.py", "bench/side_by_side.py", "bench/throughput.py", "bench/prm_study/models.py",
 }  # fmt: skip
 # What is itself only imported late, or only ever run to make the models.
 HEAVY_AT_ONCE = {
-    "prm/tree_cache.py", "prm/objectives.py", "prm/trainer.py", "prm/muon.py",
+    "prm/tree_cache.py", "prm/attention.py", "prm/objectives.py", "prm/trainer.py", "prm/muon.py",
     "bench/builtin/training.py", "bench/builtin/make.py", "bench/builtin/card.py",
     "bench/builtin/judge.py", "bench/builtin/make_code.py",
     "bench/builtin/networks.py",

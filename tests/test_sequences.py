@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pytest
@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import LlamaConfig, LlamaForSequenceClassification
 
+from prm import attention
 from prm.objectives import Objective, language_loss
 from prm.sequences import IGNORED, Branch, Example, chain, collate, trees
 
@@ -33,7 +34,7 @@ def test_siblings_share_what_comes_before_them() -> None:
     assert tree.ends is not None and tree.ends.tolist() == [7, 7, 7, 7, 5, 7, 7]
     batch = collate([tree], pad=0)
     assert batch["position_ids"].tolist() == [[0, 1, 2, 3, 4, 4, 5]]
-    sees = (batch["attention_mask"][0, 0] == 0).int().tolist()
+    sees = batch["attention_mask"][0, 0].int().tolist()
     assert sees[4] == [1, 1, 1, 1, 1, 0, 0] and sees[6] == [1, 1, 1, 1, 0, 1, 1]
 
 
@@ -53,13 +54,16 @@ def test_a_tree_holds_no_more_than_it_may_and_questions_are_apart() -> None:
 
 
 @pytest.fixture(scope="module")
-def objective() -> Objective:
+def objective() -> Iterator[Objective]:
     torch.manual_seed(0)
     model = LlamaForSequenceClassification(LlamaConfig(
         vocab_size=64, hidden_size=32, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
         num_key_value_heads=1, max_position_embeddings=64, pad_token_id=0, num_labels=3,
+        attn_implementation=attention.NAME,
     ))  # fmt: skip
-    return Objective(model, "classes3", every_token=0.5)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(attention, "BLOCK", 4)  # so that the trees below take several
+        yield Objective(model, "classes3", every_token=0.5)
 
 
 steps = st.lists(st.integers(1, 3), min_size=1, max_size=3)
@@ -115,3 +119,23 @@ def test_next_tokens_are_learnt_along_paths_only() -> None:
     learnt(collate([fork, short], pad=0), *expected)
     longer = chain(branch([15, 16], step_0=2))
     learnt(collate([short, longer], pad=0), (0, 0, 2), (0, 1, 14), (1, 0, 2), (1, 1, 15), (1, 2, 16))
+
+
+@pytest.mark.parametrize("heads", [2, 1])
+def test_attention_by_blocks_is_attention(heads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """heads: of keys and values; two of queries may share one. The last block is shorter than the others."""
+    monkeypatch.setattr(attention, "BLOCK", 4)
+    torch.manual_seed(0)
+    query = torch.randn(3, 2, 10, 8, requires_grad=True)
+    key, value = torch.randn(2, 3, heads, 10, 8).requires_grad_()
+    sees = (torch.rand(3, 1, 10, 10) < 0.3).tril() | torch.eye(10, dtype=torch.bool)
+    scores = query @ key.mT / 3
+    wanted = scores.masked_fill(~sees, -torch.inf).softmax(-1) @ value
+    said, _ = attention.blockwise_attention(torch.nn.Module(), query, key, value, sees, scaling=1 / 3)
+    torch.testing.assert_close(said, wanted.transpose(1, 2))
+    weights = torch.randn(3, 10, 2, 8)
+    for ours, theirs in zip(
+        torch.autograd.grad((said * weights).sum(), (query, key, value)),
+        torch.autograd.grad((wanted.transpose(1, 2) * weights).sum(), (query, key, value)), strict=True,
+    ):  # fmt: skip
+        torch.testing.assert_close(ours, theirs)

@@ -1,0 +1,158 @@
+"""Several reward models as one: what it says, what it is made of, and what is refused."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from bench.builtin.problems import generate
+from bench.models import BUILTIN
+from prm import calibrate, command
+from prm.layout import read_layout
+from prm.scorer import Ensemble, HFScorer, load_scorer
+from prm.zoo import find
+from search.errors import ScorerError, UsageError
+from search.limits import metered
+from search.part import WHOLE, Part
+from search.types import Judgement, Problem, Step, StepScorer, Stop
+from tests.contracts import ScorerContract
+
+PRM, WEAK = BUILTIN / "prm", BUILTIN / "prm-weak"
+[GENERATED] = generate("validation", 11, 1)
+PROBLEM = Problem(GENERATED.id, GENERATED.question)
+
+
+def steps(texts: Sequence[str]) -> list[Step]:
+    return [Step(text, (), 0.0, Stop.STEP, 1) for text in texts]
+
+
+RIGHT = [step + "\n" for step in GENERATED.steps]
+
+
+def ensemble(folder: Path, *members: Path | str, **more: object) -> str:
+    folder.mkdir(exist_ok=True)
+    (folder / "prm.json").write_text(json.dumps({"members": [*map(str, members)], **more}))
+    return str(folder)
+
+
+class TestEnsemble(ScorerContract):
+    problem = PROBLEM
+    solutions = (RIGHT, [RIGHT[0]] * 3 + ["The answer is 7."])
+    atol = 1e-5
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def scorer(cls, tmp_path_factory: pytest.TempPathFactory) -> StepScorer:
+        folder = tmp_path_factory.mktemp("both")
+        return load_scorer(ensemble(folder, PRM, WEAK), "hf", dtype="float32")
+
+    def steps(self, texts: Sequence[str]) -> list[Step]:
+        return steps(texts)
+
+    async def test_it_says_the_mean_and_costs_the_sum(self, scorer: StepScorer) -> None:
+        with metered() as spent:
+            both = await scorer.judge(PROBLEM, steps(RIGHT))
+        apart, cost = [], 0
+        for model in (PRM, WEAK):
+            with metered() as own:
+                apart.append(await HFScorer(str(model), dtype="float32").judge(PROBLEM, steps(RIGHT)))
+            cost += own.prm_tokens + own.prm_tokens_cached
+        for said, one, other in zip(both, *apart, strict=True):
+            assert said.negative == pytest.approx((one.negative + other.negative) / 2, abs=1e-5)
+            assert said.positive == pytest.approx((one.positive + other.positive) / 2, abs=1e-5)
+        assert spent.prm_tokens + spent.prm_tokens_cached == cost
+
+
+def test_members_are_named_from_the_folder_or_from_here(tmp_path: Path) -> None:
+    (tmp_path / "weak").symlink_to(WEAK)
+    inner = ensemble(tmp_path / "inner", "../weak", PRM)
+    assert find(inner).members == (f"{inner}/../weak", str(PRM))
+    outer = tmp_path / "outer.yaml"
+    outer.write_text(f"members: [inner, {PRM}]\naggregate: min\n")
+    assert find(str(outer)).members == (inner, str(PRM))
+    assert find(str(outer)).layout.aggregate == "min"
+    said = asyncio.run(load_scorer(str(outer), "hf").judge(PROBLEM, steps(RIGHT)))
+    assert len(said) == len(RIGHT)
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ({"members": ["absent"]}, "absent is no reward model"),
+        ({"members": [str(PRM)], "labels": ["negative", "positive"]}, "the ensemble process with neg"),
+        ({"members": [str(PRM)], "kind": "outcome"}, "is process with"),
+        ({"members": ["."]}, "among its own members"),
+    ],
+)
+def test_what_cannot_be_averaged_is_refused(said: dict[str, object], reason: str, tmp_path: Path) -> None:
+    (tmp_path / "prm.json").write_text(json.dumps(said))
+    with pytest.raises(UsageError, match=reason):
+        find(str(tmp_path))
+
+
+def test_one_scorer_holds_one_model(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="is an ensemble"):
+        HFScorer(ensemble(tmp_path, PRM, WEAK))
+
+
+class Refusing:
+    """Judges nothing, and remembers that it was closed."""
+
+    closed = False
+
+    async def judge(self, problem: Problem, steps: Sequence[Step], *, known: int = 0) -> list[Judgement]:
+        raise ScorerError("lost")
+
+    def shutdown(self) -> None:
+        self.closed = True
+
+
+def test_an_error_of_one_is_an_error_of_all() -> None:
+    both = Ensemble(find(str(PRM)).layout, [Refusing, lambda: HFScorer(str(PRM))])
+    with pytest.raises(ScorerError, match="lost"):
+        asyncio.run(both.judge(PROBLEM, steps(RIGHT)))
+
+
+def test_members_are_closed_and_so_are_those_before_one_that_does_not_load() -> None:
+    first = Refusing()
+    Ensemble(find(str(PRM)).layout, [lambda: first]).shutdown()
+    assert first.closed
+    second = Refusing()
+
+    def failing() -> StepScorer:
+        raise UsageError("no memory")
+
+    with pytest.raises(UsageError, match="no memory"):
+        Ensemble(find(str(PRM)).layout, [lambda: second, failing])
+    assert second.closed
+
+
+def test_it_is_calibrated_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [
+        {"question": p.question, "steps": list(p.steps), "labels": [1] * (len(p.steps) - 1) + [label],
+         "source": "x", "split": "validation", "produced_by": "x"}
+        for p, label in zip(generate("validation", 5, 6), (1, 0, -1, 1, 0, -1), strict=True)
+    ]  # fmt: skip
+    data = tmp_path / "labels.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    folder = ensemble(tmp_path / "both", PRM, WEAK)
+    monkeypatch.setattr("sys.argv", ["prm.calibrate", "--prm", folder, "--data", str(data)])
+    command.run(calibrate.main)
+    fitted = read_layout(folder)
+    assert len(fitted.bias) == 3 and fitted.reject is not None
+    assert fitted.members == (str(PRM), str(WEAK))
+    raw = ensemble(tmp_path / "raw", PRM, WEAK)
+    said = [asyncio.run(load_scorer(f, "hf").judge(PROBLEM, steps(RIGHT[:1]))) for f in (folder, raw)]
+    assert said[0] != said[1]
+
+
+def test_parts_of_a_machine() -> None:
+    assert [list(Part(i, 2).cores(range(5))) for i in (0, 1)] == [[0, 1], [2, 3, 4]]
+    assert [list(Part(i, 3).cores([7, 8])) for i in (0, 1, 2)] == [[7], [7], [8]]
+    assert list(WHOLE.cores(range(3))) == [0, 1, 2]
+    assert Part(1, 2).split(2) == (Part(2, 4), Part(3, 4))
+    assert Part(1, 2).gpu_memory * 2 <= 0.9
