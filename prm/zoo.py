@@ -103,7 +103,8 @@ def _members(layout: Layout, folder: Path, where: str) -> tuple[str, ...]:
             member = find(name).layout
         except RecursionError:
             raise UsageError(f"{where} is among its own members") from None
-        if sorted(member.labels) != sorted(layout.labels) or member.kind != layout.kind:
+        neutral = {"neutral" in one.labels for one in (member, layout)}
+        if len(neutral) > 1 or member.kind != layout.kind:
             raise UsageError(
                 f"{where}: {name} is {member.kind} with {', '.join(member.labels)}, the ensemble "
                 f"{layout.kind} with {', '.join(layout.labels)}"
