@@ -300,6 +300,8 @@ def _check_there(option: str, name: str, path: str) -> None:
     folder = Path(path).expanduser()
     if folder.is_dir():
         if not (folder / "config.json").is_file():
+            if (folder / "prm.json").is_file():
+                return  # an ensemble has no weights of its own; `find` looks at it
             raise UsageError(f"{option} {name}: {path} is no checkpoint, it holds no config.json")
         if not any(next(folder.glob(f"*{kind}"), None) for kind in (".safetensors", ".bin")):
             raise UsageError(f"{option} {name}: {path} holds no weights (*.safetensors)")

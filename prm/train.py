@@ -198,6 +198,8 @@ def _check_out(run: Run, out: Path, resume: bool) -> None:
         if resume:
             raise UsageError(f"--resume: there is no run in {out}")
         return
+    if not kept.stat().st_size:  # killed as it began
+        return
     if not resume:
         raise UsageError(f"{out} holds a run already: --resume goes on with it; or name another --out")
     before = json.loads(kept.read_text())

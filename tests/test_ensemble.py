@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bench.builtin.problems import generate
-from bench.models import BUILTIN
+from bench.models import BUILTIN, Settings, load_models, resolve
 from prm import calibrate, command
 from prm.layout import read_layout
 from prm.scorer import Ensemble, HFScorer, load_scorer
@@ -18,6 +18,8 @@ from prm.zoo import find
 from search.errors import ScorerError, UsageError
 from search.limits import metered
 from search.part import WHOLE, Part
+from search.policies.stepping import Sampling
+from search.segment import SEGMENTERS
 from search.types import Judgement, Problem, Step, StepScorer, Stop
 from tests.contracts import ScorerContract
 
@@ -148,6 +150,23 @@ def test_it_is_calibrated_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     raw = ensemble(tmp_path / "raw", PRM, WEAK)
     said = [asyncio.run(load_scorer(f, "hf").judge(PROBLEM, steps(RIGHT[:1]))) for f in (folder, raw)]
     assert said[0] != said[1]
+
+
+async def test_a_search_takes_it_and_its_trace_knows_the_members(tmp_path: Path) -> None:
+    def settings(*members: Path) -> Settings:
+        return resolve(
+            policy=str(BUILTIN / "policy"), prm=ensemble(tmp_path / "both", *members), engine="hf",
+            servers=(), tokenizer=None, dtype="float32", sampling=Sampling(), seeded=True,
+            segmenter=SEGMENTERS["newline"], guided=True,
+        )  # fmt: skip
+
+    both, alone = (settings(*members).identity()["prm_weights"] for members in ((PRM, WEAK), (PRM,)))
+    assert both != alone and both.startswith(alone)
+    models = await load_models(settings(PRM, WEAK))
+    try:
+        assert len(await models.scorer.judge(PROBLEM, steps(RIGHT))) == len(RIGHT)
+    finally:
+        await models.close()
 
 
 def test_parts_of_a_machine() -> None:

@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification, LlamaConfig, LlamaForCausalLM
 
-from prm import command, train
+from prm import attention, command, train
 from prm.data.guard import Guard
 from prm.data.pairs import pairs_of
 from prm.encoder import Encoder
@@ -196,6 +196,16 @@ def test_interrupted_loses_nothing(
     assert last_checkpoint(tmp_path / "out" / "checkpoints") == tmp_path / "out/checkpoints/checkpoint-27"
     out = fit(base, data, tmp_path / "out", form, **LONG, resume=True)
     assert same(weights(out), weights(whole))
+
+
+def test_killed_before_it_said_what_it_is_it_can_be_begun_again(
+    base: Path, data: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "train.json").touch()
+    fit(base, data, tmp_path, "classes3", steps=2, trees=64, resume=True)
+    assert json.loads((tmp_path / "train.json").read_text())["trees"] == 64
+    assert attention.NAME not in (tmp_path / "config.json").read_text(), "that is for training alone"
+    assert len(judged(tmp_path, "good")) == 1
 
 
 def test_a_checkpoint_that_was_cut_off_is_not_resumed_from(tmp_path: Path) -> None:

@@ -18,7 +18,8 @@ from bench.builtin.problems import generate
 from bench.builtin.tokenizer import build_tokenizer
 from bench.models import BUILTIN, Models, load_models
 from bench.tasks.builtin import Builtin
-from prm.scorer import HFScorer
+from prm.scorer import Ensemble, HFScorer
+from prm.zoo import find
 from search import STRATEGIES, Policy, Problem, Step, StepScorer, Stop, Until, solve
 from search.cli.request import check
 from search.limits import metered
@@ -188,6 +189,15 @@ class TestVLLMScorer(BuiltinScorerContract):
         for texts in self.solutions:
             theirs = await other.judge(self.problem, self.steps(texts))
             self._same(await scorer.judge(self.problem, self.steps(texts)), theirs)
+
+    async def test_it_can_be_a_member_beside_another(self, scorer: StepScorer) -> None:
+        weak = HFScorer(str(BUILTIN / "prm-weak"), dtype="float32")
+        both = Ensemble(find(PRM).layout, [lambda: scorer, lambda: weak])
+        for texts in self.solutions:
+            steps = self.steps(texts)
+            said = [await one.judge(self.problem, steps, known=1) for one in (both, scorer, weak)]
+            for mean, *apart in zip(*said, strict=True):
+                assert mean.positive == pytest.approx(sum(one.positive for one in apart) / 2, abs=self.atol)
 
 
 @pytest.mark.timeout(1200)  # the engines start once more, in the run that is interrupted
