@@ -13,6 +13,9 @@ from typing import Any
 
 from prm import command
 
+KEPT = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**34)}
+"""What makes glibc keep the memory of a batch for the next one, which it would have to zero again."""
+
 
 def run_side_by_side(module: str, jobs: Mapping[Path, Sequence[object]]) -> None:
     """The command with the words of each job, all at the same time, each on its share of the cores.
@@ -20,6 +23,8 @@ def run_side_by_side(module: str, jobs: Mapping[Path, Sequence[object]]) -> None
     jobs: by the file that takes what the job says; the first one says it here instead.
     If one fails, the others are told to stop, which saves what they have. Raises SystemExit with its code.
     """
+    for name, value in KEPT.items():
+        os.environ.setdefault(name, value)
     can_fork = "forkserver" in multiprocessing.get_all_start_methods()
     context: Any = multiprocessing.get_context("forkserver" if can_fork else "spawn")
     context.set_forkserver_preload(["prm.calibrate", "prm.train", "prm.trainer"])
