@@ -140,7 +140,7 @@ def main() -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     add = parser.add_argument
-    add("--prm", required=True, metavar="DIR", help="a checkpoint; its prm.json is written")
+    add("--prm", required=True, metavar="DIR", help="a checkpoint or ensemble; its prm.json is written")
     add("--data", nargs="+", required=True, metavar="SPEC", help=f"validation data. {HELP}")
     add("--class-weights", choices=("none", "balanced"), default="none",
         help="balanced: each class counts the same, see above (%(default)s)")  # fmt: skip

@@ -191,7 +191,7 @@ def main() -> None:
     )  # fmt: skip
     add = parser.add_argument
     add("--prm", nargs="+", required=True, metavar="MODEL",
-        help="zoo models, NAME=PATH, specifications or checkpoints")  # fmt: skip
+        help="zoo models, NAME=PATH, specifications, checkpoints or ensembles")  # fmt: skip
     add("--data", nargs="+", required=True, metavar="SPEC", help=HELP)
     add("--out", type=Path, required=True, metavar="DIR", help="where the report goes")
     add("--baselines", nargs="+", default=[], metavar="SPEC", help="what the baselines learn from (none)")

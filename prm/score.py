@@ -82,7 +82,8 @@ def main() -> None:
     )
     add = parser.add_argument
     add("file", metavar="FILE", help="the solutions, as JSON lines")
-    add("--prm", required=True, metavar="MODEL", help="of the zoo, NAME=PATH, a specification, a checkpoint")
+    add("--prm", required=True, metavar="MODEL",
+        help="of the zoo, NAME=PATH, specification, checkpoint, ensemble")  # fmt: skip
     add("--out", type=Path, required=True, metavar="FILE", help="where the judged lines go, as they are made")
     add("--resume", action="store_true", help="go on with --out after it was interrupted")
     add("--engine", choices=("hf", "vllm"), default="hf", help="what computes (%(default)s)")

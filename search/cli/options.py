@@ -126,8 +126,9 @@ def parser() -> argparse.ArgumentParser:
     )
     models.add_argument(
         "--prm", metavar="PATH_OR_ID",
-        help="a reward model with its prm.json, in a folder or on the hub; or weak, the built-in one that "
-        "knows no more than the policy (default: the built-in one that does); or, for programs, tests: those "
+        help="a reward model: a name that `python -m prm.zoo` lists, a specification (YAML), or a folder or "
+        "hub id with its prm.json; or weak, the built-in one that knows no more than the policy "
+        "(default: the built-in one that does); or, for programs, tests: those "
         "that the question shows are run; tests+PATH_OR_ID: they overrule the model where they fail",
     )
     models.add_argument(
