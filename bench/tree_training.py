@@ -55,6 +55,7 @@ def main() -> None:
     from prm.objectives import Objective
 
     logging.set_verbosity_error()
+    logging.disable_progress_bar()
     by_problem = groupby(load(asked.data), key=lambda record: record.question)
     records = [record for _, some in islice(by_problem, asked.problems) for record in some]
     encoder = Encoder(Layout(), load_tokenizer(RewardModel(asked.base, asked.base, Layout(), None, "")))
