@@ -27,6 +27,8 @@ BLOCK_SIZE = 32
 def start_engine(model: str, *, part: Part = WHOLE, **settings: Any) -> AsyncLLM:
     """Start an engine in its own process. Raises UsageError with vLLM's reason if it cannot.
 
+    part: what it has of the machine beside other engines; VLLM_CPU_OMP_THREADS_BIND, or
+        `gpu_memory_utilization` among the settings, overrides it.
     settings: vLLM's engine arguments.
     """
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
