@@ -80,7 +80,7 @@ def test_prm800k_human_completions_are_objects_and_the_path_goes_on_with_them(tm
     ]))  # fmt: skip
     assert [(r.steps, r.labels, r.context) for r in records] == [
         (("wrong",), (-1,), ()),
-        (("right", "so 2"), (1, 1), (0,)),
+        (("right", "so 2 The answer is 2."), (1, 1), (0,)),
     ]
 
 
@@ -96,13 +96,13 @@ def test_prm800k_a_path_ends_at_its_first_error(tmp_path: Path) -> None:
     assert counted(read(tmp_path, "prm800k", raw(steps))) == [("a", 1), ("b", -1)]
 
 
-def test_prm800k_the_answer_is_no_part_of_a_step_but_makes_a_solution_whole(tmp_path: Path) -> None:
+def test_prm800k_the_final_answer_is_part_of_its_step_and_makes_a_solution_whole(tmp_path: Path) -> None:
     records = read(tmp_path, "prm800k", raw([
         step([completion("so 2.\n\n# Answer\n\n2", 1), completion("so 3.\n\n# Answer\n\n3", -1),
               completion("hm", 0)], 0),
     ]))  # fmt: skip
     assert [(r.steps, r.outcome) for r in records] == [
-        (("so 3.",), False), (("hm",), None), (("so 2.",), True),
+        (("so 3. The answer is 3.",), False), (("hm",), None), (("so 2. The answer is 2.",), True),
     ]  # fmt: skip
 
 
@@ -111,7 +111,7 @@ def test_prm800k_phase_2_ends_at_the_error_and_keeps_the_rest(tmp_path: Path) ->
         [step([completion("a", 1)], 0), step([completion("b", -1)], None)],
         finish="found_error", pre=["a", "b", "c\n\n# Answer\n\n5"], answer="5",
     ))  # fmt: skip
-    assert (record.steps, record.labels, record.rest) == (("a", "b"), (1, -1), ("c",))
+    assert (record.steps, record.labels, record.rest) == (("a", "b"), (1, -1), ("c The answer is 5.",))
     assert record.source == "prm800k/phase2" and record.outcome is False
 
 
@@ -130,7 +130,7 @@ def test_prm800k_regrouped_and_decoded_and_their_splits(tmp_path: Path) -> None:
         {"chosen": 0, "completions": [human]}, {"chosen": 0, "completions": [end]},
     ]}  # fmt: skip
     records = read(tmp_path, "prm800k-regrouped", row)
-    assert counted(records) == [("b", -1), ("a", 1), ("so 2", 1)]
+    assert counted(records) == [("b", -1), ("a", 1), ("so 2 The answer is 2.", 1)]
     assert (records[-1].context, records[-1].outcome, records[-1].split) == ((1,), True, "test")
     row = {"problem": "P", "split_of_problem": "test_non500", "steps": ["a", "b", "c"], "ratings": [1, -1, 1],
            "truncated_tail": None}  # fmt: skip

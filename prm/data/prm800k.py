@@ -10,7 +10,8 @@ decoded: {"problem", "split_of_problem", "steps", "ratings"}, one path a line.
 
 A labelled trajectory is a path, and beside it at each step completions that were rated but never
 continued. It becomes one record for the path, and one for each of these: the path so far, as
-context, and the completion. A path ends at its first -1.
+context, and the completion. A path ends at its first -1. A step that states the final answer says so, as
+GSM8K's do: "That's correct. The answer is 5."
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from prm.labels import LabelledSolution, until_first_error
 from search.errors import UsageError
 
 ANSWER = "\n\n# Answer\n\n"
-"""The labelling tool's mark between the last step and the final answer; no policy writes it."""
+"""The labelling tool's mark between the last step and the final answer, which were rated as one."""
 
 _SPLITS = {"train": "train", "test_non500": "train", "math500": "test"}
 """PRM800K trains on all of MATH but MATH-500."""
@@ -69,7 +70,10 @@ def raw(row: Mapping[str, Any], split: str) -> Iterator[LabelledSolution]:
 def regrouped(row: Mapping[str, Any], split: str) -> Iterator[LabelledSolution]:
     choices = [
         _Choice(
-            [_Completion(c["text"], "answer" in c, _rating(c["rating"])) for c in step["completions"]],
+            [
+                _Completion(_stating(c["text"], c.get("answer")), "answer" in c, _rating(c["rating"]))
+                for c in step["completions"]
+            ],
             step["chosen"],
         )
         for step in row["steps"]
@@ -105,9 +109,18 @@ def _raw_choice(step: Mapping[str, Any]) -> _Choice:
 
 
 def _said(text: str) -> tuple[str, bool]:
-    """A step without the final answer's mark, and whether it had one."""
-    step, mark, _ = text.partition(ANSWER)
-    return step, bool(mark)
+    """A step as a policy would say it, and whether it states the final answer."""
+    step, mark, answer = text.partition(ANSWER)
+    return _stating(step, answer), bool(mark)
+
+
+def _stating(step: str, answer: str | None) -> str:
+    """A step and the final answer that belongs to it, on one line: the mark would be steps of its own.
+
+    "That's correct." is right with one answer and wrong with another.
+    """
+    said = " ".join((answer or "").split()).removesuffix(".")
+    return f"{step.rstrip()} The answer is {said}.".lstrip() if said else step
 
 
 def _rating(rating: object) -> int | None:
