@@ -18,7 +18,7 @@ NAMES = ("negative", "neutral", "positive")
 POSITIONS = ((1, 1), (2, 2), (3, 4), (5, 8), (9, 10**6))
 """Step positions, from 1, that are looked at together."""
 BINS = 15
-RESAMPLES = 500
+RESAMPLES = 2000
 
 
 @dataclass(frozen=True, slots=True)
