@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
-import os
-import sys
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from importlib import import_module
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from prm import command, evaluate, report
+from bench.side_by_side import run_side_by_side
+from prm import evaluate, report
 from prm.labels import LabelledSolution
+from prm.layout import save_layout
 from prm.rows import json_lines
 from prm.zoo import find
 from search.precision import has_bfloat16
@@ -22,13 +20,11 @@ from search.precision import has_bfloat16
 VOCABULARY = 4096
 CONTEXT = 2048
 """Tokens that the model can read: of the longest record, and of a tree of records of one problem."""
-MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**34)}
-"""What makes glibc keep a batch's memory for the next one, which would have to be zeroed again."""
 
 
 def options(
     prog: str, about: str | None, *, work: str, hidden: int, layers: int, epochs: float, label_epochs: float,
-    label_lr: float, lr: float = 2e-3,
+    label_lr: float, lr: float = 2e-3, members: int = 1,
 ) -> ArgumentParser:
     """What every recipe can be told, with the defaults that are its own."""
     parser = ArgumentParser(prog=prog, description=about, formatter_class=RawDescriptionHelpFormatter)
@@ -37,6 +33,8 @@ def options(
     add("--work", type=Path, default=Path(work), metavar="DIR", help="(%(default)s)")
     add("--hidden", type=int, default=hidden, help="width of the model, a multiple of 64 (%(default)s)")
     add("--layers", type=int, default=layers, help="(%(default)s)")
+    add("--members", type=int, default=members, metavar="N",
+        help="such models, trained side by side; what they say is averaged (%(default)s)")  # fmt: skip
     add("--epochs", type=float, default=epochs, help="passes over the text (%(default)s)")
     add("--label-epochs", type=float, default=label_epochs, help="passes over the labels (%(default)s)")
     add("--lr", type=float, default=lr, help="highest learning rate, of the text (%(default)s)")
@@ -47,17 +45,20 @@ def options(
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """Stages that a recipe's options ask for, each done once in its folder under --work."""
+    """Stages that a recipe's options ask for, each done once in its folder under --work.
+
+    With several --members, a stage's folder has one for each, by number, and what is to judge is an ensemble.
+    """
 
     asked: Namespace
 
     def read(self, text: Path, *more: object) -> None:
-        """A base, and next tokens of the text. more: options of `prm.train`."""
-        base = self.asked.work / "base"
-        if not (base / "config.json").exists():
-            make_base(text, base, hidden=self.asked.hidden, layers=self.asked.layers)
+        """Bases, and next tokens of the text. more: options of `prm.train`."""
+        bases = self._members("base")
+        if not all((base / "config.json").exists() for base in bases):
+            make_bases(text, bases, hidden=self.asked.hidden, layers=self.asked.layers)
         wanted = ["--epochs", self.asked.epochs, "--lr", self.asked.lr]
-        _fit(self.asked.work / "sft", base, "sft", text, [*wanted, *more])
+        self._fit("sft", "base", "sft", text, [*wanted, *more])
 
     def judge(self, name: str, labels: Path, *more: object, base: str = "sft") -> str:
         """A 3-class head and all below it, from what has read, or from another judge; its folder.
@@ -65,18 +66,40 @@ class Recipe:
         more: options of `prm.train`, which win over those of the recipe. Trees hold many labels, so there
         are few of them to a step.
         """
-        out = self.asked.work / name
         wanted = ["--epochs", self.asked.label_epochs, "--lr", self.asked.label_lr, "--trees", CONTEXT,
                   "--class-weights", "balanced", "--every", 100]  # fmt: skip
-        _fit(out, self.asked.work / base, "classes3", labels, [*wanted, *more])
-        return str(out)
+        self._fit(name, base, "classes3", labels, [*wanted, *more])
+        folder, members = self.asked.work / name, self._members(name)
+        if len(members) > 1 and not (folder / "prm.json").exists():
+            own = tuple(member.name for member in members)
+            save_layout(replace(find(str(members[0])).layout, members=own), folder)
+        return str(folder)
+
+    def _members(self, stage: str) -> list[Path]:
+        folder: Path = self.asked.work / stage
+        return [folder] if self.asked.members == 1 else [folder / str(i) for i in range(self.asked.members)]
+
+    def _fit(self, stage: str, base: str, form: str, data: Path, wanted: Sequence[object]) -> None:
+        """Train, go on with it, or see that it is done: each member in a process of its own."""
+        jobs: dict[Path, list[object]] = {}
+        for seed, (out, below) in enumerate(zip(self._members(stage), self._members(base), strict=True)):
+            if (out / "README.md").exists():
+                print(f"{out.relative_to(self.asked.work)}: done before")
+                continue
+            jobs[out.with_suffix(".log")] = [
+                "--form", form, "--base", below, "--data", data, "--out", out, "--seed", seed,
+                "--max-length", CONTEXT, *wanted, *(["--bf16"] if has_bfloat16() else []),
+                *(["--resume"] if (out / "train.json").exists() else []),
+            ]  # fmt: skip
+        run_side_by_side("prm.train", jobs)
 
     def calibrate(self, model: str, validation: Path) -> None:
         """The probabilities of a model, such that each class counts the same on the validation data."""
         if find(model).layout.bias:
             print(f"{Path(model).name}: calibrated before")
             return
-        _run("prm.calibrate", "--prm", model, "--data", validation, "--class-weights", "balanced")
+        said = ["--prm", model, "--data", validation, "--class-weights", "balanced"]
+        run_side_by_side("prm.calibrate", {Path(f"{model}.log"): said})
 
     def report(
         self, prog: str, models: Sequence[str], data: Mapping[str, Sequence[LabelledSolution]],
@@ -92,8 +115,8 @@ class Recipe:
         return found
 
 
-def make_base(text: Path, out: Path, *, hidden: int, layers: int) -> None:
-    """A byte-level BPE tokenizer learnt from the text, and a Llama with random weights."""
+def make_bases(text: Path, folders: Sequence[Path], *, hidden: int, layers: int) -> None:
+    """A byte-level BPE tokenizer learnt from the text, and a Llama for each folder, its weights random."""
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
     from torch import manual_seed
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -110,48 +133,15 @@ def make_base(text: Path, out: Path, *, hidden: int, layers: int) -> None:
         vocab_size=VOCABULARY, special_tokens=["<pad>", "<eos>"], show_progress=False,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
     ))  # fmt: skip
-    manual_seed(0)
-    model = LlamaForCausalLM(LlamaConfig(
+    config = LlamaConfig(
         vocab_size=VOCABULARY, hidden_size=hidden, intermediate_size=3 * hidden, num_hidden_layers=layers,
         num_attention_heads=max(1, hidden // 64), num_key_value_heads=max(1, hidden // 64),
         max_position_embeddings=CONTEXT, tie_word_embeddings=True, pad_token_id=0, eos_token_id=1,
         bos_token_id=None,
-    ))  # fmt: skip
-    model.save_pretrained(out)
-    PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="<eos>"
-    ).save_pretrained(out)
-
-
-def _fit(out: Path, base: Path, form: str, data: Path, wanted: Sequence[object]) -> None:
-    """Train, go on with it, or see that it is done; in a process of its own, which gives its memory back."""
-    if (out / "README.md").exists():
-        print(f"{out.name}: done before")
-        return
-    said = ["--form", form, "--base", base, "--data", data, "--out", out, "--max-length", CONTEXT]
-    said += [*wanted, *(["--bf16"] if has_bfloat16() else [])]
-    said += ["--resume"] if (out / "train.json").exists() else []
-    _run("prm.train", *said)
-
-
-def _run(module: str, *said: object) -> None:
-    """A command of `prm`, in a process forked (where that can be) from one with the heavy imports done."""
-    for name, value in MEMORY.items():
-        os.environ.setdefault(name, value)
-    can_fork = "forkserver" in multiprocessing.get_all_start_methods()
-    context: Any = multiprocessing.get_context("forkserver" if can_fork else "spawn")
-    context.set_forkserver_preload(["prm.calibrate", "prm.train", "prm.trainer"])
-    process = context.Process(target=_command, args=(module, [str(word) for word in said]))
-    process.start()
-    try:
-        process.join()
-    except KeyboardInterrupt:  # it was told as well, and saves what it has
-        process.join()
-        raise
-    if process.exitcode:
-        raise SystemExit(process.exitcode)
-
-
-def _command(module: str, said: list[str]) -> None:
-    sys.argv = [module, *said]
-    command.run(import_module(module).main)
+    )  # fmt: skip
+    for seed, folder in enumerate(folders):
+        PreTrainedTokenizerFast(
+            tokenizer_object=tokenizer, pad_token="<pad>", eos_token="<eos>"
+        ).save_pretrained(folder)
+        manual_seed(seed)
+        LlamaForCausalLM(config).save_pretrained(folder)

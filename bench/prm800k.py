@@ -119,8 +119,8 @@ def learning_curve(found: Sequence[dict[str, object]], models: dict[str, float],
 def main() -> None:
     prog = "python -m bench.prm800k"
     asked = options(
-        prog, __doc__, work="runs/prm800k", hidden=192, layers=4, epochs=3.0, lr=4e-3, label_epochs=2.0,
-        label_lr=7e-4,
+        prog, __doc__, work="runs/prm800k", hidden=192, layers=4, members=2, epochs=1.0, lr=3e-3,
+        label_epochs=2.0, label_lr=7e-4,
     ).parse_args()
     recipe = Recipe(asked)
     sources = find_sources(asked.data)

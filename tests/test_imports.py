@@ -157,7 +157,7 @@ HEAVY_MAY = {
     "prm/model.py", "prm/scorer.py", "prm/layout.py", "prm/tree_cache.py", "prm/train.py",
     "prm/evaluate.py", "prm/vllm_decoders.py", "prm/sequences.py", "prm/trainer.py",
     "prm/attention.py", "prm/objectives.py", "prm/muon.py", "bench/models.py", "bench/prm_cache.py",
-    "bench/from_scratch.py", "bench/throughput.py", "bench/tree_training.py",
+    "bench/from_scratch.py", "bench/side_by_side.py", "bench/throughput.py", "bench/tree_training.py",
     "bench/prm_study/models.py",
 }  # fmt: skip
 # What is itself only imported late, or only ever run to make the models.

@@ -76,10 +76,10 @@ def test_from_the_raw_files_to_the_report(
     }
     assert (work / "report" / "learning-curve.png").exists()
     layout = json.loads((work / "prm-100" / "prm.json").read_text())
-    assert len(layout["bias"]) == 3, "it was calibrated"
+    assert layout["members"] == ["0", "1"] and len(layout["bias"]) == 3, "it was calibrated as a whole"
     capsys.readouterr()
     command.run(prm800k.main)  # all stages are done: nothing is trained or judged again
-    assert capsys.readouterr().out.count("done before") == 4
+    assert capsys.readouterr().out.count("done before") == 4 * 2  # stages, members
 
 
 def test_a_folder_without_the_labels_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,4 +98,5 @@ def test_ctrl_c_in_a_stage_loses_nothing(data: Path, tmp_path: Path) -> None:
     shown.press(CTRL_C)
     assert shown.end(60) == 130, shown.text
     assert "nothing is lost" in shown.text and "Traceback" not in shown.text, shown.text
-    assert last_checkpoint(tmp_path / "sft" / "checkpoints") is not None
+    for member in "01":
+        assert last_checkpoint(tmp_path / "sft" / member / "checkpoints") is not None
