@@ -2,11 +2,11 @@
 
 Stages, each kept in --work and gone on with where it was interrupted: `text` gathers the training
 text (GSM8K's training solutions, MATH's outside MATH-500, PRM800K's right paths), `base` makes a
-tokenizer and a small Llama with random weights from it, `sft` trains that on the text, `corrupted` trains a
-3-class head and all below it to tell the text's steps from steps made wrong by rule, `phase2` goes on with
-the labels of phase 2, `prm` with 10, 30 and 100 % of those of phase 1, each calibrated on validation
-problems, and `report` measures them on phase 1's test part and on ProcessBench beside the baselines.
-Nothing is trained on a problem of an evaluation set.
+tokenizer from it and --members small Llamas with random weights, `sft` trains them on the text, `corrupted`
+trains 3-class heads and all below them to tell the text's steps from steps made wrong by rule, `phase2`
+goes on with the labels of phase 2, `prm` with 10, 30 and 100 % of those of phase 1, what the members say
+averaged and calibrated on validation problems, and `report` measures that on phase 1's test part and on
+ProcessBench beside the baselines. Nothing is trained on a problem of an evaluation set.
 
 --data DIR is searched for phase1_train.jsonl, phase1_test.jsonl, phase2_train.jsonl (as OpenAI ships
 them, or regrouped), phase2_train_*_decoded.jsonl, gsm8k/train.jsonl, math/test.jsonl, processbench/*.json.
