@@ -138,6 +138,13 @@ def main() -> None:
         for spec in specs:
             yield from islice(load(spec), asked.limit)
 
+    phase1 = gathered("phase1", labels(sources.phase1))
+    validation = gathered(
+        "validation", (s for s in load(str(phase1)) if is_for_validation(s.question, VALIDATION_SHARE))
+    )
+    if not validation.stat().st_size:
+        few = "" if asked.limit is None else f"; --limit {asked.limit} is too low"
+        raise UsageError(f"none of phase 1's labels is of a problem to validate with{few}")
     text = gathered("text", gather_text(sources, asked.limit))
     recipe.read(text, *READING)
     base, learnt = "corrupted", list[LabelledSolution]()
@@ -148,10 +155,6 @@ def main() -> None:
         recipe.judge("phase2", phase2, *JUDGING, "--epochs", 1, base=base)
         base = "phase2"
         learnt += load(str(phase2))
-    phase1 = gathered("phase1", labels(sources.phase1))
-    validation = gathered(
-        "validation", (s for s in load(str(phase1)) if is_for_validation(s.question, VALIDATION_SHARE))
-    )
     models = {
         recipe.judge(f"prm-{round(100 * share)}", phase1, *JUDGING, "--share", share, base=base): share
         for share in SHARES

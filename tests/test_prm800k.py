@@ -90,6 +90,17 @@ def test_a_folder_without_the_labels_is_named(tmp_path: Path, monkeypatch: pytes
     assert ended.value.code == 2 and not (tmp_path / "w").exists()
 
 
+def test_a_trial_without_a_problem_to_validate_with_is_refused_before_it_trains(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = ["--data", str(data), "--work", str(tmp_path), "--limit", "1"]
+    monkeypatch.setattr(sys, "argv", ["bench.prm800k", *said])
+    with pytest.raises(SystemExit) as ended:
+        command.run(prm800k.main)
+    assert ended.value.code == 2 and not (tmp_path / "sft").exists()
+    assert "a problem to validate with; --limit 1 is too low" in capsys.readouterr().err
+
+
 def test_ctrl_c_in_a_stage_loses_nothing(data: Path, tmp_path: Path) -> None:
     said = ["--data", str(data), "--work", str(tmp_path), "--hidden", "64", "--layers", "1"]
     recipe = [sys.executable, "-m", "bench.prm800k", *said, "--epochs", "1000"]
