@@ -93,6 +93,11 @@ def gather_text(sources: Sources, limit: int | None) -> Iterator[LabelledSolutio
         yield from islice(paths, limit)
 
 
+def held_out(labels: Iterable[LabelledSolution]) -> Iterator[LabelledSolution]:
+    """Those of problems that `prm.train` keeps to validate with."""
+    return (s for s in labels if is_for_validation(s.question, VALIDATION_SHARE))
+
+
 def learning_curve(found: Sequence[dict[str, object]], models: dict[str, float], path: Path) -> None:
     """Balanced accuracy by share of the labels, with intervals, on each data set."""
     import matplotlib
@@ -124,6 +129,14 @@ def main() -> None:
     ).parse_args()
     recipe = Recipe(asked)
     sources = find_sources(asked.data)
+
+    def labels(specs: Sequence[str]) -> Iterator[LabelledSolution]:
+        for spec in specs:
+            yield from islice(load(spec), asked.limit)
+
+    if next(held_out(Guard.known().filter(labels(sources.phase1))), None) is None:
+        few = "" if asked.limit is None else f"; --limit {asked.limit} is too low"
+        raise UsageError(f"none of phase 1's labels is of a problem to validate with{few}")
     work: Path = asked.work
     work.mkdir(parents=True, exist_ok=True)
 
@@ -134,17 +147,6 @@ def main() -> None:
             print(f"{name}: {written:,} solutions; {guard.describe().splitlines()[0]}")
         return path
 
-    def labels(specs: Sequence[str]) -> Iterator[LabelledSolution]:
-        for spec in specs:
-            yield from islice(load(spec), asked.limit)
-
-    phase1 = gathered("phase1", labels(sources.phase1))
-    validation = gathered(
-        "validation", (s for s in load(str(phase1)) if is_for_validation(s.question, VALIDATION_SHARE))
-    )
-    if not validation.stat().st_size:
-        few = "" if asked.limit is None else f"; --limit {asked.limit} is too low"
-        raise UsageError(f"none of phase 1's labels is of a problem to validate with{few}")
     text = gathered("text", gather_text(sources, asked.limit))
     recipe.read(text, *READING)
     base, learnt = "corrupted", list[LabelledSolution]()
@@ -155,6 +157,8 @@ def main() -> None:
         recipe.judge("phase2", phase2, *JUDGING, "--epochs", 1, base=base)
         base = "phase2"
         learnt += load(str(phase2))
+    phase1 = gathered("phase1", labels(sources.phase1))
+    validation = gathered("validation", held_out(load(str(phase1))))
     models = {
         recipe.judge(f"prm-{round(100 * share)}", phase1, *JUDGING, "--share", share, base=base): share
         for share in SHARES

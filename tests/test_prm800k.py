@@ -93,11 +93,12 @@ def test_a_folder_without_the_labels_is_named(tmp_path: Path, monkeypatch: pytes
 def test_a_trial_without_a_problem_to_validate_with_is_refused_before_it_trains(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    said = ["--data", str(data), "--work", str(tmp_path), "--limit", "1"]
+    work = tmp_path / "work"
+    said = ["--data", str(data), "--work", str(work), "--limit", "1"]
     monkeypatch.setattr(sys, "argv", ["bench.prm800k", *said])
     with pytest.raises(SystemExit) as ended:
         command.run(prm800k.main)
-    assert ended.value.code == 2 and not (tmp_path / "sft").exists()
+    assert ended.value.code == 2 and not work.exists()
     assert "a problem to validate with; --limit 1 is too low" in capsys.readouterr().err
 
 
