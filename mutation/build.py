@@ -20,11 +20,10 @@ from typing import Any, get_args
 from rich.console import Console
 from rich.progress import Progress
 
-from mutation.isolation import cores
 from mutation.label import (
     After,
-    Knobs,
     Labelled,
+    LabelParams,
     Survivors,
     Tried,
     Worked,
@@ -36,9 +35,10 @@ from mutation.label import (
 from mutation.mbpp import SPLITS, CodeProblem, load_mbpp
 from mutation.near import Near, Text, human_eval, near_duplicates
 from mutation.report import Summary, draw, print_summary, write_sample
-from mutation.sandbox import Sandbox
-from mutation.verdict import Limits, Outcome
-from prm.labels import write_labels
+from mutation.sandbox.isolation import cores
+from mutation.sandbox.sandbox import Sandbox
+from mutation.sandbox.verdict import Limits, Outcome
+from prm.data.labels import write_labels
 from search.errors import UsageError
 from search.terminal import widened
 
@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     notes = Console(stderr=True)
     asked = _parser().parse_args(arguments)
     try:
-        knobs = Knobs(
+        params = LabelParams(
             asked.survivors, asked.after, asked.order, asked.most, not asked.no_rewordings, asked.exceptions,
             asked.time_outs, asked.seed,
         )  # fmt: skip
@@ -74,14 +74,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not isolated:
             notes.print("not isolated: programs can do what you can do", style="yellow")
         Sandbox(LIMITS, workers=1, isolated=isolated).close()  # refuses before anything is begun
-        worked = work(kept, knobs, asked.out, asked.workers, isolated, notes)
+        worked = work(kept, params, asked.out, asked.workers, isolated, notes)
     except UsageError as error:
         notes.print(f"error: {error}", style="red", markup=False, highlight=False)
         return 2
     except KeyboardInterrupt:
         notes.print("\ninterrupted; the same command goes on where it stopped")
         return 130
-    _write(asked, knobs, worked, near, isolated)
+    _write(asked, params, worked, near, isolated)
     return 0
 
 
@@ -113,18 +113,18 @@ def _parser() -> argparse.ArgumentParser:
         "--order", metavar="N", type=int, default=1, help="mistakes in a program, 1 to 3 (default: 1)",
     )
     parser.add_argument(
-        "--most", metavar="N", type=int, default=Knobs().most,
+        "--most", metavar="N", type=int, default=LabelParams().most,
         help="mutants of a problem, of each order; 0 for all (default: %(default)s)",
     )
     parser.add_argument(
         "--no-rewordings", action="store_true", help="no programs that mean the same, as positives",
     )
     parser.add_argument(
-        "--exceptions", metavar="R", type=float, default=Knobs().exceptions,
+        "--exceptions", metavar="R", type=float, default=LabelParams().exceptions,
         help="crashes kept for one failed assertion, at most (default: %(default)s)",
     )
     parser.add_argument(
-        "--time-outs", metavar="R", type=float, default=Knobs().time_outs,
+        "--time-outs", metavar="R", type=float, default=LabelParams().time_outs,
         help="time-outs kept for one failed assertion, at most (default: %(default)s)",
     )
     parser.add_argument("--seed", metavar="S", type=int, default=0, help="of what is drawn (default: 0)")
@@ -160,19 +160,20 @@ def _text(problem: CodeProblem) -> Text:
 
 
 def work(
-    problems: Sequence[CodeProblem], knobs: Knobs, out: Path, workers: int, isolated: bool, notes: Console
+    problems: Sequence[CodeProblem], params: LabelParams, out: Path, workers: int, isolated: bool,
+    notes: Console,
 ) -> list[Worked]:
     """What was tried on each problem, in order: read from the .work file, or done now and added to it."""
     path = out.with_name(out.name + ".work")
     identity = {
-        "version": VERSION, "isolated": isolated, "limits": asdict(LIMITS), "order": knobs.order,
-        "most": knobs.most, "rewordings": knobs.rewordings, "seed": knobs.seed,
+        "version": VERSION, "isolated": isolated, "limits": asdict(LIMITS), "order": params.order,
+        "most": params.most, "rewordings": params.rewordings, "seed": params.seed,
     }  # fmt: skip
     done = _read_work(path, identity)
     todo = [p for p in problems if p.id not in done or done[p.id].question != p.question]
     with path.open("a", encoding="utf-8") as file, Progress(console=notes, transient=True) as shown:
         bar = shown.add_task("problems", total=len(problems), completed=len(problems) - len(todo))
-        for worked in _each(todo, knobs, workers, isolated):
+        for worked in _each(todo, params, workers, isolated):
             done[worked.id] = worked
             file.write(json.dumps(asdict(worked)) + "\n")
             file.flush()
@@ -180,14 +181,14 @@ def work(
     return [done[p.id] for p in problems]
 
 
-def _each(todo: Sequence[CodeProblem], knobs: Knobs, workers: int, isolated: bool) -> Iterator[Worked]:
+def _each(todo: Sequence[CodeProblem], params: LabelParams, workers: int, isolated: bool) -> Iterator[Worked]:
     if not todo:
         return
     pool = ProcessPoolExecutor(
         workers, mp_context=get_context("spawn"), initializer=_open_sandbox, initargs=(isolated,)
     )
     try:
-        futures = [pool.submit(_one, problem, knobs) for problem in todo]
+        futures = [pool.submit(_one, problem, params) for problem in todo]
         for future in as_completed(futures):
             yield future.result()
     finally:
@@ -212,8 +213,8 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _one(problem: CodeProblem, knobs: Knobs) -> Worked:
-    return work_on(problem, _sandboxes[0], knobs)
+def _one(problem: CodeProblem, params: LabelParams) -> Worked:
+    return work_on(problem, _sandboxes[0], params)
 
 
 def _read_work(path: Path, identity: dict[str, Any]) -> dict[str, Worked]:
@@ -248,25 +249,25 @@ def _tuples(value: Any) -> Any:
 
 
 def _write(
-    asked: argparse.Namespace, knobs: Knobs, worked: Sequence[Worked], near: list[Near], isolated: bool
+    asked: argparse.Namespace, params: LabelParams, worked: Sequence[Worked], near: list[Near], isolated: bool
 ) -> None:
-    labelled = [record for one in worked for record in label(one, knobs)]
-    kept = mixed(labelled, knobs)
+    labelled = [record for one in worked for record in label(one, params)]
+    kept = mixed(labelled, params)
     solutions = [record.solution for record in kept]
     if found := contradictions(solutions):
         raise AssertionError(f"{len(found)} prefixes have two labels, the first in {found[0][0][:80]!r}")
     write_labels(asked.out, solutions)
-    summary = Summary.of(worked, kept, near, knobs, asked.split, isolated)
+    summary = Summary.of(worked, kept, near, params, asked.split, isolated)
     name = asked.out.name
     path = asked.out.with_name(name + ".summary.json")
     path.write_text(json.dumps(summary.as_json(), indent=1) + "\n", encoding="utf-8")
     draw(summary, asked.out.with_name(name + ".png"))
     if asked.sample is not None:
-        write_sample(asked.sample, kept, knobs.seed)
+        write_sample(asked.sample, kept, params.seed)
     print_summary(summary, widened(Console()))
 
 
-def mixed(labelled: Sequence[Labelled], knobs: Knobs) -> list[Labelled]:
+def mixed(labelled: Sequence[Labelled], params: LabelParams) -> list[Labelled]:
     """The records with no more crashes and time-outs than the knobs say; which ones is drawn, by content."""
     failed = [r for r in labelled if r.tried is not None and r.tried.fate == "failed"]
     by_stratum: dict[str, list[Labelled]] = {}
@@ -274,10 +275,10 @@ def mixed(labelled: Sequence[Labelled], knobs: Knobs) -> list[Labelled]:
         assert record.tried is not None
         by_stratum.setdefault(stratum(record.tried.outcome), []).append(record)
     assertions = len(by_stratum.get(str(Outcome.ASSERTION), ()))
-    shares = {str(Outcome.EXCEPTION): knobs.exceptions, str(Outcome.TIME_OUT): knobs.time_outs}
+    shares = {str(Outcome.EXCEPTION): params.exceptions, str(Outcome.TIME_OUT): params.time_outs}
     left_out: set[int] = set()
     for kind, share in shares.items():
-        drawn = sorted(by_stratum.get(kind, ()), key=lambda record: _draw(record, knobs.seed))
+        drawn = sorted(by_stratum.get(kind, ()), key=lambda record: _draw(record, params.seed))
         left_out |= {id(record) for record in drawn[int(share * assertions) :]}
     return [record for record in labelled if id(record) not in left_out]
 

@@ -13,9 +13,9 @@ from typing import Literal
 
 from mutation.mbpp import CodeProblem
 from mutation.mutate import Mutant, mutants, refactored
-from mutation.sandbox import Sandbox
-from mutation.verdict import Outcome, Suite
-from prm.labels import LabelledSolution
+from mutation.sandbox.sandbox import Sandbox
+from mutation.sandbox.verdict import Outcome, Suite
+from prm.data.labels import LabelledSolution
 from search.errors import UsageError
 from search.segment import SEGMENTERS
 
@@ -26,7 +26,7 @@ After = Literal["stop", "negative", "ignore"]
 
 
 @dataclass(frozen=True, slots=True)
-class Knobs:
+class LabelParams:
     """What the paper leaves open. Everything here is kept with the data.
 
     survivors: the label of a mutated step whose program still passes every test; drop: none.
@@ -118,7 +118,7 @@ class Worked:
     tried: tuple[Tried, ...] = field(default=())
 
 
-def work_on(problem: CodeProblem, sandbox: Sandbox, knobs: Knobs) -> Worked:
+def work_on(problem: CodeProblem, sandbox: Sandbox, params: LabelParams) -> Worked:
     """Try every change of a problem's reference. Runs programs; decides no label."""
     base, plus, expected = problem.suite, None, 0
     reference, corrected = problem.reference, False
@@ -141,7 +141,7 @@ def work_on(problem: CodeProblem, sandbox: Sandbox, knobs: Knobs) -> Worked:
         return Worked(done.id, done.split, done.question, reference, corrected, why)
     base = base.within(own, sandbox.limits.cpu_s)
     try:
-        changed = _changed(reference, knobs)
+        changed = _changed(reference, params)
     except UsageError as error:
         return Worked(done.id, done.split, done.question, reference, corrected, str(error))
     tried = tuple(_try(mutant, rewording, reference, sandbox, base, plus) for mutant, rewording in changed)
@@ -149,13 +149,13 @@ def work_on(problem: CodeProblem, sandbox: Sandbox, knobs: Knobs) -> Worked:
     return Worked(done.id, done.split, done.question, reference, corrected, "", unseen, expected, tried)
 
 
-def _changed(reference: str, knobs: Knobs) -> list[tuple[Mutant, bool]]:
+def _changed(reference: str, params: LabelParams) -> list[tuple[Mutant, bool]]:
     """Mutants, and rewordings, which are marked. Raises UsageError if libcst cannot read the program."""
-    most = knobs.most or None
-    changed = [(mutant, False) for order in range(1, knobs.order + 1)
-               for mutant in mutants(reference, order=order, most=most, seed=knobs.seed)]  # fmt: skip
-    if knobs.rewordings:
-        changed += [(mutant, True) for mutant in refactored(reference, most=most, seed=knobs.seed)]
+    most = params.most or None
+    changed = [(mutant, False) for order in range(1, params.order + 1)
+               for mutant in mutants(reference, order=order, most=most, seed=params.seed)]  # fmt: skip
+    if params.rewordings:
+        changed += [(mutant, True) for mutant in refactored(reference, most=most, seed=params.seed)]
     return changed
 
 
@@ -232,7 +232,7 @@ class Labelled:
     tried: Tried | None
 
 
-def label(worked: Worked, knobs: Knobs) -> list[Labelled]:
+def label(worked: Worked, params: LabelParams) -> list[Labelled]:
     """The records of one problem, none of which contradicts another.
 
     A prefix is known by all its steps. What passes is labelled first: a prefix that can be gone on from is
@@ -259,8 +259,8 @@ def label(worked: Worked, knobs: Knobs) -> list[Labelled]:
     usable = [t for t in worked.tried if t.fate in order]
     for tried in sorted(usable, key=lambda t: (order[t.fate], not t.rewording, len(t.operators))):
         texts = SEGMENTER.split(tried.code)
-        labels = _survivor_labels(tried, len(texts), knobs) if tried.passed else _failed_labels(
-            tried, texts, known, knobs)  # fmt: skip
+        labels = _survivor_labels(tried, len(texts), params) if tried.passed else _failed_labels(
+            tried, texts, known, params)  # fmt: skip
         if labels:
             add(texts, labels, tried)
     return records
@@ -273,18 +273,18 @@ def _is_right(tried: Tried | None) -> bool | None:
     return None if tried.passed else False
 
 
-def _survivor_labels(tried: Tried, size: int, knobs: Knobs) -> list[int]:
+def _survivor_labels(tried: Tried, size: int, params: LabelParams) -> list[int]:
     if tried.rewording:
         return [1] * size
-    if knobs.survivors == "drop":
+    if params.survivors == "drop":
         return []
-    value = 0 if knobs.survivors == "neutral" else 1
+    value = 0 if params.survivors == "neutral" else 1
     labels = [value if i in tried.changed else 1 for i in range(size)]
-    return labels[: tried.changed[-1] + 1] if knobs.after == "stop" else labels
+    return labels[: tried.changed[-1] + 1] if params.after == "stop" else labels
 
 
 def _failed_labels(
-    tried: Tried, texts: Sequence[str], known: dict[tuple[str, ...], int], knobs: Knobs
+    tried: Tried, texts: Sequence[str], known: dict[tuple[str, ...], int], params: LabelParams
 ) -> list[int]:
     """Empty if it is not known which step is to blame."""
     labels: list[int] = []
@@ -297,7 +297,7 @@ def _failed_labels(
             labels.append(before)
         elif len(tried.operators) == 1 or i == tried.changed[-1]:
             rest = len(texts) - i - 1
-            return [*labels, -1, *({"stop": [], "negative": [-1], "ignore": [1]}[knobs.after] * rest)]
+            return [*labels, -1, *({"stop": [], "negative": [-1], "ignore": [1]}[params.after] * rest)]
         else:
             return []
     return []

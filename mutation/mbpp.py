@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mutation.verdict import Suite
+from mutation.sandbox.verdict import Suite
 from search.errors import UsageError
 
 SPLITS = {

@@ -12,9 +12,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from mutation.label import Knobs, Labelled, Tried, Worked
+from mutation.label import Labelled, LabelParams, Tried, Worked
 from mutation.near import Near
-from mutation.verdict import Outcome
+from mutation.sandbox.verdict import Outcome
 
 SIGNS = {1: "+", 0: "0", -1: "-"}
 SAMPLE = 50
@@ -41,7 +41,7 @@ class Summary:
 
     split: str
     isolated: bool
-    knobs: Knobs
+    params: LabelParams
     problems: int
     with_plus: int
     corrected: tuple[str, ...]
@@ -57,7 +57,7 @@ class Summary:
 
     @classmethod
     def of(
-        cls, worked: Sequence[Worked], kept: Sequence[Labelled], near: Sequence[Near], knobs: Knobs,
+        cls, worked: Sequence[Worked], kept: Sequence[Labelled], near: Sequence[Near], params: LabelParams,
         split: str, isolated: bool,
     ) -> Summary:  # fmt: skip
         mutants = [t for one in worked for t in one.tried if not t.rewording]
@@ -65,7 +65,7 @@ class Summary:
         for tried in mutants:
             verdicts.setdefault(_name(tried), Counter())[tried.outcome] += 1
         return cls(
-            split, isolated, knobs, len(worked), sum(one.plus_inputs > 0 for one in worked),
+            split, isolated, params, len(worked), sum(one.plus_inputs > 0 for one in worked),
             tuple(one.id for one in worked if one.corrected),
             {one.id: one.problem_with for one in worked if one.problem_with}, tuple(near), len(kept),
             dict(Counter(value for record in kept for value in record.solution.labels)),

@@ -9,32 +9,33 @@ from search.errors import (
     TraceError,
     UsageError,
 )
-from search.limits import LimitReached, Limits, Usage, charge
+from search.limits import Cost, CostLimits, Events, LengthLimits, LimitReached, charge
+from search.node import Node
 from search.strategies import STRATEGIES
 from search.trace import Trace
-from search.tree import Budget, Node, Tree
+from search.tree import Strategy, Tree, TreeEvent
 from search.types import (
     Answers,
-    Judgement,
     Label,
     Policy,
     Problem,
     Step,
+    StepScore,
     StepScorer,
     Stop,
-    Strategy,
     Until,
 )
 
 __all__ = [
     "STRATEGIES",
     "Answers",
-    "Budget",
     "ContextError",
-    "Judgement",
+    "Cost",
+    "CostLimits",
+    "Events",
     "Label",
+    "LengthLimits",
     "LimitReached",
-    "Limits",
     "Node",
     "Outcome",
     "Policy",
@@ -43,14 +44,15 @@ __all__ = [
     "ScorerError",
     "SearchError",
     "Step",
+    "StepScore",
     "StepScorer",
     "Stop",
     "Strategy",
     "Trace",
     "TraceError",
     "Tree",
+    "TreeEvent",
     "Until",
-    "Usage",
     "UsageError",
     "charge",
     "solve",

@@ -13,34 +13,36 @@ from time import perf_counter
 from typing import Any, TypeVar
 
 from search.errors import UsageError
-from search.limits import LimitReached, Limits, Usage
+from search.limits import Cost, CostLimits, Events, LengthLimits, LimitReached
+from search.node import Node
 from search.trace import Trace
-from search.tree import Budget, Node, Tree
-from search.types import Answers, AnswersByProblem, Policy, Problem, Step, StepScorer, Strategy
+from search.tree import Strategy, Tree, TreeEvent
+from search.types import Answers, AnswersByProblem, Policy, Problem, Step, StepScorer
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-Watch = Callable[[Problem, str, Node], None]
-"""Told of every "sample", "judge", "reject", "backtrack" and "chosen" of every problem, as it happens."""
+Watch = Callable[[Problem, TreeEvent, Node], None]
+"""Told of every event of every problem, as it happens."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What one problem came to.
+    """The result of one problem.
 
     steps: the chosen solution; empty if there is an error, or if the strategy gives no answer.
     answer: None if there is an error, or if the solution is unfinished or states no answer.
-    value: the reward model's value of the last step, in [0, 1]; None if it was never judged.
-    seconds: from the start of this problem to its end, others being worked on at the same time.
+    value: the reward model's value of the last step, in [0, 1]; None if it was not scored.
+    seconds: from the start of this problem to its end; other problems run at the same time.
     """
 
     problem: Problem
     steps: tuple[Step, ...]
     answer: str | None
     value: float | None
-    usage: Usage
+    cost: Cost
+    events: Events
     seconds: float
     error: str | None = None
 
@@ -56,8 +58,8 @@ async def solve(
     scorer: StepScorer,
     *,
     seed: int = 0,
-    limits: Limits = Limits(),
-    budget: Budget = Budget(),
+    limits: CostLimits = CostLimits(),
+    lengths: LengthLimits = LengthLimits(),
     answers: Answers | None = None,
     concurrency: int = 64,
     trace: Trace | None = None,
@@ -83,30 +85,30 @@ async def solve(
 
     async def one(problem: Problem) -> Outcome:
         start = perf_counter()
-        usage = Usage()
+        cost, events = Cost(), Events()
         try:
             recorder = trace.recorder(problem)
             own = answers.about(problem) if isinstance(answers, AnswersByProblem) else answers
             tree = Tree(
-                problem, policy, scorer, seed=seed, limits=limits, budget=budget, answers=own,
+                problem, policy, scorer, seed=seed, limits=limits, lengths=lengths, answers=own,
                 recorder=recorder, watch=lambda event, node: watch(problem, event, node),
             )
-            usage = tree.usage
+            cost, events = tree.cost, tree.events
             try:
                 leaf = await strategy(tree)
             finally:
-                usage = tree.usage
+                cost, events = tree.cost, tree.events
             answer = tree.answer(leaf)
             recorder.write_chosen(leaf.address, answer)
-            tree.watch("chosen", leaf)
+            tree.watch(TreeEvent.CHOSEN, leaf)
         except LimitReached as reached:
-            return _failed(problem, usage, start, str(reached))
+            return _failed(problem, cost, events, start, str(reached))
         except Exception as error:
             log.debug("%s failed", problem.id, exc_info=True)
-            return _failed(problem, usage, start, f"{type(error).__name__}: {error}")
-        usage.policy_tokens_discarded = usage.policy_tokens - sum(s.n_tokens for s in leaf.steps)
-        value = leaf.value if leaf.judgement else None
-        return Outcome(problem, tuple(leaf.steps), answer, value, usage, perf_counter() - start)
+            return _failed(problem, cost, events, start, f"{type(error).__name__}: {error}")
+        cost.policy_tokens_discarded = cost.policy_tokens - sum(s.n_tokens for s in leaf.steps)
+        value = leaf.value if leaf.score else None
+        return Outcome(problem, tuple(leaf.steps), answer, value, cost, events, perf_counter() - start)
 
     source = iter(todo)
     running: set[asyncio.Task[Outcome]] = set()
@@ -124,9 +126,9 @@ async def solve(
         await asyncio.gather(*running, return_exceptions=True)
 
 
-def _failed(problem: Problem, usage: Usage, start: float, reason: str) -> Outcome:
-    usage.policy_tokens_discarded = usage.policy_tokens
-    return Outcome(problem, (), None, None, usage, perf_counter() - start, reason)
+def _failed(problem: Problem, cost: Cost, events: Events, start: float, reason: str) -> Outcome:
+    cost.policy_tokens_discarded = cost.policy_tokens
+    return Outcome(problem, (), None, None, cost, events, perf_counter() - start, reason)
 
 
 def solve_all(

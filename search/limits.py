@@ -9,81 +9,103 @@ from dataclasses import asdict, dataclass, fields
 
 
 @dataclass(slots=True)
-class Usage:
+class Cost:
     """What one problem, or one run, has cost so far. Adds up with `+`."""
 
     samples: int = 0
-    """Policy calls asked for by the strategy; one gives one step or one whole solution."""
+    """Policy calls made by the strategy; one gives one step or one whole solution."""
     policy_tokens: int = 0
-    """Tokens sampled, prompts not counted, those thrown away included."""
+    """Tokens sampled by the policy, discarded ones included, prompts excluded."""
     policy_tokens_discarded: int = 0
     """Of `policy_tokens`, those that are not part of the chosen solution."""
     prompt_tokens: int = 0
     """Policy prompt tokens computed."""
     prompt_tokens_cached: int = 0
     """Policy prompt tokens read from a prefix cache."""
-    judgements: int = 0
-    """Steps judged by the reward model; a duplicate takes its twin's judgement and is not counted."""
+    scores: int = 0
+    """Steps scored by the reward model; a duplicate shares its original's score and is not counted."""
     prm_tokens: int = 0
     """Reward-model tokens computed."""
     prm_tokens_cached: int = 0
     """Reward-model tokens read from a cache."""
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(Cost)))
+
+    def __sub__(self, other: Cost) -> Cost:
+        return Cost(*(getattr(self, f.name) - getattr(other, f.name) for f in fields(Cost)))
+
+
+@dataclass(slots=True)
+class Events:
+    """What happened while one problem, or one run, was searched; nothing here costs anything. Adds up."""
+
     duplicates: int = 0
-    """Samples that say the same as an earlier one from the same node."""
+    """Samples identical to an earlier one from the same node."""
     backtracks: int = 0
     """Times the strategy gave a node up and went back."""
     exhausted: int = 0
     """Limits of `Tree.limit` reached."""
     replayed: int = 0
-    """Calls served from a trace; they are counted above as if they had been made."""
+    """Calls served from a trace; their cost is counted as if they had been made."""
 
-    def __add__(self, other: Usage) -> Usage:
-        return Usage(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(Usage)))
-
-    def __sub__(self, other: Usage) -> Usage:
-        return Usage(*(getattr(self, f.name) - getattr(other, f.name) for f in fields(Usage)))
+    def __add__(self, other: Events) -> Events:
+        return Events(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(Events)))
 
 
 class LimitReached(Exception):
     """A call would exceed a limit. Raised before anything is spent."""
 
-    def __init__(self, limits: Limits, name: str, need: int, bound: int):
-        super().__init__(f"{name} limit reached: the call needs {need}, the bound is {bound}")
+    def __init__(self, limits: CostLimits, name: str, need: int, bound: int):
+        super().__init__(f"{name} limit reached: the call needs {need}, the limit is {bound}")
         self.limits = limits
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Limits:
-    """Upper bounds on the `Usage` of one problem. None is unbounded; none is ever overshot.
+class CostLimits:
+    """Upper bounds on the `Cost` of one problem. None is unbounded; none is ever exceeded.
 
-    samples, policy_tokens, judgements: as in `Usage`. A call that would take more samples or
-    judgements is not made; a call's tokens are cut to what is left of `policy_tokens`.
+    samples, policy_tokens, scores: as in `Cost`. A call that would take more samples or scores is
+    not made; a call's tokens are cut to what is left of `policy_tokens`.
     """
 
     samples: int | None = None
     policy_tokens: int | None = None
-    judgements: int | None = None
+    scores: int | None = None
 
     def __post_init__(self) -> None:
         for name, bound in asdict(self).items():
             if bound is not None and bound < 0:
                 raise ValueError(f"limit {name}={bound}: it must be 0 or more")
 
-    def check(self, usage: Usage, **need: int) -> None:
+    def check(self, cost: Cost, **need: int) -> None:
         """Raise LimitReached if `need` more does not fit."""
         for name, amount in need.items():
             bound = getattr(self, name)
-            if bound is not None and getattr(usage, name) + amount > bound:
-                raise LimitReached(self, name, getattr(usage, name) + amount, bound)
+            if bound is not None and getattr(cost, name) + amount > bound:
+                raise LimitReached(self, name, getattr(cost, name) + amount, bound)
 
 
-_METER: ContextVar[Usage | None] = ContextVar("meter", default=None)
+@dataclass(frozen=True, slots=True)
+class LengthLimits:
+    """How long texts may get, in policy tokens. A longer solution is cut (`Stop.LENGTH`)."""
+
+    step_tokens: int = 256
+    solution_tokens: int = 1024
+
+    def __post_init__(self) -> None:
+        for name, tokens in asdict(self).items():
+            if tokens < 1:
+                raise ValueError(f"{name}={tokens}: it must be at least 1")
+
+
+_METER: ContextVar[Cost | None] = ContextVar("meter", default=None)
 
 
 @contextmanager
-def metered() -> Iterator[Usage]:
+def metered() -> Iterator[Cost]:
     """Collect what the block, and the tasks it starts, `charge`."""
-    spent = Usage()
+    spent = Cost()
     token = _METER.set(spent)
     try:
         yield spent
@@ -92,7 +114,11 @@ def metered() -> Iterator[Usage]:
 
 
 def charge(**amounts: int) -> None:
-    """Called by policies and scorers where a cost arises, e.g. `charge(prompt_tokens=120)`."""
+    """Add to the cost of the current call. Called by policies and scorers, where a cost arises.
+
+    A policy charges every token it samples, kept or not: `charge(policy_tokens=12, prompt_tokens=120)`.
+    Outside of a call of the engine this does nothing.
+    """
     if (meter := _METER.get()) is not None:
         for name, amount in amounts.items():
             setattr(meter, name, getattr(meter, name) + amount)

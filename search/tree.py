@@ -1,4 +1,4 @@
-"""The tree of one problem: nodes are facts, `Tree` is the only thing that adds them."""
+"""The tree of one problem: nodes are facts, and `Tree` is the only thing that adds them."""
 
 from __future__ import annotations
 
@@ -6,109 +6,42 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
-from typing import TypeVar
+from dataclasses import replace
+from enum import StrEnum
+from typing import Protocol, TypeVar
 
 from search.errors import PolicyError, ScorerError
-from search.limits import LimitReached, Limits, Usage, metered
+from search.limits import Cost, CostLimits, Events, LengthLimits, LimitReached, metered
+from search.node import Node, num_scored, same_text
 from search.seeds import derive
 from search.trace import Recorder
-from search.types import (
-    Address,
-    Answers,
-    Judgement,
-    Label,
-    Policy,
-    Problem,
-    Step,
-    StepScorer,
-    Stop,
-    Until,
-)
+from search.types import Address, Answers, Policy, Problem, Step, StepScore, StepScorer, Stop, Until
 
 T = TypeVar("T")
 
 
-@dataclass(slots=True, eq=False)
-class Node:
-    """A step appended to its parent. Only `Tree` creates nodes or sets `judgement`.
+class Strategy(Protocol):
+    """A decoding strategy: grows `tree`, returns the leaf it answers with."""
 
-    twin: the earlier sibling that says the same, None if this is the first to say it. It shares
-        the twin's judgement.
-    """
-
-    address: Address
-    parent: Node | None
-    step: Step | None
-    judgement: Judgement | None = None
-    twin: Node | None = None
-    children: list[Node] = field(default_factory=list)
-    reserved: int = 0  # child addresses given out, children still being sampled included
-
-    @property
-    def path(self) -> list[Node]:
-        """Nodes from the first step to this one; empty for the root."""
-        path: list[Node] = []
-        node: Node = self
-        while node.parent is not None:
-            path.append(node)
-            node = node.parent
-        return path[::-1]
-
-    @property
-    def steps(self) -> list[Step]:
-        return [node.step for node in self.path if node.step is not None]
-
-    @property
-    def text(self) -> str:
-        return "".join(step.text for step in self.steps)
-
-    @property
-    def spoken(self) -> Node:
-        """The node that the reward model is asked about: the twin, and never one that says nothing."""
-        node = self.twin or self
-        while node.step is not None and node.step.is_blank and node.parent is not None:
-            node = node.parent.twin or node.parent
-        return node
-
-    @property
-    def is_terminal(self) -> bool:
-        """True if nothing can follow: finished, or cut short."""
-        return self.step is not None and self.step.stop is not Stop.STEP
-
-    @property
-    def is_finished(self) -> bool:
-        """True if the model ended the solution itself: neither cut at a limit nor repeating itself."""
-        return self.step is not None and self.step.stop is Stop.END
-
-    @property
-    def label(self) -> Label:
-        return self.judged.label
-
-    @property
-    def value(self) -> float:
-        """P(the step is not wrong), in [0, 1]."""
-        return self.judged.value
-
-    @property
-    def judged(self) -> Judgement:
-        """The judgement. Raises ValueError if there is none yet, as `label` and `value` do."""
-        if self.judgement is None:
-            raise ValueError(f"node {self.address} is not judged: use expand(), or judge() first")
-        return self.judgement
+    async def __call__(self, tree: Tree) -> Node: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Budget:
-    """How long texts may get, in policy tokens. A solution over its budget is cut (`Stop.LENGTH`)."""
+class TreeEvent(StrEnum):
+    """What a watcher is told about, as it happens."""
 
-    step_tokens: int = 256
-    solution_tokens: int = 1024
+    SAMPLE = "sample"
+    """A node was added."""
+    SCORE = "score"
+    """A node was given its score."""
+    REJECT = "reject"
+    """The strategy does not continue from a node."""
+    BACKTRACK = "backtrack"
+    """The strategy gave a node up and went back to its parent."""
+    CHOSEN = "chosen"
+    """The strategy returned this leaf."""
 
-    def __post_init__(self) -> None:
-        for name, tokens in asdict(self).items():
-            if tokens < 1:
-                raise ValueError(f"budget {name}={tokens}: it must be at least 1")
+
+Watcher = Callable[[TreeEvent, Node], None]
 
 
 class TextAnswers:
@@ -121,17 +54,15 @@ class TextAnswers:
         return a == b
 
 
-SAID_NOTHING = Judgement(negative=1.0, neutral=0.0, positive=0.0)
-"""Of a solution that ends before its first word; no reward model is asked about nothing."""
-
-Watcher = Callable[[str, Node], None]
-"""Told what happens as it happens: "sample", "judge", "reject", "backtrack", "chosen", and the node."""
+BLANK_SCORE = StepScore(negative=1.0, neutral=0.0, positive=0.0)
+"""The score of a solution that ends before its first word; the reward model is not called for it."""
 
 
 class Tree:
-    """What a strategy may do to one problem: grow, judge, limit, read.
+    """What a strategy may do with one problem: sample, score, limit, read.
 
-    Results keep the order of the arguments, whatever order the calls finish in.
+    cost, events: what was spent and what happened so far. Results are in the order of the arguments,
+    whatever order the calls finish in.
     """
 
     def __init__(
@@ -141,20 +72,21 @@ class Tree:
         scorer: StepScorer,
         *,
         seed: int = 0,
-        limits: Limits = Limits(),
-        budget: Budget = Budget(),
+        limits: CostLimits = CostLimits(),
+        lengths: LengthLimits = LengthLimits(),
         answers: Answers | None = None,
         recorder: Recorder | None = None,
         watch: Watcher = lambda event, node: None,
     ):
         self.problem = problem
         self.root = Node((), None, None)
-        self.usage = Usage()
+        self.cost = Cost()
+        self.events = Events()
         self.rng = random.Random(derive(seed, problem.id, "strategy"))
         self.watch = watch
         self._policy, self._scorer, self._seed = policy, scorer, seed
-        self._budget, self._answers = budget, answers or TextAnswers()
-        self._limits, self._promised = [limits], Usage()
+        self._lengths, self._answers = lengths, answers or TextAnswers()
+        self._limits, self._promised = [limits], Cost()
         self._recorder = recorder or Recorder()
 
     # -- growing ---------------------------------------------------------------------------------
@@ -162,51 +94,55 @@ class Tree:
     async def expand(
         self, nodes: Sequence[Node], width: int = 1, *, temperature: float | None = None
     ) -> list[Node]:
-        """Sample and judge `width` next steps of each node. Returns [len(nodes) * width].
+        """Sample and score `width` next steps of each node. Returns [len(nodes) * width].
 
         temperature: None is the policy's own. Raises LimitReached before anything is spent.
         """
         children = await self._sample(nodes, width, Until.STEP, temperature)
-        await self.judge(children)
+        await self.score(children)
         return children
 
     async def complete(
         self, nodes: Sequence[Node], n: int = 1, *, temperature: float | None = None
     ) -> list[Node]:
-        """Sample `n` full solutions from each node, unjudged. Returns [len(nodes) * n] leaves.
+        """Sample `n` full solutions from each node, without scores. Returns [len(nodes) * n] leaves.
 
-        A node that is terminal already is its own completion.
+        A terminal node is its own completion.
         """
         open_ = [node for node in nodes if not node.is_terminal]
         leaves = iter(await self._sample(open_, n, Until.END, temperature))
         return [node if node.is_terminal else next(leaves) for node in nodes for _ in range(n)]
 
-    async def judge(self, nodes: Sequence[Node]) -> None:
-        """Judge what is not judged yet on the nodes' paths: one reward-model call a node."""
-        unjudged = [node for node in nodes if node.judgement is None and node.step is not None]
-        firsts = dict.fromkeys(node.spoken for node in unjudged)
-        todo = {node: known for node in firsts if (known := _known(node)) < len(node.path)}
-        for node in list(todo):  # what lies on another's path is judged with it
-            for passed in node.path[:-1]:
-                todo.pop(passed, None)
+    async def score(self, nodes: Sequence[Node]) -> None:
+        """Score the unscored steps on the nodes' paths: one reward-model call per node.
+
+        A duplicate takes the score of its original, and a blank step that of the step before it.
+        Raises LimitReached before anything is spent.
+        """
+        unscored = [node for node in nodes if node.score is None and node.step is not None]
+        originals = dict.fromkeys(node.scored_as for node in unscored)
+        todo = {node: known for node in originals if (known := num_scored(node)) < len(node.path)}
+        for node in list(todo):  # an ancestor of another node is scored with it
+            for ancestor in node.path[:-1]:
+                todo.pop(ancestor, None)
         need = sum(len(node.path) - known for node, known in todo.items())
         for limits in self._limits:
-            limits.check(self.usage + self._promised, judgements=need)
-        self._promised += Usage(judgements=need)
+            limits.check(self.cost + self._promised, scores=need)
+        self._promised += Cost(scores=need)
         try:
-            found = await self.together(*(self._judge(node, known) for node, known in todo.items()))
+            results = await self.gather(*(self._score(node, known) for node, known in todo.items()))
         finally:
-            self._promised -= Usage(judgements=need)
-        for (node, known), judgements in zip(todo.items(), found, strict=True):
-            for n, judgement in zip(node.path[known:], judgements, strict=True):
-                self._set_judgement(n, judgement)
-        for node in unjudged:
-            self._take_judgements(node)
+            self._promised -= Cost(scores=need)
+        for (node, known), scores in zip(todo.items(), results, strict=True):
+            for n, score in zip(node.path[known:], scores, strict=True):
+                self._set_score(n, score)
+        for node in unscored:
+            self._copy_scores(node)
 
     # -- controlling -----------------------------------------------------------------------------
 
-    async def together(self, *branches: Awaitable[T]) -> list[T]:
-        """Branches of one problem at once, results in order; the first error cancels the rest."""
+    async def gather(self, *branches: Awaitable[T]) -> list[T]:
+        """Run branches of one problem concurrently; results in order. The first error cancels the rest."""
         if len(branches) == 1:
             return [await branches[0]]
         tasks = [asyncio.ensure_future(branch) for branch in branches]
@@ -224,27 +160,27 @@ class Tree:
         Names are those of `Limits`; None is unbounded.
         """
         total = {
-            name: None if bound is None else bound + getattr(self.usage, name)
+            name: None if bound is None else bound + getattr(self.cost, name)
             for name, bound in bounds.items()
         }
-        self._limits.append(own := Limits(**total))
+        self._limits.append(own := CostLimits(**total))
         try:
             yield
         except LimitReached as reached:
             if reached.limits is not own:
                 raise
-            self.usage.exhausted += 1
+            self.events.exhausted += 1
         finally:
             self._limits.remove(own)
 
     def backtrack(self, node: Node) -> None:
         """Record that the strategy gives `node` up and goes back to its parent."""
-        self.usage.backtracks += 1
-        self.watch("backtrack", node)
+        self.events.backtracks += 1
+        self.watch(TreeEvent.BACKTRACK, node)
 
     def reject(self, node: Node) -> None:
-        """Say that the strategy does not go on from `node`, for those who watch: it costs nothing."""
-        self.watch("reject", node)
+        """Tell those who watch that the strategy does not continue from `node`; it costs nothing."""
+        self.watch(TreeEvent.REJECT, node)
 
     # -- reading ---------------------------------------------------------------------------------
 
@@ -263,7 +199,7 @@ class Tree:
         return list(groups.values())
 
     def _first_spellings(self, answers: Iterable[str]) -> dict[str, str]:
-        """Each answer with the first that it equals."""
+        """Map each answer to the first one that it equals."""
         first: dict[str, str] = {}
         for answer in answers:
             firsts = dict.fromkeys(first.values())
@@ -283,14 +219,14 @@ class Tree:
         if not parents:
             return []
         for limits in self._limits:
-            limits.check(self.usage, samples=len(parents))
+            limits.check(self.cost, samples=len(parents))
         share = self._token_share(len(parents))
-        promised = Usage(policy_tokens=(share or 0) * len(parents))
+        promised = Cost(policy_tokens=(share or 0) * len(parents))
         growing = [(parent, self._reserve(parent)) for parent in parents]
-        self.usage.samples += len(parents)
+        self.cost.samples += len(parents)
         self._promised += promised
         try:
-            leaves = await self.together(
+            leaves = await self.gather(
                 *(self._grow(parent, address, until, share, temperature) for parent, address in growing)
             )
         finally:
@@ -298,7 +234,7 @@ class Tree:
         for parent in dict.fromkeys(parents):  # late siblings may have lower addresses
             parent.children.sort(key=lambda child: child.address)
         for parent, leaf in zip(parents, leaves, strict=True):
-            self._find_twin(parent, leaf)
+            self._link_duplicate(parent, leaf)
         return leaves
 
     def _token_share(self, calls: int) -> int | None:
@@ -306,8 +242,8 @@ class Tree:
         shares = []
         for limits in self._limits:
             if limits.policy_tokens is not None:
-                limits.check(self.usage + self._promised, policy_tokens=calls)
-                left = limits.policy_tokens - self.usage.policy_tokens - self._promised.policy_tokens
+                limits.check(self.cost + self._promised, policy_tokens=calls)
+                left = limits.policy_tokens - self.cost.policy_tokens - self._promised.policy_tokens
                 shares.append(left // calls)
         return min(shares, default=None)
 
@@ -321,12 +257,12 @@ class Tree:
     ) -> Node:
         """Add what the policy proposes after `parent`: one node a step, the first at `address`."""
         sampled = parent.steps
-        left = self._budget.solution_tokens - sum(step.n_tokens for step in sampled)
-        wanted = left if until is Until.END else min(left, self._budget.step_tokens)
+        left = self._lengths.solution_tokens - sum(step.n_tokens for step in sampled)
+        wanted = left if until is Until.END else min(left, self._lengths.step_tokens)
         max_tokens = wanted if share is None else min(wanted, share)
         if recorded := self._recorder.sample(address):
             steps, spent = recorded
-            self.usage.replayed += 1
+            self.events.replayed += 1
         else:
             with metered() as spent:
                 steps = await self._policy.propose(
@@ -336,9 +272,9 @@ class Tree:
             _check_steps(self.problem, address, steps, until)
             if steps[-1].stop is Stop.STEP and sum(s.n_tokens for s in steps) >= left:
                 steps = [*steps[:-1], replace(steps[-1], stop=Stop.LENGTH)]  # nothing can follow it
-            spent.policy_tokens += sum(step.n_tokens for step in steps)
+            _check_charge(self.problem, steps, spent)
             self._recorder.write_sample(address, steps, spent)
-        self.usage += spent
+        self.cost += spent
         node = parent
         for step in steps:
             node = self._attach(node, address if node is parent else self._reserve(node), step)
@@ -347,58 +283,52 @@ class Tree:
     def _attach(self, parent: Node, address: Address, step: Step) -> Node:
         node = Node(address, parent, step)
         parent.children.append(node)
-        self.watch("sample", node)
+        self.watch(TreeEvent.SAMPLE, node)
         return node
 
-    def _find_twin(self, parent: Node, leaf: Node) -> None:
-        """Link a leaf to the first one that says the same from `parent` on, step by step."""
+    def _link_duplicate(self, parent: Node, leaf: Node) -> None:
+        """Link a leaf to the first one with the same text from `parent` on, step by step."""
         first, *later = leaf.path[len(parent.path):]
         earlier = [child for child in parent.children if child.address < first.address]
-        same = [child for child in earlier if _say_the_same(child, first)]
+        same = [child for child in earlier if same_text(child, first)]
         for node in later:
-            same = [child for other in same for child in other.children if _say_the_same(child, node)]
+            same = [child for other in same for child in other.children if same_text(child, node)]
         if same:
-            leaf.twin = same[0].twin or same[0]
-            self.usage.duplicates += 1
+            leaf.duplicate_of = same[0].duplicate_of or same[0]
+            self.events.duplicates += 1
 
-    async def _judge(self, node: Node, known: int) -> list[Judgement]:
-        """What the reward model says of the steps to `node` after the first `known`."""
-        if recorded := self._recorder.judgements(node.address):
-            _, found, spent = recorded
-            self.usage.replayed += 1
+    async def _score(self, node: Node, known: int) -> list[StepScore]:
+        """The scores of the steps to `node` after the first `known`."""
+        if recorded := self._recorder.scores(node.address):
+            _, scores, spent = recorded
+            self.events.replayed += 1
         else:
             with metered() as spent:
-                found = await self._scorer.judge(self.problem, node.steps, known=known)
-            if len(found) != len(node.path) - known:
+                scores = await self._scorer.score(self.problem, node.steps, num_scored=known)
+            if len(scores) != len(node.path) - known:
                 raise ScorerError(
-                    f"{self.problem.id}: the reward model returned {len(found)} judgements for "
+                    f"{self.problem.id}: the reward model returned {len(scores)} scores for "
                     f"{len(node.path) - known} steps at {node.address}"
                 )
-            spent.judgements += len(found)
-            self._recorder.write_judgements(node.address, known, found, spent)
-        self.usage += spent
-        return found
+            spent.scores += len(scores)
+            self._recorder.write_scores(node.address, known, scores, spent)
+        self.cost += spent
+        return scores
 
-    def _take_judgements(self, node: Node) -> None:
-        """Give `node` what was said of its twin; if it says nothing, what was said before it."""
-        if node.judgement is None and node.twin is not None:
-            self._take_judgements(node.twin)
-            for n, same in zip(node.path, node.twin.path, strict=True):
-                self._set_judgement(n, same.judgement)
-        if node.judgement is None and node.parent is not None:
-            self._take_judgements(node.parent)
-            self._set_judgement(node, node.parent.judgement)
+    def _copy_scores(self, node: Node) -> None:
+        """Give a duplicate the scores of its original, and a blank step that of the step before it."""
+        if node.score is None and node.duplicate_of is not None:
+            self._copy_scores(node.duplicate_of)
+            for n, original in zip(node.path, node.duplicate_of.path, strict=True):
+                self._set_score(n, original.score)
+        if node.score is None and node.parent is not None:
+            self._copy_scores(node.parent)
+            self._set_score(node, node.parent.score)
 
-    def _set_judgement(self, node: Node, judgement: Judgement | None) -> None:
-        if node.judgement is None:  # the first judgement stands, however often the path is read
-            node.judgement = judgement or SAID_NOTHING
-            self.watch("judge", node)
-
-
-def _known(node: Node) -> int:
-    """How many steps of the node's path are judged before the first that is not."""
-    path = node.path
-    return next((i for i, n in enumerate(path) if n.judgement is None), len(path))
+    def _set_score(self, node: Node, score: StepScore | None) -> None:
+        if node.score is None:  # the first score stands, however often the path is read
+            node.score = score or BLANK_SCORE
+            self.watch(TreeEvent.SCORE, node)
 
 
 def _check_steps(problem: Problem, address: Address, steps: Sequence[Step], until: Until) -> None:
@@ -408,12 +338,17 @@ def _check_steps(problem: Problem, address: Address, steps: Sequence[Step], unti
     elif until is Until.STEP and len(steps) > 1:
         fault = "one was asked for"
     elif until is Until.END and steps[-1].stop is Stop.STEP:
-        fault = "all the rest was asked for, and the last of them does not end the solution"
+        fault = "a whole solution was asked for, and the last step does not end it"
     else:
         return
     raise PolicyError(f"{problem.id}: the policy returned {len(steps)} steps at {address}; {fault}")
 
 
-def _say_the_same(a: Node, b: Node) -> bool:
-    assert a.step is not None and b.step is not None, "the root says nothing"
-    return (a.step.text, a.step.stop) == (b.step.text, b.step.stop)
+def _check_charge(problem: Problem, steps: Sequence[Step], spent: Cost) -> None:
+    """Raise PolicyError if the policy charged fewer tokens than it returned: limits would not hold."""
+    n_tokens = sum(step.n_tokens for step in steps)
+    if spent.policy_tokens < n_tokens:
+        raise PolicyError(
+            f"{problem.id}: the policy returned {n_tokens} tokens and charged {spent.policy_tokens}; "
+            "a policy calls search.charge(policy_tokens=...) for every token it samples, kept or not"
+        )

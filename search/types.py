@@ -4,7 +4,7 @@ Problem   what is asked; it holds no reference answer.
 Step      one reasoning step, as the policy emitted it.
 Judgement what a reward model says of one step.
 Policy    proposes steps.      StepScorer  judges them.
-Strategy  decides where to go. Answers     reads the final answer off a solution.
+Answers   reads the final answer off a solution.
 """
 
 from __future__ import annotations
@@ -13,12 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from math import isfinite
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from search.errors import ScorerError
-
-if TYPE_CHECKING:
-    from search.tree import Node, Tree
 
 Address = tuple[int, ...]
 """Where a node sits: the child index at each level; () is the root, (0, 2) its first child's third."""
@@ -92,7 +89,7 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
+class StepScore:
     """A reward model's probabilities for one step; they sum to 1. Raises ScorerError if not.
 
     Two-class models have neutral = 0.
@@ -150,7 +147,7 @@ class Policy(Protocol):
 class StepScorer(Protocol):
     """A process reward model. Safe to call concurrently; batching is its own business."""
 
-    async def judge(self, problem: Problem, steps: Sequence[Step], *, known: int = 0) -> list[Judgement]:
+    async def score(self, problem: Problem, steps: Sequence[Step], *, num_scored: int = 0) -> list[StepScore]:
         """Judge every step after the first `known`, given those before it.
 
         Returns [len(steps) - known]. A judgement does not depend on later steps.
@@ -178,9 +175,3 @@ class AnswersByProblem(Protocol):
     def about(self, problem: Problem) -> Answers:
         """How the answers of this problem are read; asked once, before it is worked on."""
         ...
-
-
-class Strategy(Protocol):
-    """A decoding strategy: grows `tree`, returns the leaf it answers with."""
-
-    async def __call__(self, tree: Tree) -> Node: ...

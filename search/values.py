@@ -7,7 +7,7 @@ from math import prod
 from statistics import fmean
 from typing import Literal
 
-from search.tree import Node
+from search.node import Node
 
 Aggregate = Literal["last", "min", "product", "mean"]
 
@@ -29,15 +29,15 @@ def path_value(node: Node, how: Aggregate = "last") -> float:
     return AGGREGATES[how](values) if values else 1.0
 
 
-def at_least(minimum: float, **knobs: float | None) -> None:
+def at_least(minimum: float, **params: float | None) -> None:
     """Check knobs of a strategy; None passes. Raises ValueError naming the knob."""
-    for name, value in knobs.items():
+    for name, value in params.items():
         if value is not None and value < minimum:
             raise ValueError(f"{name}={value}: it must be at least {minimum}")
 
 
-def share(**knobs: float | None) -> None:
+def share(**params: float | None) -> None:
     """Check that knobs of a strategy lie in [0, 1]; None passes. Raises ValueError."""
-    for name, value in knobs.items():
+    for name, value in params.items():
         if value is not None and not 0 <= value <= 1:
             raise ValueError(f"{name}={value}: it must lie between 0 and 1")

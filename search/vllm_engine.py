@@ -10,8 +10,8 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from search.devices import WHOLE, DeviceShare
 from search.errors import SearchError, UsageError
-from search.part import WHOLE, Part
 from search.precision import served
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ BLOCK_SIZE = 32
 128, the prefix of a short problem never is."""
 
 
-def start_engine(model: str, *, part: Part = WHOLE, **settings: Any) -> AsyncLLM:
+def start_engine(model: str, *, share: DeviceShare = WHOLE, **settings: Any) -> AsyncLLM:
     """Start an engine in its own process. Raises UsageError with vLLM's reason if it cannot.
 
     part: what it has of the machine beside other engines; VLLM_CPU_OMP_THREADS_BIND, or
@@ -35,13 +35,13 @@ def start_engine(model: str, *, part: Part = WHOLE, **settings: Any) -> AsyncLLM
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
     with _aside() as said:
         try:
-            return _start(model, part, settings)
+            return _start(model, share, settings)
         except (ValueError, OSError, RuntimeError) as error:
             reason = f"vLLM cannot serve {model}: {error}; what it said is in {said}"
             raise UsageError(reason) from error
 
 
-def _start(model: str, part: Part, settings: dict[str, Any]) -> AsyncLLM:
+def _start(model: str, share: DeviceShare, settings: dict[str, Any]) -> AsyncLLM:
     from vllm.engine.arg_utils import AsyncEngineArgs
     from vllm.platforms import current_platform
     from vllm.v1.engine.async_llm import AsyncLLM
@@ -50,8 +50,8 @@ def _start(model: str, part: Part, settings: dict[str, Any]) -> AsyncLLM:
     environment: dict[str, str] = {}
     if current_platform.is_cpu():
         environment["VLLM_CPU_KVCACHE_SPACE"] = "1"  # GiB; the default is half of the memory
-        if part != WHOLE:
-            mine = part.cores(sorted(os.sched_getaffinity(0)))
+        if share != WHOLE:
+            mine = share.cores(sorted(os.sched_getaffinity(0)))
             environment["VLLM_CPU_OMP_THREADS_BIND"] = ",".join(map(str, mine))
         settings["dtype"] = served(settings.get("dtype", "auto"))
         settings.setdefault("block_size", BLOCK_SIZE)
@@ -59,8 +59,8 @@ def _start(model: str, part: Part, settings: dict[str, Any]) -> AsyncLLM:
         # A seeded request whose prompt is computed in parts stops the CPU engine: vLLM then rewinds
         # the request's generator, which CPU generators cannot do (0.32, `_bookkeeping_sync`).
         settings.setdefault("enable_chunked_prefill", False)
-    elif part != WHOLE:
-        settings.setdefault("gpu_memory_utilization", part.gpu_memory)
+    elif share != WHOLE:
+        settings.setdefault("gpu_memory_utilization", share.gpu_memory)
     added = [name for name in environment if name not in os.environ]
     os.environ.update({name: environment[name] for name in added})
     try:

@@ -37,13 +37,13 @@ class Checkpoints:
 def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Checkpoints:
     import torch
 
-    from bench.builtin.judge import new_judge
     from bench.builtin.make import CHAT_TEMPLATE
     from bench.builtin.networks import Size, new_policy
-    from bench.builtin.problems import Difficulty, generate
+    from bench.builtin.prm_network import new_judge
     from bench.builtin.tokenizer import build_tokenizer
     from bench.builtin.training import batches, encode_solution, fit, language_loss, read_before
-    from prm.layout import LABELS, Layout, save_layout
+    from bench.tasks.generated.problems import Difficulty, generate
+    from prm.reading.layout import LABELS, Layout, save_layout
 
     torch.set_num_threads(1)  # models this small only lose time by waiting for each other's threads
     folder = tmp_path_factory.mktemp("checkpoints")

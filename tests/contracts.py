@@ -15,7 +15,8 @@ import asyncio
 import inspect
 from collections.abc import Sequence
 
-from search.types import Judgement, Policy, Problem, Step, StepScorer, Stop, Until
+from search.limits import metered
+from search.types import Policy, Problem, Step, StepScore, StepScorer, Stop, Until
 
 MAX_TOKENS = 200
 
@@ -89,6 +90,13 @@ class PolicyContract:
                 if until is Until.END and sum(s.n_tokens for s in whole) > most:
                     assert steps[-1].stop is Stop.LENGTH
 
+    async def test_every_token_it_samples_is_charged(self, policy: Policy) -> None:
+        for until in Until:
+            for most in (3, self.max_tokens):
+                with metered() as spent:
+                    steps = await policy.propose(self.problem, [], until=until, max_tokens=most, seed=1)
+                assert sum(step.n_tokens for step in steps) <= spent.policy_tokens <= most
+
     async def test_only_the_last_step_ends_a_solution(self, policy: Policy) -> None:
         for sample in await asyncio.gather(*(self._solution(policy, s, 0.7) for s in self.seeds)):
             assert all(s.stop is Stop.STEP for s in sample[:-1])
@@ -144,7 +152,7 @@ class ScorerContract:
 
     async def test_one_judgement_a_step_each_of_them_probabilities(self, scorer: StepScorer) -> None:
         for solution in self._solutions():
-            whole = await scorer.judge(self.problem, solution)
+            whole = await scorer.score(self.problem, solution)
             assert len(whole) == len(solution)
             for j in whole:
                 assert abs(j.negative + j.neutral + j.positive - 1) < 1e-3
@@ -152,37 +160,37 @@ class ScorerContract:
 
     async def test_a_judgement_does_not_depend_on_later_steps(self, scorer: StepScorer) -> None:
         for solution in self._solutions():
-            whole = await scorer.judge(self.problem, solution)
+            whole = await scorer.score(self.problem, solution)
             for k in range(1, len(solution)):
-                self._same(await scorer.judge(self.problem, solution[:k]), whole[:k])
+                self._same(await scorer.score(self.problem, solution[:k]), whole[:k])
 
     async def test_incremental_equals_whole(self, scorer: StepScorer) -> None:
         for solution in self._solutions():
-            whole = await scorer.judge(self.problem, solution)
+            whole = await scorer.score(self.problem, solution)
             for known in range(len(solution)):
-                self._same(await scorer.judge(self.problem, solution, known=known), whole[known:])
+                self._same(await scorer.score(self.problem, solution, num_scored=known), whole[known:])
             for upto in range(1, len(solution) + 1):  # as a search does it
                 self._same(
-                    await scorer.judge(self.problem, solution[:upto], known=upto - 1), [whole[upto - 1]]
+                    await scorer.score(self.problem, solution[:upto], num_scored=upto - 1), [whole[upto - 1]]
                 )
 
     async def test_asking_again_gives_the_same(self, scorer: StepScorer) -> None:
         for solution in self._solutions():
             known = len(solution) - 1
-            first = await scorer.judge(self.problem, solution, known=known)
-            self._same(await scorer.judge(self.problem, solution, known=known), first)
+            first = await scorer.score(self.problem, solution, num_scored=known)
+            self._same(await scorer.score(self.problem, solution, num_scored=known), first)
 
     async def test_alone_equals_in_a_batch(self, scorer: StepScorer) -> None:
         asked = [(s, known) for s in self._solutions() for known in range(len(s))]
-        alone = [await scorer.judge(self.problem, s, known=known) for s, known in asked]
-        batch = await asyncio.gather(*(scorer.judge(self.problem, s, known=known) for s, known in asked))
+        alone = [await scorer.score(self.problem, s, num_scored=known) for s, known in asked]
+        batch = await asyncio.gather(*(scorer.score(self.problem, s, num_scored=known) for s, known in asked))
         for one, other in zip(alone, batch, strict=True):
             self._same(other, one)
 
     def _solutions(self) -> list[list[Step]]:
         return [self.steps(texts) for texts in self.solutions]
 
-    def _same(self, got: Sequence[Judgement], want: Sequence[Judgement]) -> None:
+    def _same(self, got: Sequence[StepScore], want: Sequence[StepScore]) -> None:
         assert len(got) == len(want)
         for a, b in zip(got, want, strict=True):
             off = max(abs(a.negative - b.negative), abs(a.neutral - b.neutral), abs(a.positive - b.positive))

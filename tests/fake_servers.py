@@ -14,7 +14,7 @@ from typing import Any
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-from search.policies.server import ServerPolicy
+from search.policies.openai_client import ServerPolicy
 from search.prompts import Prompt
 from search.seeds import derive
 

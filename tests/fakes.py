@@ -15,9 +15,9 @@ from fractions import Fraction
 
 from search.limits import charge
 from search.seeds import derive
-from search.types import Address, Judgement, Problem, Step, Stop, Until
+from search.types import Address, Problem, Step, StepScore, Stop, Until
 
-GOOD, MEH, BAD = Judgement(0.1, 0.1, 0.8), Judgement(0.2, 0.6, 0.2), Judgement(0.9, 0.05, 0.05)
+GOOD, MEH, BAD = StepScore(0.1, 0.1, 0.8), StepScore(0.2, 0.6, 0.2), StepScore(0.9, 0.05, 0.05)
 
 STOPS = {".": Stop.END, "~": Stop.LENGTH, "!": Stop.REPETITION}
 
@@ -76,6 +76,7 @@ class ScriptedPolicy:
                 raise AssertionError(f"child {child} of {after!r} was asked for, scripted are {scripted}")
             new = step(scripted[child])
             said.append(new if new.n_tokens <= max_tokens else cut(new.text, max_tokens))
+            charge(policy_tokens=said[-1].n_tokens)
             max_tokens -= new.n_tokens
             if until is Until.STEP or said[-1].stop is not Stop.STEP:
                 return said
@@ -102,15 +103,15 @@ class ScriptedPolicy:
 class ScriptedScorer:
     """Judges a step by the text up to it, or else by its own; what is not listed is GOOD."""
 
-    judgements: Mapping[str, Judgement] = field(default_factory=dict)
+    scores: Mapping[str, StepScore] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)  # a "|" before the first step to be judged
 
-    async def judge(self, problem: Problem, steps: Sequence[Step], *, known: int = 0) -> list[Judgement]:
+    async def score(self, problem: Problem, steps: Sequence[Step], *, num_scored: int = 0) -> list[StepScore]:
         texts = [s.text for s in steps]
-        self.asked.append("".join(texts[:known]) + "|" + "".join(texts[known:]))
+        self.asked.append("".join(texts[:num_scored]) + "|" + "".join(texts[num_scored:]))
         upto = ["".join(texts[: i + 1]) for i in range(len(texts))]
-        own = [self.judgements.get(text, GOOD) for text in texts]
-        return [self.judgements.get(upto[i], own[i]) for i in range(known, len(texts))]
+        own = [self.scores.get(text, GOOD) for text in texts]
+        return [self.scores.get(upto[i], own[i]) for i in range(num_scored, len(texts))]
 
 
 class FractionAnswers:
@@ -165,6 +166,7 @@ class RandomWorld:
             new = self._draw(rng, len(steps) + len(said))
             if new.n_tokens > left:
                 new = cut(new.text, left)
+            charge(policy_tokens=new.n_tokens)
             left -= new.n_tokens
             text += new.text
             if until is Until.STEP and rng.random() < 0.2:
@@ -185,12 +187,12 @@ class RandomWorld:
         stop = Stop.LENGTH if luck < 0.25 else Stop.REPETITION if luck < 0.28 else Stop.STEP
         return Step(text, tuple(map(ord, text)), -rng.random(), stop)
 
-    async def judge(self, problem: Problem, steps: Sequence[Step], *, known: int = 0) -> list[Judgement]:
+    async def score(self, problem: Problem, steps: Sequence[Step], *, num_scored: int = 0) -> list[StepScore]:
         await self._wait()
         tokens = [s.n_tokens for s in steps]
-        charge(prm_tokens=sum(tokens[known:]), prm_tokens_cached=sum(tokens[:known]))
+        charge(prm_tokens=sum(tokens[num_scored:]), prm_tokens_cached=sum(tokens[:num_scored]))
         texts = [s.text for s in steps]
-        return [judgement(problem.id, *texts[: i + 1]) for i in range(known, len(texts))]
+        return [score(problem.id, *texts[: i + 1]) for i in range(num_scored, len(texts))]
 
     async def _wait(self) -> None:
         self.calls += 1
@@ -200,8 +202,8 @@ class RandomWorld:
             await asyncio.sleep(0)
 
 
-def judgement(*parts: object) -> Judgement:
+def score(*parts: object) -> StepScore:
     """A judgement drawn from a hash, coarse enough for ties."""
     rng = random.Random(derive("judgement", *parts))
     weights = [rng.choice((1, 2, 5)) for _ in range(3)]
-    return Judgement(*(weight / sum(weights) for weight in weights))
+    return StepScore(*(weight / sum(weights) for weight in weights))

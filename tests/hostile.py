@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from textwrap import dedent
 
-from mutation.verdict import Outcome
+from mutation.sandbox.verdict import Outcome
 
 TESTS = "assert answer(3) == 7\nassert answer(10) == 21"
 
@@ -124,7 +124,7 @@ for _ in range(9):
     _at_import("answers what is no JSON", "import os; os.write(3, b'\\0\\0\\0\\4oops')", KILLED),
     _at_import("names no names", FORGED + "say(['value', 7])", EXCEPTION),
     _at_import("patches the runner", """
-        import mutation.inside.program as program
+        import mutation.sandbox.inside.program as program
         program.pack = lambda *_: True
         """, EXCEPTION, ASSERTION),
     _at_import("patches the encoder", """

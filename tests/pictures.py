@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 
-from search.tree import Budget, Tree
-from search.types import Judgement, Problem, Strategy
+from search.limits import LengthLimits
+from search.tree import Strategy, Tree
+from search.types import Problem, StepScore
 from tests.fakes import FractionAnswers, ScriptedPolicy, ScriptedScorer
 
 Q = Problem("q", "1 + 1?")
@@ -20,20 +21,20 @@ class Picture:
         self,
         strategy: Strategy,
         script: Script,
-        judgements: Mapping[str, Judgement] | None = None,
+        scores: Mapping[str, StepScore] | None = None,
         *,
-        budget: Budget = Budget(),
+        lengths: LengthLimits = LengthLimits(),
         fractions: bool = False,
     ):
-        self.policy, self.scorer = ScriptedPolicy(script), ScriptedScorer(judgements or {})
+        self.policy, self.scorer = ScriptedPolicy(script), ScriptedScorer(scores or {})
         answers = FractionAnswers() if fractions else None
-        self.events: list[str] = []
+        self.told: list[str] = []
         self.tree = Tree(
-            Q, self.policy, self.scorer, budget=budget, answers=answers,
-            watch=lambda event, node: self.events.append(f"{event} {node.text}"),
+            Q, self.policy, self.scorer, lengths=lengths, answers=answers,
+            watch=lambda event, node: self.told.append(f"{event} {node.text}"),
         )
         self.chosen = asyncio.run(strategy(self.tree))
-        self.text, self.usage = self.chosen.text, self.tree.usage
+        self.text, self.cost, self.events = self.chosen.text, self.tree.cost, self.tree.events
 
     @property
     def path(self) -> list[str]:
@@ -45,5 +46,5 @@ class Picture:
         return [asked.temperature for asked in self.policy.asked]
 
 
-def of_value(value: float) -> Judgement:
-    return Judgement(1 - value, 0.0, value)
+def of_value(value: float) -> StepScore:
+    return StepScore(1 - value, 0.0, value)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench.models import Models
-from search.cli.request import check
-from search.run import solve_with
+from bench.runner.cli.run import solve_with
+from bench.runner.models import Models
+from bench.runner.request import check
 
 WORDS = ["--no-baseline", "--dtype", "float32", "--concurrency", "4"]
 SAME = ["correct", "policy_tokens", "policy_tokens_discarded", "samples", "judgements", "backtracks",

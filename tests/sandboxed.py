@@ -6,8 +6,8 @@ import os
 from functools import cache
 from pathlib import Path
 
-from mutation.isolation import SandboxError
-from mutation.sandbox import Sandbox
+from mutation.sandbox.isolation import SandboxError
+from mutation.sandbox.sandbox import Sandbox
 
 
 @cache

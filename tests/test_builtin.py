@@ -12,8 +12,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from bench.builtin.checker import label_steps
-from bench.builtin.problems import (
+from bench.tasks.generated.checker import label_steps
+from bench.tasks.generated.problems import (
     PROMPT,
     SPLITS,
     Difficulty,

@@ -9,16 +9,16 @@ import pytest
 from rich.console import Console
 
 from bench.builtin.program_labels import labelled, labels_by_completion, mutated
-from bench.builtin.programs import HIDDEN, PUBLIC, SPLITS, generate_programs, split_of
-from bench.models import BUILTIN, load_models
+from bench.runner.cli.run import solve_with
+from bench.runner.models import BUILTIN, load_models
+from bench.runner.request import check
 from bench.tasks import TASKS
 from bench.tasks.builtin_code import BuiltinCode, case_of
-from mutation.label import Knobs, contradictions
+from bench.tasks.generated.programs import HIDDEN, PUBLIC, SPLITS, generate_programs, split_of
+from mutation.label import LabelParams, contradictions
 from mutation.mutate import mutants
-from mutation.sandbox import Sandbox
-from search.cli.request import check
+from mutation.sandbox.sandbox import Sandbox
 from search.errors import UsageError
-from search.run import solve_with
 from search.segment import SEGMENTERS
 from search.types import Problem, Step, Stop
 from tests.sandboxed import why_not
@@ -140,7 +140,7 @@ def test_one_problem_gives_labels_of_both_kinds(tmp_path: Path) -> None:
     if reason := why_not():
         pytest.skip(reason)
     [problem] = generate_programs("train", 0, 1)
-    mutants_ = mutated([problem], "train", tmp_path / "labels.jsonl", Knobs(most=4))
+    mutants_ = mutated([problem], "train", tmp_path / "labels.jsonl", LabelParams(most=4))
     assert {s.labels[-1] for s in mutants_} >= {-1, 1} and {s.source for s in mutants_} == {"builtin-code"}
     assert not contradictions(mutants_)
     wrong = next(s for s in mutants_ if s.labels[-1] == -1)
@@ -174,11 +174,11 @@ def test_the_task_has_models_of_its_own() -> None:
     run = check(["--task", "builtin-code", "--limit", "2"])
     assert Path(run.models.policy) == BUILTIN / "code-policy"
     assert run.models.prm is not None and Path(run.models.prm) == BUILTIN / "code-prm"
-    assert run.models.segmenter.name == "python" and run.judge == "builtin-code"
+    assert run.models.segmenter.name == "python" and run.score == "builtin-code"
     other = check(["--task", "builtin-code", "--limit", "2", "--segment", "newline", "--prm", "weak"])
-    assert (other.models.segmenter.name, other.judge) == ("newline", "weak")
+    assert (other.models.segmenter.name, other.score) == ("newline", "weak")
     arithmetic = check(["--limit", "2"])
-    assert arithmetic.models.policy_name == arithmetic.judge == "builtin"
+    assert arithmetic.models.policy_name == arithmetic.score == "builtin"
     assert arithmetic.models.segmenter.name == "newline"
 
 
@@ -199,7 +199,7 @@ async def test_the_models_that_ship_write_programs_and_tell_mutants_from_referen
             wrong = [step.replace("result", "x") if "return" in step else step for step in steps]
             posed = Problem(problem.id, problem.question)
             kept, changed = [
-                await models.scorer.judge(posed, [Step(text, (), 0.0, Stop.STEP) for text in texts])
+                await models.scorer.score(posed, [Step(text, (), 0.0, Stop.STEP) for text in texts])
                 for texts in (steps, wrong)
             ]
             said.append((min(j.value for j in kept), changed[-1].value))

@@ -12,8 +12,8 @@ pytest.importorskip("torch")
 
 from bench.builtin import card, make, sampling
 from bench.builtin.networks import Size
-from bench.models import resolve
-from prm.labels import read_labels
+from bench.runner.models import resolve
+from prm.data.labels import read_labels
 
 
 @pytest.fixture

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from itertools import islice
 
-from bench.builtin.checker import DERIVATION, label_steps
-from bench.builtin.problems import Relation, WordProblem, generate, step_text
+from bench.tasks.generated.checker import DERIVATION, label_steps
+from bench.tasks.generated.problems import Relation, WordProblem, generate, step_text
+from prm.reading.encoder import Encoder
 
 PROBLEMS = list(generate("test", 0, 300))
 
@@ -117,21 +118,21 @@ def test_a_new_judge_knows_what_its_backbone_expected() -> None:
     import torch
     from transformers import LlamaForCausalLM
 
-    from bench.builtin.judge import ROOM, new_judge
+    from bench.builtin.prm_network import ROOM, new_judge
     from bench.builtin.tokenizer import build_tokenizer
     from bench.builtin.training import read_before
-    from bench.models import BUILTIN
-    from prm.layout import LABELS
+    from bench.runner.models import BUILTIN
+    from prm.reading.layout import LABELS
 
     tokenizer, backbone = build_tokenizer(), LlamaForCausalLM.from_pretrained(BUILTIN / "backbone").float()
     layers, hidden = backbone.config.num_hidden_layers, backbone.config.hidden_size
-    judge = new_judge(backbone, LABELS, read_before(), seed=0)
+    score = new_judge(backbone, LABELS, read_before(), seed=0)
     agreed, logits = [], []
     for problem in PROBLEMS[:10]:
         text = f"Question: {problem.question}\n" + "\n".join(problem.steps).replace("1", "2")
         ids = torch.tensor([tokenizer(text).input_ids])
         with torch.no_grad():
-            states = judge.model(input_ids=ids, output_hidden_states=True).hidden_states
+            states = score.model(input_ids=ids, output_hidden_states=True).hidden_states
             expected = backbone(input_ids=ids, output_hidden_states=True)
         below = expected.hidden_states[layers - 1]
         assert (states[layers - 1][..., :hidden] - below).norm() < 0.01 * below.norm()
@@ -139,7 +140,7 @@ def test_a_new_judge_knows_what_its_backbone_expected() -> None:
         agreed += states[layers + 1][0, 1:, hidden + ROOM - 1].tolist()
     both = torch.tensor([agreed, logits])
     assert torch.corrcoef(both)[0, 1] > 0.9
-    live = {name for name, p in judge.named_parameters() if p.requires_grad}
+    live = {name for name, p in score.named_parameters() if p.requires_grad}
     assert {name.split(".")[2] for name in live if ".layers." in name} == {str(layers + 1), str(layers + 2)}
 
 
@@ -164,7 +165,8 @@ def test_a_label_sits_on_the_newline_that_ends_its_step() -> None:
         told = [f"Question: {problem.question}", *lines[:3]]
         assert read == ["\n".join(told[: n + 2]) + "\n" for n in range(3)]
         steps = [Step(f"{line}\n", (), 0.0, Stop.STEP) for line in lines[:3]]
-        pieces = LAYOUT.encode(tokenizer, problem.question, steps)  # as the scorers read it
+        encode = Encoder(LAYOUT, tokenizer)  # as the scorers read it
+        pieces = encode(problem.question, [step.text for step in steps])
         assert [token for piece in pieces for token in piece] == example.token_ids
 
 

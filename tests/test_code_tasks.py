@@ -7,19 +7,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench import pass_at_k
+from bench.runner.cli import pass_at_k
 from bench.tasks import TASKS
 from bench.tasks.code import CodeAnswers, CodeCase, CodeTask, program_of
 from bench.tasks.code_inputs import generated_inputs
 from bench.tasks.humaneval import HumanEval, public_tests
 from bench.tasks.mbpp import Mbpp
-from bench.tests_scorer import TestsScorer
-from mutation.verdict import Suite
+from bench.tasks.tests_scorer import TestsScorer
+from mutation.sandbox.verdict import Suite
 from search.engine import solve
 from search.errors import ScorerError, UsageError
 from search.segment import SEGMENTERS
 from search.strategies import STRATEGIES
-from search.types import Answers, Judgement, Problem, Step, StepScorer, Stop
+from search.types import Answers, Problem, Step, StepScore, StepScorer, Stop
 from tests.fakes import ScriptedPolicy
 from tests.sandboxed import why_not
 
@@ -211,15 +211,15 @@ async def test_the_public_tests_as_a_reward() -> None:
         pytest.skip(reason)
     scorer: StepScorer = TestsScorer(Scripted())
     problem = Problem("t/1", PROMPT)
-    right = await scorer.judge(problem, steps("    z = x + y\n", "    return z\n"))
-    wrong = await scorer.judge(problem, steps("    z = x * y\n", "    return z\n"))
+    right = await scorer.score(problem, steps("    z = x + y\n", "    return z\n"))
+    wrong = await scorer.score(problem, steps("    z = x * y\n", "    return z\n"))
     assert [j.label.name for j in right] == ["NEUTRAL", "POSITIVE"]
     assert [j.label.name for j in wrong] == ["NEUTRAL", "NEGATIVE"]
-    open_ = await scorer.judge(problem, steps("    if x:\n", "    ) = 2\n", end=False))
+    open_ = await scorer.score(problem, steps("    if x:\n", "    ) = 2\n", end=False))
     assert [j.label.name for j in open_] == ["NEUTRAL", "NEGATIVE"]
-    assert await scorer.judge(problem, steps("    z = x + y\n", "    return z\n"), known=1) == right[1:]
+    assert await scorer.score(problem, steps("    z = x + y\n", "    return z\n"), num_scored=1) == right[1:]
     with pytest.raises(ScorerError, match="t/2"):
-        await scorer.judge(Problem("t/2", ""), steps("x"))
+        await scorer.score(Problem("t/2", ""), steps("x"))
 
 
 async def test_the_tests_overrule_a_reward_model_only_where_they_fail() -> None:
@@ -227,13 +227,13 @@ async def test_the_tests_overrule_a_reward_model_only_where_they_fail() -> None:
         pytest.skip(reason)
 
     class Sure:
-        async def judge(self, problem: Problem, steps: list[Step], *, known: int = 0) -> list[Judgement]:
-            return [Judgement(0.1, 0.0, 0.9)] * (len(steps) - known)
+        async def score(self, problem: Problem, steps: list[Step], *, num_scored: int = 0) -> list[StepScore]:
+            return [StepScore(0.1, 0.0, 0.9)] * (len(steps) - num_scored)
 
     scorer = TestsScorer(Scripted(), Sure())
     problem = Problem("t/1", PROMPT)
-    right = await scorer.judge(problem, steps("    z = x + y\n", "    return z\n"))
-    wrong = await scorer.judge(problem, steps("    z = x * y\n", "    return z\n"))
+    right = await scorer.score(problem, steps("    z = x + y\n", "    return z\n"))
+    wrong = await scorer.score(problem, steps("    z = x * y\n", "    return z\n"))
     assert [j.positive for j in right] == [0.9, 0.9]
     assert [j.positive for j in wrong] == [0.9, 0.0]
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.corrupt import corrupted, made_wrong
-from prm.labels import LabelledSolution
+from bench.experiments.corrupt import corrupted, made_wrong
+from prm.data.labels import LabelledSolution
 
 EGGS = LabelledSolution(
     "A crate holds 12 eggs. How many do 3 crates hold?",

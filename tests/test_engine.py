@@ -17,14 +17,15 @@ from hypothesis import strategies as st
 
 from search.engine import Outcome, solve, solve_all
 from search.errors import PolicyError, ScorerError, UsageError
-from search.limits import Limits, Usage, charge, metered
+from search.limits import Cost, CostLimits, LengthLimits, charge, metered
+from search.node import Node
 from search.strategies import STRATEGIES
 from search.strategies.best_of_n import BestOfN
 from search.strategies.cot import ChainOfThought
 from search.strategies.hgs import HGS
 from search.strategies.mcts import MCTS
-from search.tree import Budget, Node, Tree
-from search.types import Judgement, Problem, Step, Stop, Strategy, Until
+from search.tree import Strategy, Tree, TreeEvent
+from search.types import Problem, Step, StepScore, Stop, Until
 from tests.fakes import FractionAnswers, RandomWorld, step
 from tests.terminal import hear_ctrl_c
 
@@ -42,7 +43,7 @@ def run(
 ) -> list[Outcome]:
     return solve_all(
         problems, strategy, world, world, answers=FractionAnswers(),
-        **{"seed": 7, "budget": Budget(step_tokens=12, solution_tokens=40), **options},
+        **{"seed": 7, "lengths": LengthLimits(step_tokens=12, solution_tokens=40), **options},
     )
 
 
@@ -89,31 +90,31 @@ BOUND = st.none() | st.integers(0, 60)
 
 
 @given(
-    limits=st.builds(Limits, samples=BOUND, policy_tokens=BOUND, judgements=BOUND),
+    limits=st.builds(CostLimits, samples=BOUND, policy_tokens=BOUND, scores=BOUND),
     name=st.sampled_from(sorted(SMALL)),
     jitter=st.integers(0, 99),
 )
 @settings(max_examples=100, deadline=None)
-def test_limits_are_never_overshot(limits: Limits, name: str, jitter: int) -> None:
+def test_limits_are_never_overshot(limits: CostLimits, name: str, jitter: int) -> None:
     for outcome in run(SMALL[name], RandomWorld(jitter), PROBLEMS[:2], limits=limits):
-        for bound in ("samples", "policy_tokens", "judgements"):
+        for bound in ("samples", "policy_tokens", "scores"):
             if (most := getattr(limits, bound)) is not None:
-                assert getattr(outcome.usage, bound) <= most
+                assert getattr(outcome.cost, bound) <= most
         assert outcome.error is None or " limit reached: " in outcome.error
 
 
 def test_a_limit_reached_is_that_problems_error() -> None:
-    [outcome] = run(BestOfN(n=4), RandomWorld(), PROBLEMS[:1], limits=Limits(samples=3))
-    assert outcome.error == "samples limit reached: the call needs 4, the bound is 3"
+    [outcome] = run(BestOfN(n=4), RandomWorld(), PROBLEMS[:1], limits=CostLimits(samples=3))
+    assert outcome.error == "samples limit reached: the call needs 4, the limit is 3"
     assert (outcome.steps, outcome.answer, outcome.value) == ((), None, None)
-    assert outcome.usage == Usage()
+    assert outcome.cost == Cost()
 
 
 def test_a_limit_or_a_budget_that_makes_no_sense_is_refused() -> None:
     with pytest.raises(ValueError, match="samples=-1"):
-        Limits(samples=-1)
+        CostLimits(samples=-1)
     with pytest.raises(ValueError, match="step_tokens=0"):
-        Budget(step_tokens=0)
+        LengthLimits(step_tokens=0)
 
 
 # -- usage -----------------------------------------------------------------------------------------
@@ -124,20 +125,20 @@ def test_tokens_are_kept_or_thrown_away(name: str) -> None:
     for outcome in QUIET[name]:
         assert outcome.error is None
         kept = sum(s.n_tokens for s in outcome.steps)
-        assert outcome.usage.policy_tokens == kept + outcome.usage.policy_tokens_discarded
-    assert sum(outcome.usage.policy_tokens_discarded for outcome in QUIET["hgs"]) > 0
+        assert outcome.cost.policy_tokens == kept + outcome.cost.policy_tokens_discarded
+    assert sum(outcome.cost.policy_tokens_discarded for outcome in QUIET["hgs"]) > 0
 
 
 def test_the_tokens_of_a_failed_problem_are_all_thrown_away() -> None:
-    outcomes = run(BestOfN(), RandomWorld(), limits=Limits(judgements=0))
+    outcomes = run(BestOfN(), RandomWorld(), limits=CostLimits(scores=0))
     assert all(outcome.error for outcome in outcomes)
-    assert all(o.usage.policy_tokens == o.usage.policy_tokens_discarded > 0 for o in outcomes)
+    assert all(o.cost.policy_tokens == o.cost.policy_tokens_discarded > 0 for o in outcomes)
 
 
 def test_usage_adds_up_field_by_field() -> None:
-    one = Usage(**{f.name: i for i, f in enumerate(fields(Usage))})
-    assert one + one == Usage(**{f.name: 2 * i for i, f in enumerate(fields(Usage))})
-    assert one - one == Usage()
+    one = Cost(**{f.name: i for i, f in enumerate(fields(Cost))})
+    assert one + one == Cost(**{f.name: 2 * i for i, f in enumerate(fields(Cost))})
+    assert one - one == Cost()
 
 
 async def test_a_cost_is_charged_to_the_call_in_which_it_arises() -> None:
@@ -180,8 +181,8 @@ class Faulty(RandomWorld):
                 return [replace(s, stop=Stop.STEP) for s in said]
         return said
 
-    async def judge(self, problem: Problem, steps: Sequence[Step], *, known: int = 0) -> list[Judgement]:
-        said = await super().judge(problem, steps, known=known)
+    async def score(self, problem: Problem, steps: Sequence[Step], *, num_scored: int = 0) -> list[StepScore]:
+        said = await super().score(problem, steps, num_scored=num_scored)
         if problem.id != "p3":
             return said
         match self.fault:
@@ -192,9 +193,9 @@ class Faulty(RandomWorld):
             case "too many":
                 return [*said, *said]
             case "nan":
-                return [Judgement(float("nan"), 0.5, 0.5) for _ in said]
+                return [StepScore(float("nan"), 0.5, 0.5) for _ in said]
             case "no distribution":
-                return [Judgement(0.9, 0.9, 0.9) for _ in said]
+                return [StepScore(0.9, 0.9, 0.9) for _ in said]
         return said
 
 
@@ -224,7 +225,7 @@ def test_an_error_in_one_problem_is_its_outcome_and_the_others_go_on(fault: str,
     ("fault", "strategy", "error"),
     [
         ("two steps", HGS(), "one was asked for"),
-        ("never ends", ChainOfThought(), "does not end the solution"),
+        ("never ends", ChainOfThought(), "the last step does not end it"),
     ],
 )
 def test_steps_that_were_not_asked_for_are_an_error(fault: str, strategy: Strategy, error: str) -> None:
@@ -291,7 +292,7 @@ async def test_the_first_error_cancels_the_other_branches() -> None:
         raise PolicyError("no")
 
     with pytest.raises(PolicyError):
-        await tree.together(hang(), fail(), hang())
+        await tree.gather(hang(), fail(), hang())
     assert hung == ["cancelled"] * 2
 
 
@@ -303,9 +304,9 @@ async def test_branches_give_their_results_in_order() -> None:
             await asyncio.sleep(0)
         return turns
 
-    assert await tree.together(*map(after, [3, 0, 2])) == [3, 0, 2]
-    assert await tree.together(after(1)) == [1]
-    assert await tree.together() == []
+    assert await tree.gather(*map(after, [3, 0, 2])) == [3, 0, 2]
+    assert await tree.gather(after(1)) == [1]
+    assert await tree.gather() == []
 
 
 async def test_no_more_than_so_many_problems_are_worked_on_at_a_time() -> None:
@@ -364,13 +365,13 @@ def test_nothing_to_solve() -> None:
 async def test_a_watcher_is_told_of_everything_as_it_happens() -> None:
     events: list[tuple[str, str]] = []
 
-    def watch(problem: Problem, event: str, node: Node) -> None:
+    def watch(problem: Problem, event: TreeEvent, node: Node) -> None:
         events.append((problem.id, event))
 
     world = RandomWorld()
     [outcome] = [o async for o in solve(PROBLEMS[:1], HGS(), world, world, watch=watch)]
     assert {problem for problem, _ in events} == {"p0"}
-    assert [event for _, event in events].count("backtrack") == outcome.usage.backtracks
+    assert [event for _, event in events].count("backtrack") == outcome.events.backtracks
     assert events[0] == ("p0", "sample")
     assert events[-1] == ("p0", "chosen")
 

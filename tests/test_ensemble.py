@@ -9,18 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from bench.builtin.problems import generate
-from bench.models import BUILTIN, Settings, load_models, resolve
-from prm import calibrate, command
-from prm.layout import read_layout
-from prm.scorer import Ensemble, HFScorer, load_scorer
-from prm.zoo import find
+from bench.runner.models import BUILTIN, Settings, load_models, resolve
+from bench.tasks.generated.problems import generate
+from prm.evaluation import calibrate
+from prm.reading.layout import read_layout
+from prm.reading.zoo import find
+from prm.scoring.scorers import Ensemble, HFScorer, load_scorer
+from search import command
+from search.devices import WHOLE, DeviceShare
 from search.errors import ScorerError, UsageError
 from search.limits import metered
-from search.part import WHOLE, Part
 from search.policies.stepping import Sampling
 from search.segment import SEGMENTERS
-from search.types import Judgement, Problem, Step, StepScorer, Stop
+from search.types import Problem, Step, StepScore, StepScorer, Stop
 from tests.contracts import ScorerContract
 
 PRM, WEAK = BUILTIN / "prm", BUILTIN / "prm-weak"
@@ -57,11 +58,11 @@ class TestEnsemble(ScorerContract):
 
     async def test_it_says_the_mean_and_costs_the_sum(self, scorer: StepScorer) -> None:
         with metered() as spent:
-            both = await scorer.judge(PROBLEM, steps(RIGHT))
+            both = await scorer.score(PROBLEM, steps(RIGHT))
         apart, cost = [], 0
         for model in (PRM, WEAK):
             with metered() as own:
-                apart.append(await HFScorer(str(model), dtype="float32").judge(PROBLEM, steps(RIGHT)))
+                apart.append(await HFScorer(str(model), dtype="float32").score(PROBLEM, steps(RIGHT)))
             cost += own.prm_tokens + own.prm_tokens_cached
         for said, one, other in zip(both, *apart, strict=True):
             assert said.negative == pytest.approx((one.negative + other.negative) / 2, abs=1e-5)
@@ -77,7 +78,7 @@ def test_members_are_named_from_the_folder_or_from_here(tmp_path: Path) -> None:
     outer.write_text(f"members: [inner, {PRM}]\naggregate: min\n")
     assert find(str(outer)).members == (inner, str(PRM))
     assert find(str(outer)).layout.aggregate == "min"
-    said = asyncio.run(load_scorer(str(outer), "hf").judge(PROBLEM, steps(RIGHT)))
+    said = asyncio.run(load_scorer(str(outer), "hf").score(PROBLEM, steps(RIGHT)))
     assert len(said) == len(RIGHT)
 
 
@@ -106,7 +107,7 @@ class Refusing:
 
     closed = False
 
-    async def judge(self, problem: Problem, steps: Sequence[Step], *, known: int = 0) -> list[Judgement]:
+    async def score(self, problem: Problem, steps: Sequence[Step], *, num_scored: int = 0) -> list[StepScore]:
         raise ScorerError("lost")
 
     def shutdown(self) -> None:
@@ -116,7 +117,7 @@ class Refusing:
 def test_an_error_of_one_is_an_error_of_all() -> None:
     both = Ensemble(find(str(PRM)).layout, [Refusing, lambda: HFScorer(str(PRM))])
     with pytest.raises(ScorerError, match="lost"):
-        asyncio.run(both.judge(PROBLEM, steps(RIGHT)))
+        asyncio.run(both.score(PROBLEM, steps(RIGHT)))
 
 
 def test_members_are_closed_and_so_are_those_before_one_that_does_not_load() -> None:
@@ -148,7 +149,7 @@ def test_it_is_calibrated_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert len(fitted.bias) == 3 and fitted.reject is not None
     assert fitted.members == (str(PRM), str(WEAK))
     raw = ensemble(tmp_path / "raw", PRM, WEAK)
-    said = [asyncio.run(load_scorer(f, "hf").judge(PROBLEM, steps(RIGHT[:1]))) for f in (folder, raw)]
+    said = [asyncio.run(load_scorer(f, "hf").score(PROBLEM, steps(RIGHT[:1]))) for f in (folder, raw)]
     assert said[0] != said[1]
 
 
@@ -164,14 +165,14 @@ async def test_a_search_takes_it_and_its_trace_knows_the_members(tmp_path: Path)
     assert both != alone and both.startswith(alone)
     models = await load_models(settings(PRM, WEAK))
     try:
-        assert len(await models.scorer.judge(PROBLEM, steps(RIGHT))) == len(RIGHT)
+        assert len(await models.scorer.score(PROBLEM, steps(RIGHT))) == len(RIGHT)
     finally:
         await models.close()
 
 
 def test_parts_of_a_machine() -> None:
-    assert [list(Part(i, 2).cores(range(5))) for i in (0, 1)] == [[0, 1], [2, 3, 4]]
-    assert [list(Part(i, 3).cores([7, 8])) for i in (0, 1, 2)] == [[7], [7], [8]]
+    assert [list(DeviceShare(i, 2).cores(range(5))) for i in (0, 1)] == [[0, 1], [2, 3, 4]]
+    assert [list(DeviceShare(i, 3).cores([7, 8])) for i in (0, 1, 2)] == [[7], [7], [8]]
     assert list(WHOLE.cores(range(3))) == [0, 1, 2]
-    assert Part(1, 2).split(2) == (Part(2, 4), Part(3, 4))
-    assert Part(1, 2).gpu_memory * 2 <= 0.9
+    assert DeviceShare(1, 2).split(2) == (DeviceShare(2, 4), DeviceShare(3, 4))
+    assert DeviceShare(1, 2).gpu_memory * 2 <= 0.9

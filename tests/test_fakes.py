@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from search.types import Judgement, Policy, Problem, Step, StepScorer, Until
+from search.limits import metered
+from search.types import Policy, Problem, Step, StepScore, StepScorer, Until
 from tests.contracts import PolicyContract, ScorerContract, check_policy, check_scorer
-from tests.fakes import RandomWorld, ScriptedPolicy, ScriptedScorer, judgement
+from tests.fakes import RandomWorld, ScriptedPolicy, ScriptedScorer, score
 
 Q = Problem("q", "?")
 
@@ -29,7 +30,7 @@ class TestRandomScorer(ScorerContract):
 class TestScriptedScorer(ScorerContract):
     @pytest.fixture
     def scorer(self) -> StepScorer:
-        return ScriptedScorer({"2 + 12 = 15\n": Judgement(1.0, 0.0, 0.0)})
+        return ScriptedScorer({"2 + 12 = 15\n": StepScore(1.0, 0.0, 0.0)})
 
 
 async def test_all_of_a_contract_in_one_call() -> None:
@@ -54,6 +55,14 @@ class Wordy(RandomWorld):
         return await super().propose(*args, max_tokens=max_tokens + 1, **asked)
 
 
+class Thrifty(RandomWorld):
+    """Does not say what it costs."""
+
+    async def propose(self, *args: Any, **asked: Any) -> list[Step]:
+        with metered():
+            return await super().propose(*args, **asked)
+
+
 class Hasty(RandomWorld):
     """Asked for a step, it says all the rest."""
 
@@ -62,7 +71,7 @@ class Hasty(RandomWorld):
 
 
 @pytest.mark.parametrize(
-    "policy", [Forgetful(), Seedless(), Wordy(), Hasty()], ids=lambda p: type(p).__name__
+    "policy", [Forgetful(), Seedless(), Wordy(), Thrifty(), Hasty()], ids=lambda p: type(p).__name__
 )
 async def test_the_contract_catches_a_bad_policy(policy: Policy) -> None:
     with pytest.raises((AssertionError, ValueError)):
@@ -72,22 +81,22 @@ async def test_the_contract_catches_a_bad_policy(policy: Policy) -> None:
 class Clairvoyant(RandomWorld):
     """A judgement depends on what comes later."""
 
-    async def judge(self, problem: Problem, steps: Sequence[Step], *, known: int = 0) -> list[Judgement]:
-        return [judgement(i, *(s.text for s in steps)) for i in range(known, len(steps))]
+    async def score(self, problem: Problem, steps: Sequence[Step], *, num_scored: int = 0) -> list[StepScore]:
+        return [score(i, *(s.text for s in steps)) for i in range(num_scored, len(steps))]
 
 
 class ShortSighted(RandomWorld):
     """A judgement depends on where judging began."""
 
-    async def judge(self, problem: Problem, steps: Sequence[Step], *, known: int = 0) -> list[Judgement]:
-        return [judgement(known, steps[i].text) for i in range(known, len(steps))]
+    async def score(self, problem: Problem, steps: Sequence[Step], *, num_scored: int = 0) -> list[StepScore]:
+        return [score(num_scored, steps[i].text) for i in range(num_scored, len(steps))]
 
 
 class Repetitive(RandomWorld):
     """Judges what is known again."""
 
-    async def judge(self, problem: Problem, steps: Sequence[Step], *, known: int = 0) -> list[Judgement]:
-        return await super().judge(problem, steps)
+    async def score(self, problem: Problem, steps: Sequence[Step], *, num_scored: int = 0) -> list[StepScore]:
+        return await super().score(problem, steps)
 
 
 @pytest.mark.parametrize(

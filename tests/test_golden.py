@@ -10,16 +10,19 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from search.limits import LengthLimits
+from search.node import Node
 from search.strategies import STRATEGIES
 from search.strategies.hgs import HGS
 from search.strategies.mcts import MCTS
-from search.tree import Budget, Node, Tree
-from search.types import Problem, Strategy
+from search.tree import Strategy, Tree
+from search.types import Problem
 from tests.fakes import FractionAnswers, RandomWorld
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -35,26 +38,26 @@ def grow(strategy: Strategy) -> dict[str, Any]:
     world = RandomWorld(jitter=1)
     tree = Tree(
         Problem("golden/3", "Which way?"), world, world, seed=20,
-        budget=Budget(step_tokens=12, solution_tokens=40), answers=FractionAnswers(),
+        lengths=LengthLimits(step_tokens=12, solution_tokens=40), answers=FractionAnswers(),
     )
     chosen = asyncio.run(strategy(tree))
-    usage = {name: getattr(tree.usage, name) for name in tree.usage.__slots__}
     return {
         "path": list(chosen.address),
         "answer": tree.answer(chosen),
-        "usage": {name: amount for name, amount in usage.items() if amount},
+        "cost": {name: amount for name, amount in asdict(tree.cost).items() if amount},
+        "events": {name: count for name, count in asdict(tree.events).items() if count},
         "children": [_as_dict(child) for child in tree.root.children],
     }
 
 
 def _as_dict(node: Node) -> dict[str, Any]:
     assert node.step is not None
-    j = node.judgement
+    score = node.score
     return {
         "step": node.step.text,
         "stop": node.step.stop.value,
-        "judgement": j and [round(p, 4) for p in (j.negative, j.neutral, j.positive)],
-        **({"twin": list(node.twin.address)} if node.twin else {}),
+        "score": score and [round(p, 4) for p in (score.negative, score.neutral, score.positive)],
+        **({"duplicate_of": list(node.duplicate_of.address)} if node.duplicate_of else {}),
         **({"children": [_as_dict(child) for child in node.children]} if node.children else {}),
     }
 

@@ -14,12 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.equality import WORKER, How, normal_form, number, same_math, same_number
-from bench.extract import last_box, math_answer, number_answer
-from bench.grade import grade_math, grade_number, main, summary
+from bench.grading.equality import WORKER, How, normal_form, number, same_math, same_number
+from bench.grading.extract import last_box, math_answer, number_answer
+from bench.grading.grade import Grade, grade_math, grade_number, main, summary
+from bench.grading.worker import MathWorker, Verdict
 from bench.tasks import TASKS
-from bench.tasks.base import Grade
-from bench.worker import MathWorker, Verdict
 
 balanced = st.recursive(
     st.text(alphabet="ab1+ ,\\{", max_size=5).map(lambda t: t.replace("\\", "").replace("{", "\\{ ")),
@@ -319,7 +318,7 @@ def test_gold_against_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str])
 
 
 def test_no_worker_outlives_its_parent() -> None:
-    code = "from bench.equality import WORKER; WORKER.start(); print(WORKER._process.pid)"
+    code = "from bench.grading.equality import WORKER; WORKER.start(); print(WORKER._process.pid)"
     root = Path(__file__).parents[1]
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root, timeout=60)
     assert not Path(f"/proc/{ran.stdout.strip()}").exists()

@@ -1,11 +1,11 @@
-"""Which way the arrows point (docs/architecture.md), read off the imports."""
+"""Which way the arrows point (docs/architecture.md), read off all imports: lazy and typing-only ones too."""
 
 from __future__ import annotations
 
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,6 +74,104 @@ def own(path: Path) -> set[str]:
     return {i.module for i in imports(path) if i.top in OURS}
 
 
+def dotted(path: Path) -> str:
+    return name_of(path).removesuffix(".py").replace("/", ".").removesuffix(".__init__")
+
+
+GRAPH = {dotted(path): own(path) for path in FILES}
+DOOR_LINES = 20
+
+
+def is_door(path: Path) -> bool:
+    """A command module of at most twenty lines that does nothing but call a main of `bench.runner`."""
+    text = path.read_text(encoding="utf-8")
+    if len(text.splitlines()) > DOOR_LINES:
+        return False
+    body = ast.parse(text).body
+    if len(body) < 3:
+        return False
+    docstring, *body, guard = body
+    return (
+        isinstance(docstring, ast.Expr)
+        and all(isinstance(node, ast.Import | ast.ImportFrom) for node in body)
+        and all(module.startswith("bench.runner.") or module == "search.command" for module in own(path))
+        and ast.unparse(guard) == "if __name__ == '__main__':\n    sys.exit(main())"
+    )
+
+
+# -- arrows ----------------------------------------------------------------------------------------
+
+MAY_IMPORT = {
+    "search": ("search",),
+    "prm": ("prm", "search"),
+    "mutation": ("mutation", "prm.data", "search"),
+    "bench": ("bench", "mutation", "prm", "search"),
+}
+
+
+def within(module: str, packages: tuple[str, ...]) -> bool:
+    return any(module == package or module.startswith(f"{package}.") for package in packages)
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_no_import_points_upwards(path: Path) -> None:
+    may = MAY_IMPORT[path.relative_to(ROOT).parts[0]]
+    upwards = {module for module in own(path) if not within(module, may)}
+    assert not upwards or is_door(path), f"{name_of(path)} imports {upwards}"
+
+
+def test_the_doors_are_recognised() -> None:
+    doors = {name_of(path) for path in FILES if is_door(path)}
+    assert {"search/run.py", "prm/rollouts.py"} <= doors
+    assert "bench/runner/cli/run.py" not in doors and "prm/__init__.py" not in doors
+
+
+# -- circles ---------------------------------------------------------------------------------------
+
+
+def circle(graph: Mapping[str, set[str]]) -> list[str]:
+    """A circle in the graph, [] if there is none."""
+    done: set[str] = set()
+
+    def visit(node: str, above: tuple[str, ...]) -> list[str]:
+        if node in above:
+            return [*above[above.index(node) :], node]
+        if node not in done:
+            for imported in sorted(graph.get(node, ())):
+                if found := visit(imported, (*above, node)):
+                    return found
+            done.add(node)
+        return []
+
+    return next((found for node in sorted(graph) if (found := visit(node, ()))), [])
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    assert circle(GRAPH) == []
+
+
+def room(module: str) -> str:
+    """The folder that a module is in, at the second level; a module at the first is its own room."""
+    parts = module.split(".")
+    return ".".join(parts[:2]) if ROOT.joinpath(*parts[:2]).is_dir() else module
+
+
+def test_no_rooms_import_each_other_in_a_circle() -> None:
+    rooms: dict[str, set[str]] = {}
+    for module, imported in GRAPH.items():
+        rooms.setdefault(room(module), set()).update(room(other) for other in imported)
+    assert circle({name: others - {name} for name, others in rooms.items()}) == []
+
+
+def test_circles_are_found() -> None:
+    assert circle({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c", "b"]
+    assert circle({"a": {"a"}}) == ["a", "a"]
+    assert circle({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == []
+
+
+# -- the engine ------------------------------------------------------------------------------------
+
+
 def test_the_types_import_the_standard_library_only() -> None:
     assert outside(ROOT / "search/types.py", also={"search.errors"}) == set()
     for leaf in ("errors", "limits", "seeds", "microbatch"):
@@ -81,91 +179,40 @@ def test_the_types_import_the_standard_library_only() -> None:
 
 
 STRATEGY_FILES = [p for p in (ROOT / "search/strategies").glob("*.py") if p.name != "__init__.py"]
+STRATEGY_MAY = {"search.node", "search.tree", "search.types", "search.values"}
 
 
 @pytest.mark.parametrize("path", STRATEGY_FILES, ids=lambda path: path.stem)
 def test_a_strategy_imports_the_tree_the_types_and_the_values(path: Path) -> None:
-    assert own(path) <= {"search.tree", "search.types", "search.values"}
-    assert outside(path, also={"search.tree", "search.types", "search.values"}) == set()
+    assert own(path) <= STRATEGY_MAY
+    assert outside(path, also=STRATEGY_MAY) == set()
     harmless = {"__future__", "collections", "dataclasses", "enum", "functools", "itertools", "math",
                 "operator", "statistics", "typing"}  # fmt: skip
     assert {i.top for i in imports(path)} <= harmless | {"search"}
 
 
-ENGINE = [p for p in FILES if name_of(p).startswith("search/")]
-COMPOSITION = ("search/run.py", "search/cli/", "search/server.py")
-"""The command line and what serves: where policies, reward models and tasks are put together."""
-
-
-@pytest.mark.parametrize("path", ENGINE, ids=name_of)
-def test_the_engine_knows_neither_reward_models_nor_benchmarks(path: Path) -> None:
-    others = {module for module in own(path) if not module.startswith("search")}
-    assert not others or name_of(path).startswith(COMPOSITION), f"{name_of(path)} imports {others}"
-
-
-PRM_MAY = {
-    "search.types", "search.errors", "search.limits", "search.lock", "search.microbatch", "search.part",
-    "search.precision", "search.vllm_engine",
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("path", [p for p in FILES if name_of(p).startswith("prm/")], ids=name_of)
-def test_a_reward_model_knows_the_types_and_little_else(path: Path) -> None:
-    may = PRM_MAY | ({"search.tree"} if name_of(path) == "prm/estimation.py" else set())
-    others = {m for m in own(path) if not m.startswith("prm")} - may
-    assert not others or name_of(path) == "prm/rollouts.py"  # a command that puts policies and tasks together
-    for imported in imports(path):
-        assert imported.module != "search.vllm_engine" or imported.lazy or imported.typing
-
-
-@pytest.mark.parametrize("path", [p for p in FILES if name_of(p).startswith("mutation/")], ids=name_of)
-def test_mutation_knows_the_label_format_and_what_a_step_is(path: Path) -> None:
-    may = {"prm.labels", "search.errors", "search.segment", "search.terminal"}
-    assert {m for m in own(path) if not m.startswith("mutation")} <= may
-
-
-INSIDE = [p for p in FILES if name_of(p).startswith("mutation/inside/")]
+INSIDE = [p for p in FILES if name_of(p).startswith("mutation/sandbox/inside/")]
 
 
 @pytest.mark.parametrize("path", INSIDE, ids=name_of)
 def test_what_runs_in_the_sandbox_needs_nothing_that_is_not_there(path: Path) -> None:
-    assert all(module.startswith("mutation.inside") for module in outside(path, also=set()))
+    assert all(module.startswith("mutation.sandbox.inside") for module in outside(path, also=set()))
 
 
-def test_there_are_no_circles() -> None:
-    graph = {
-        name_of(p).removesuffix(".py").replace("/", ".").removesuffix(".__init__"): {
-            i.module for i in imports(p) if i.top in OURS and not i.typing and not i.lazy
-        }
-        for p in FILES
-    }
-    done: set[str] = set()
-
-    def visit(module: str, above: tuple[str, ...]) -> None:
-        assert module not in above, " -> ".join([*above, module])
-        if module not in done:
-            for imported in graph.get(module, ()):
-                visit(imported, (*above, module))
-            done.add(module)
-
-    for module in graph:
-        visit(module, ())
-
+# -- heavy libraries -------------------------------------------------------------------------------
 
 HEAVY_MAY = {
-    "search/vllm_engine.py", "search/precision.py",
-    "prm/model.py", "prm/scorer.py", "prm/layout.py", "prm/tree_cache.py", "prm/train.py",
-    "prm/evaluate.py", "prm/vllm_decoders.py", "prm/sequences.py", "prm/trainer.py",
-    "prm/attention.py", "prm/objectives.py", "prm/muon.py", "bench/models.py", "bench/prm_cache.py",
-    "bench/from_scratch.py", "bench/side_by_side.py", "bench/throughput.py", "bench/tree_training.py",
-    "bench/prm_study/models.py",
+    "search/vllm_engine.py", "search/precision.py", "prm/reading/layout.py",
+    "prm/scoring/model.py", "prm/scoring/scorers.py", "prm/scoring/tree_cache.py",
+    "prm/scoring/vllm_decoders.py", "bench/runner/models.py",
 }  # fmt: skip
+RIM = ("search/policies/", "prm/training/", "prm/evaluation/", "bench/builtin/", "bench/experiments/")
 # What is itself only imported late, or only ever run to make the models.
 HEAVY_AT_ONCE = {
-    "prm/tree_cache.py", "prm/attention.py", "prm/objectives.py", "prm/trainer.py", "prm/muon.py",
+    "prm/scoring/tree_cache.py", "prm/training/attention.py", "prm/training/objectives.py",
+    "prm/training/trainer.py", "prm/training/muon.py",
     "bench/builtin/training.py", "bench/builtin/make.py", "bench/builtin/card.py",
-    "bench/builtin/judge.py", "bench/builtin/make_code.py",
-    "bench/builtin/networks.py",
+    "bench/builtin/prm_network.py", "bench/builtin/make_code.py", "bench/builtin/networks.py",
 }  # fmt: skip
 
 
@@ -173,7 +220,7 @@ HEAVY_AT_ONCE = {
 def test_heavy_libraries_stay_at_the_rim_and_are_imported_late(path: Path) -> None:
     name = name_of(path)
     heavy = [i for i in imports(path) if i.top in HEAVY and not i.typing]
-    rim = name in HEAVY_MAY or name.startswith(("search/policies/", "bench/builtin/"))
+    rim = name in HEAVY_MAY or name.startswith(RIM)
     assert rim or not heavy, f"{name} imports {heavy[0].module}"
     late = all(i.lazy for i in heavy)
     assert late or name in HEAVY_AT_ONCE, f"{name} imports a heavy library where the module is loaded"
@@ -207,9 +254,9 @@ def test_importing_the_engine_is_quick_and_needs_no_model() -> None:
 
 def test_the_public_names_are_sorted_and_all_there() -> None:
     assert set(search.__all__) >= set(
-        "STRATEGIES Answers Budget Judgement Label Limits Node Outcome Policy Problem Step StepScorer Stop "
-        "Strategy Trace Tree Until Usage solve solve_all ContextError PolicyError ScorerError SearchError "
-        "TraceError UsageError".split()
+        "STRATEGIES Answers Cost CostLimits Events Label LengthLimits Node Outcome Policy Problem Step "
+        "StepScore StepScorer Stop Strategy Trace Tree TreeEvent Until charge solve solve_all ContextError "
+        "PolicyError ScorerError SearchError TraceError UsageError".split()
     )
     shouted, classes, functions = (
         [n for n in search.__all__ if n.isupper()],

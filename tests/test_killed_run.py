@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.models import load_models
-from search.cli.request import check
+from bench.runner.models import load_models
+from bench.runner.request import check
 from tests.resumed import WORDS, assert_finished_is_the_uninterrupted_run, lines
 
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prm.labels import LabelledSolution, read_labels, until_first_error, write_labels
+from prm.data.labels import LabelledSolution, read_labels, until_first_error, write_labels
 from search.errors import UsageError
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from prm.judging import Kept
+from prm.scoring.batch import Kept
 from search.errors import UsageError
 from search.trace import Trace
 
@@ -23,7 +23,9 @@ print("held", flush=True)
 sys.stdin.read()
 """
 TRACE = HOLDS.format(module="search.trace", name="Trace", said="{}", then="")
-KEPT = HOLDS.format(module="prm.judging", name="Kept", said="resume=False", then="held.append([{'a': 1}])")
+KEPT = HOLDS.format(
+    module="prm.scoring.batch", name="Kept", said="resume=False", then="held.append([{'a': 1}])"
+)
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from bench import mbpp_prm
-from prm import command
-from prm.labels import read_labels
+from bench.experiments import mbpp_prm
+from prm.data.labels import read_labels
+from search import command
 from tests.sandboxed import why_not
 from tests.test_mutation_labels import rows
 
@@ -49,7 +49,7 @@ def test_from_mbpp_to_the_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert len(kinds["assertions"]) < len(kinds["all"]), "crashes are left out"
     results = json.loads((work / "report" / "report.json").read_text())["results"]
     assert {(Path(row["judge"]).name, row["data"]) for row in results} == {
-        (judge, f"MBPP test, {kind}")
-        for judge in ("prm-all", "prm-assertions", "majority", "position", "n-grams")
+        (score, f"MBPP test, {kind}")
+        for score in ("prm-all", "prm-assertions", "majority", "position", "n-grams")
         for kind in mbpp_prm.KINDS
     }

@@ -8,9 +8,10 @@ from math import log, sqrt
 
 import pytest
 
+from search.limits import LengthLimits
 from search.seeds import derive
 from search.strategies.mcts import MCTS
-from search.tree import Budget, Tree
+from search.tree import Tree
 from search.types import Address, Problem, Step, Stop, Until
 from tests.fakes import BAD, FractionAnswers, RandomWorld
 from tests.pictures import Picture, Q, of_value
@@ -18,18 +19,18 @@ from tests.pictures import Picture, Q, of_value
 
 def test_mcts_follows_the_reward_to_a_solution() -> None:
     script = {"": ["a,", "b,"], "a,": ["x.", "y."], "b,": ["right.", "wrong."]}
-    judged = {"a,": of_value(0.3), "b,": of_value(0.9), "b,wrong.": of_value(0.1)}
-    seen = Picture(MCTS(simulations=2, width=2, exploration=0.0), script, judged)
+    scored = {"a,": of_value(0.3), "b,": of_value(0.9), "b,wrong.": of_value(0.1)}
+    seen = Picture(MCTS(simulations=2, width=2, exploration=0.0), script, scored)
     assert seen.text == "b,right."
     assert seen.path == ["", "", "b,", "b,"]
 
 
 def test_mcts_explores_what_was_visited_less() -> None:
     script = {"": ["a,", "b,"], "a,": ["x.", "z."], "b,": ["y.", "w."]}
-    judged = {"a,": of_value(0.6), "b,": of_value(0.5)}
-    greedy = Picture(MCTS(simulations=4, width=2, exploration=0.0), script, judged)
+    scored = {"a,": of_value(0.6), "b,": of_value(0.5)}
+    greedy = Picture(MCTS(simulations=4, width=2, exploration=0.0), script, scored)
     assert "b," not in greedy.path
-    curious = Picture(MCTS(simulations=4, width=2, exploration=5.0), script, judged)
+    curious = Picture(MCTS(simulations=4, width=2, exploration=5.0), script, scored)
     assert "b," in curious.path
 
 
@@ -51,7 +52,7 @@ def test_mcts_expanding_into_what_a_rollout_has_said_already() -> None:
     script = {"": ["a,"], "a,": ["2,", "2,", "2,"], "a,2,": ["good.", "good.", "good."]}
     seen = Picture(MCTS(simulations=3, width=1, value="rollout"), script)
     assert seen.text == "a,2,good."
-    assert seen.usage.duplicates > 0
+    assert seen.events.duplicates > 0
 
 
 def test_mcts_depth_ends_expansion() -> None:
@@ -63,8 +64,8 @@ def test_mcts_depth_ends_expansion() -> None:
 
 def test_mcts_of_equally_good_solutions_the_lower_address_is_the_answer() -> None:
     script = {"": ["a,", "b,"], "a,": ["x.", "x."], "b,": ["y.", "y."]}
-    judged = {"a,": of_value(0.5), "b,": of_value(0.6), "y.": of_value(0.5), "x.": of_value(0.6)}
-    seen = Picture(MCTS(simulations=4, width=2, exploration=9.0), script, judged)
+    scored = {"a,": of_value(0.5), "b,": of_value(0.6), "y.": of_value(0.5), "x.": of_value(0.6)}
+    seen = Picture(MCTS(simulations=4, width=2, exploration=9.0), script, scored)
     assert seen.text == "a,x."  # b,y. was met first
 
 
@@ -74,9 +75,9 @@ class SlowMCTS:
     Written from the formulas, UCT = Q + w * sqrt(ln N(parent) / max(1, N(child))).
     """
 
-    def __init__(self, knobs: MCTS, world: RandomWorld, problem: Problem, seed: int, budget: Budget):
-        self.knobs, self.world, self.problem = knobs, world, problem
-        self.seed, self.budget = seed, budget
+    def __init__(self, params: MCTS, world: RandomWorld, problem: Problem, seed: int, lengths: LengthLimits):
+        self.params, self.world, self.problem = params, world, problem
+        self.seed, self.lengths = seed, lengths
         self.said: dict[Address, Step] = {}
         self.given: dict[Address, int] = {}
         self.options: dict[Address, list[Address]] = {}
@@ -98,7 +99,7 @@ class SlowMCTS:
         if not steps:
             return 0.0
         product = 1.0
-        for j in await self.world.judge(self.problem, steps):
+        for j in await self.world.score(self.problem, steps):
             product *= j.positive + j.neutral
         return product
 
@@ -106,11 +107,11 @@ class SlowMCTS:
         """The first address that says what is sampled after `at`."""
         own = (*at, self.given.get(at, 0))
         self.given[at] = self.given.get(at, 0) + 1
-        left = self.budget.solution_tokens - sum(s.n_tokens for s in self.steps(at))
+        left = self.lengths.solution_tokens - sum(s.n_tokens for s in self.steps(at))
         steps = await self.world.propose(
             self.problem, self.steps(at), until=until, seed=derive(self.seed, self.problem.id, *own),
-            max_tokens=left if until is Until.END else min(left, self.budget.step_tokens),
-            temperature=self.knobs.temperature,
+            max_tokens=left if until is Until.END else min(left, self.lengths.step_tokens),
+            temperature=self.params.temperature,
         )
         leaf = own[:-1]
         for i, new in enumerate(steps):
@@ -129,15 +130,15 @@ class SlowMCTS:
         return leaf
 
     async def run(self) -> None:
-        for _ in range(self.knobs.simulations):
+        for _ in range(self.params.simulations):
             path: list[Address] = [()]
             while path[-1] in self.options:
                 scores = [await self.uct(child, path[-1]) for child in self.options[path[-1]]]
                 path.append(self.options[path[-1]][scores.index(max(scores))])
             leaf = path[-1]
             done = leaf != () and self.said[leaf].stop is not Stop.STEP
-            if not done and len(leaf) < self.knobs.depth:
-                sampled = {await self.sample(leaf, Until.STEP) for _ in range(self.knobs.width)}
+            if not done and len(leaf) < self.params.depth:
+                sampled = {await self.sample(leaf, Until.STEP) for _ in range(self.params.width)}
                 self.options[leaf] = sorted(sampled)
                 for child in sampled:
                     self.visits[child], self.totals[child] = 0, 0.0
@@ -146,7 +147,7 @@ class SlowMCTS:
                 path.append(leaf)
                 done = self.said[leaf].stop is not Stop.STEP
             end = leaf
-            if not done and (self.knobs.value == "rollout" or len(leaf) >= self.knobs.depth):
+            if not done and (self.params.value == "rollout" or len(leaf) >= self.params.depth):
                 end = await self.sample(leaf, Until.END)
             if self.answer(end) is not None:
                 self.solutions.add(end)
@@ -157,26 +158,26 @@ class SlowMCTS:
     async def uct(self, child: Address, parent: Address) -> float:
         n = self.visits[child]
         q = self.totals[child] / n if n else await self.value(child)
-        return q + self.knobs.exploration * sqrt(log(self.visits[parent]) / max(1, n))
+        return q + self.params.exploration * sqrt(log(self.visits[parent]) / max(1, n))
 
 
 @pytest.mark.parametrize("value", ["prm", "rollout"])
 @pytest.mark.parametrize("seed", range(5))
 def test_mcts_statistics_are_those_of_a_plain_slow_reference(value: str, seed: int) -> None:
-    knobs = MCTS(simulations=24, width=3, value=value, depth=4, temperature=0.9)  # type: ignore[arg-type]
-    budget = Budget(step_tokens=9, solution_tokens=30)
+    params = MCTS(simulations=24, width=3, value=value, depth=4, temperature=0.9)  # type: ignore[arg-type]
+    lengths = LengthLimits(step_tokens=9, solution_tokens=30)
     problem = Problem(f"p{seed}", "?")
     world = RandomWorld(depth=6)
-    tree = Tree(problem, world, world, seed=seed, budget=budget, answers=FractionAnswers())
-    stats, solutions = asyncio.run(knobs.search(tree))
+    tree = Tree(problem, world, world, seed=seed, lengths=lengths, answers=FractionAnswers())
+    stats, solutions = asyncio.run(params.search(tree))
 
-    slow = SlowMCTS(knobs, world, problem, seed, budget)
+    slow = SlowMCTS(params, world, problem, seed, lengths)
     asyncio.run(slow.run())
     assert {node.address: own.visits for node, own in stats.items()} == slow.visits
     for node, own in stats.items():
         assert own.total == pytest.approx(slow.totals[node.address])
         assert [child.address for child in own.children] == slow.options.get(node.address, [])
-    first_to_say = {(node.twin or node).address for node in solutions}
+    first_to_say = {(node.duplicate_of or node).address for node in solutions}
     assert first_to_say == slow.solutions
 
 

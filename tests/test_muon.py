@@ -4,7 +4,7 @@ from copy import deepcopy
 
 import torch
 
-from prm.muon import Muon, muon
+from prm.training.muon import Muon, muon
 
 
 def matrix(shape: tuple[int, int], seed: int = 0) -> torch.nn.Parameter:

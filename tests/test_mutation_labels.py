@@ -13,8 +13,8 @@ import pytest
 
 from mutation import build
 from mutation.label import (
-    Knobs,
     Labelled,
+    LabelParams,
     Tried,
     Worked,
     changed_steps,
@@ -26,9 +26,9 @@ from mutation.label import (
 from mutation.mbpp import SPLITS, CodeProblem, Plus, like, load_mbpp, question_of
 from mutation.near import Text, human_eval, near_duplicates
 from mutation.report import Summary
-from mutation.sandbox import Sandbox
-from mutation.verdict import Limits, Suite
-from prm.labels import LabelledSolution, read_labels
+from mutation.sandbox.sandbox import Sandbox
+from mutation.sandbox.verdict import Limits, Suite
+from prm.data.labels import LabelledSolution, read_labels
 from search.errors import UsageError
 from tests.sandboxed import why_not
 
@@ -74,8 +74,8 @@ def worked(*all_tried: Tried) -> Worked:
     return Worked("mbpp/601", "train", "the largest", REFERENCE, tried=all_tried)
 
 
-def labels_of(knobs: Knobs, *all_tried: Tried) -> list[tuple[int, ...]]:
-    return [record.solution.labels for record in label(worked(*all_tried), knobs)]
+def labels_of(params: LabelParams, *all_tried: Tried) -> list[tuple[int, ...]]:
+    return [record.solution.labels for record in label(worked(*all_tried), params)]
 
 
 WRONG = REFERENCE.replace("x > best", "x < best")
@@ -86,7 +86,7 @@ SAME = REFERENCE.replace("x > best", "x >= best")
 
 
 def test_the_reference_is_positive_a_failed_change_negative_a_survivor_neutral() -> None:
-    records = label(worked(tried(WRONG), tried(SAME, "passed")), Knobs())
+    records = label(worked(tried(WRONG), tried(SAME, "passed")), LabelParams())
     by_last = {record.solution.steps[-1].strip(): record.solution.labels for record in records}
     assert by_last == {
         "return best": (1, 1, 1, 1, 1, 1), "if x < best:": (1, 1, 1, -1), "if x >= best:": (1, 1, 1, 0),
@@ -96,25 +96,25 @@ def test_the_reference_is_positive_a_failed_change_negative_a_survivor_neutral()
 
 def test_a_record_knows_its_whole_program_and_whether_that_is_right() -> None:
     passed = [tried(SAME, "passed"), tried(SAME.replace("best", "most"), "passed", rewording=True)]
-    records = label(worked(tried(WRONG), *passed), Knobs())
+    records = label(worked(tried(WRONG), *passed), LabelParams())
     by_code = {"".join(r.solution.steps + r.solution.rest): r.solution.outcome for r in records}
     assert by_code == {REFERENCE: True, WRONG: False, SAME: None, SAME.replace("best", "most"): True}
 
 
 def test_the_knobs() -> None:
-    assert labels_of(Knobs(survivors="positive"), tried(SAME, "passed"))[1] == (1, 1, 1, 1)
-    assert labels_of(Knobs(survivors="drop"), tried(SAME, "passed")) == [(1,) * 6]
-    assert labels_of(Knobs(after="negative"), tried(WRONG))[1] == (1, 1, 1, -1, -1, -1)
-    assert labels_of(Knobs(after="ignore"), tried(WRONG))[1] == (1, 1, 1, -1, 1, 1)
-    assert labels_of(Knobs(after="ignore"), tried(SAME, "passed"))[1] == (1, 1, 1, 0, 1, 1)
+    assert labels_of(LabelParams(survivors="positive"), tried(SAME, "passed"))[1] == (1, 1, 1, 1)
+    assert labels_of(LabelParams(survivors="drop"), tried(SAME, "passed")) == [(1,) * 6]
+    assert labels_of(LabelParams(after="negative"), tried(WRONG))[1] == (1, 1, 1, -1, -1, -1)
+    assert labels_of(LabelParams(after="ignore"), tried(WRONG))[1] == (1, 1, 1, -1, 1, 1)
+    assert labels_of(LabelParams(after="ignore"), tried(SAME, "passed"))[1] == (1, 1, 1, 0, 1, 1)
     for wrong in ({"order": 0}, {"order": 4}, {"most": -1}, {"time_outs": -0.1}):
         with pytest.raises(UsageError):
-            Knobs(**wrong)  # type: ignore[arg-type]
+            LabelParams(**wrong)  # type: ignore[arg-type]
 
 
 def test_a_rewording_that_passes_is_positive_to_its_end() -> None:
-    assert labels_of(Knobs(), tried(SAME, "passed", rewording=True))[1] == (1,) * 6
-    assert labels_of(Knobs(), tried(WRONG, rewording=True)) == [(1,) * 6]
+    assert labels_of(LabelParams(), tried(SAME, "passed", rewording=True))[1] == (1,) * 6
+    assert labels_of(LabelParams(), tried(WRONG, rewording=True)) == [(1,) * 6]
 
 
 @pytest.mark.parametrize(
@@ -130,15 +130,15 @@ def test_a_rewording_that_passes_is_positive_to_its_end() -> None:
 def test_what_gives_no_label_or_another(how: dict[str, object], fate: str) -> None:
     one = tried(WRONG, **how)
     assert one.fate == fate
-    assert len(labels_of(Knobs(), one)) == (2 if fate == "failed" else 1)
+    assert len(labels_of(LabelParams(), one)) == (2 if fate == "failed" else 1)
 
 
 def test_a_prefix_that_can_be_gone_on_from_is_not_wrong() -> None:
     """Two mistakes: the first survives on its own, so the second is to blame."""
     both = SAME.replace("return best", "return None")
     two = tried(both, operators=("swap_op", "return_value"))
-    assert labels_of(Knobs(), two) == [(1,) * 6]  # which of them is to blame is not known
-    found = labels_of(Knobs(), two, tried(SAME, "passed"))
+    assert labels_of(LabelParams(), two) == [(1,) * 6]  # which of them is to blame is not known
+    found = labels_of(LabelParams(), two, tried(SAME, "passed"))
     assert found == [(1,) * 6, (1, 1, 1, 0), (1, 1, 1, 0, 1, -1)]
 
 
@@ -166,11 +166,11 @@ def test_crashes_and_time_outs_are_kept_in_proportion() -> None:
         ]
 
     all_ = records("assertion", 10) + records("exception", 30) + records("time-out", 1) + records("memory", 2)
-    kept = build.mixed(all_, Knobs(exceptions=0.5, time_outs=0.2))
+    kept = build.mixed(all_, LabelParams(exceptions=0.5, time_outs=0.2))
     outcomes = [r.tried.outcome for r in kept if r.tried]
     assert outcomes.count("assertion") == 10 and outcomes.count("time-out") == 1
     assert outcomes.count("exception") + outcomes.count("memory") == 5
-    assert build.mixed(all_, Knobs(exceptions=0.5, time_outs=0.2)) == kept
+    assert build.mixed(all_, LabelParams(exceptions=0.5, time_outs=0.2)) == kept
 
 
 # -- trying --------------------------------------------------------------------------------------------
@@ -183,7 +183,7 @@ def problem(tests: str = "assert largest([1, 3, 2]) == 3", plus: Plus | None = N
 
 def test_mutants_are_run_and_survivors_meet_the_stronger_tests(box: Sandbox) -> None:
     plus = Plus("largest", REFERENCE, (([1, 5],), ([2, 2, 1],), ([-1, -2],)), 0.0)
-    found = work_on(problem(plus=plus), box, Knobs())
+    found = work_on(problem(plus=plus), box, LabelParams())
     assert found.problem_with == "" and found.plus_inputs == 3 and found.unseen == ()
     outcomes = {t.base for t in found.tried}
     assert {"passed", "assertion", "exception"} <= outcomes
@@ -191,13 +191,13 @@ def test_mutants_are_run_and_survivors_meet_the_stronger_tests(box: Sandbox) -> 
     assert any("in xs[:-1]" in t.code for t in wrong), "one test lets it pass, MBPP+ does not"
     assert all(t.plus == "" for t in found.tried if t.base != "passed")
     assert any(t.fate == "survived" and "x >= best" in t.code for t in found.tried)
-    assert not contradictions(record.solution for record in label(found, Knobs()))
-    summary = Summary.of([found], label(found, Knobs()), [], Knobs(), "train", True)
+    assert not contradictions(record.solution for record in label(found, LabelParams()))
+    summary = Summary.of([found], label(found, LabelParams()), [], LabelParams(), "train", True)
     assert summary.audited.failed_by_plus == len([t for t in wrong if not t.rewording])
 
 
 def test_a_line_no_test_runs_gives_no_label(box: Sandbox) -> None:
-    found = work_on(problem("assert largest([3]) == 3"), box, Knobs())
+    found = work_on(problem("assert largest([3]) == 3"), box, LabelParams())
     assert found.unseen == (5,)
     unseen = [t for t in found.tried if t.fate == "unseen"]
     assert unseen and all(t.changed == (4,) for t in unseen)
@@ -214,16 +214,16 @@ def test_tabs_are_read_as_python_reads_them(mbpp: Path) -> None:
 
 
 def test_a_reference_that_libcst_cannot_read_gives_no_labels_and_stops_nothing(box: Sandbox) -> None:
-    found = work_on(replace(problem(), reference=TABS), box, Knobs())
-    assert "cannot be read" in found.problem_with and label(found, Knobs()) == []
+    found = work_on(replace(problem(), reference=TABS), box, LabelParams())
+    assert "cannot be read" in found.problem_with and label(found, LabelParams()) == []
 
 
 def test_a_reference_that_fails_gives_nothing_or_is_replaced(box: Sandbox) -> None:
     wrong = replace(problem(), reference=WRONG)
-    assert "does not pass" in work_on(wrong, box, Knobs()).problem_with
+    assert "does not pass" in work_on(wrong, box, LabelParams()).problem_with
     first_only = "def largest(xs):\n    return max(xs[:3])\n"
     plus = Plus("largest", REFERENCE, (([1, 2, 3, 4],),), 0.0)
-    corrected = work_on(replace(problem(plus=plus), reference=first_only), box, Knobs())
+    corrected = work_on(replace(problem(plus=plus), reference=first_only), box, LabelParams())
     assert corrected.corrected and corrected.reference == REFERENCE
 
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from bench import prm800k
-from prm import command
-from prm.labels import read_labels
-from prm.trainer import last_checkpoint
+from bench.experiments import prm800k
+from prm.data.labels import read_labels
+from prm.training.trainer import last_checkpoint
+from search import command
 from tests.terminal import CTRL_C, Terminal
 from tests.test_prm_data import GSM8K_TEST, completion, raw, step
 
@@ -70,8 +70,8 @@ def test_from_the_raw_files_to_the_report(
     assert {s.labels[-1] for s in read_labels(work / "corrupted.jsonl")} == {-1, 0, 1}
     results = json.loads((work / "report" / "report.json").read_text())["results"]
     assert {(row["judge"].rpartition("/")[2], row["data"].rpartition("/")[2]) for row in results} == {
-        (judge, name)
-        for judge in ("prm-100", "majority", "position", "n-grams")
+        (score, name)
+        for score in ("prm-100", "majority", "position", "n-grams")
         for name in ("phase1_test.jsonl", "gsm8k.json")
     }
     assert (work / "report" / "learning-curve.png").exists()

@@ -11,7 +11,7 @@ import pytest
 
 from prm.data import load
 from prm.data.guard import Guard
-from prm.labels import LabelledSolution, read_labels, write_labels
+from prm.data.labels import LabelledSolution, read_labels, write_labels
 from search.errors import UsageError
 
 

@@ -11,14 +11,16 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
-from prm import calibrate, command, evaluate, metrics, score
-from prm.baselines import baselines
-from prm.judging import Kept, split_solution
-from prm.labels import LabelledSolution, write_labels
-from prm.layout import LABELS, Layout, layout_from, save_layout
-from prm.zoo import find
+from prm.data.labels import LabelledSolution, write_labels
+from prm.evaluation import calibrate, evaluate, metrics
+from prm.evaluation.baselines import baselines
+from prm.reading.layout import LABELS, Layout, layout_from, save_layout
+from prm.reading.zoo import find
+from prm.scoring import score
+from prm.scoring.batch import Kept, split_solution
+from search import command
 from search.errors import UsageError
-from search.types import Judgement
+from search.types import StepScore
 from tests.zoo_models import make_checkpoint
 
 RNG = np.random.default_rng(3)
@@ -29,14 +31,14 @@ def record(question: str, labels: Sequence[int], **more: object) -> LabelledSolu
     return LabelledSolution(question, steps, tuple(labels), "toy", "train", "human", **more)  # type: ignore[arg-type]
 
 
-def random_case(n: int = 120) -> tuple[list[LabelledSolution], list[list[Judgement]]]:
+def random_case(n: int = 120) -> tuple[list[LabelledSolution], list[list[StepScore]]]:
     records = [record(f"q{k // 2}", RNG.integers(-1, 2, size=1 + k % 6).tolist()) for k in range(n)]
-    return records, [[Judgement(*RNG.dirichlet([1, 1, 1]).tolist()) for _ in r.steps] for r in records]
+    return records, [[StepScore(*RNG.dirichlet([1, 1, 1]).tolist()) for _ in r.steps] for r in records]
 
 
 def test_steps_are_measured_as_scikit_learn_does() -> None:
-    records, judged = random_case()
-    steps, _ = metrics.tabulate(records, judged, neutral=True)
+    records, scored = random_case()
+    steps, _ = metrics.tabulate(records, scored, neutral=True)
     ones = np.ones(len(steps.truth))
     found = metrics.classification(steps, ones)
     truth, said = steps.truth, steps.probabilities.argmax(1)
@@ -53,9 +55,9 @@ def test_steps_are_measured_as_scikit_learn_does() -> None:
 
 
 def test_a_weight_of_two_is_the_same_step_twice() -> None:
-    records, judged = random_case(40)
-    once, _ = metrics.tabulate(records, judged, neutral=True)
-    twice, _ = metrics.tabulate(records * 2, judged * 2, neutral=True)
+    records, scored = random_case(40)
+    once, _ = metrics.tabulate(records, scored, neutral=True)
+    twice, _ = metrics.tabulate(records * 2, scored * 2, neutral=True)
     for measure in (metrics.classification, metrics.discrimination, metrics.calibration, metrics.length_bias):
         a, b = measure(once, np.full(len(once.truth), 2.0)), measure(twice, np.ones(len(twice.truth)))
         assert a == pytest.approx(b)
@@ -64,16 +66,16 @@ def test_a_weight_of_two_is_the_same_step_twice() -> None:
 def test_what_two_judges_share_does_not_widen_the_interval_of_their_difference() -> None:
     """Both know the problems that are easy; one of them is right a tenth of the time more, everywhere."""
     records = [record(f"q{i}", [1, -1] * 10) for i in range(40)]
-    sure = {1: Judgement(0.0, 0.0, 1.0), -1: Judgement(1.0, 0.0, 0.0)}
+    sure = {1: StepScore(0.0, 0.0, 1.0), -1: StepScore(1.0, 0.0, 0.0)}
 
-    def judge(more: int) -> list[list[Judgement]]:
+    def score(more: int) -> list[list[StepScore]]:
         right = [18 if i % 2 else 4 for i in range(40)]
         return [
             [sure[label if at < right[i] + more else -label] for at, label in enumerate(r.labels)]
             for i, r in enumerate(records)
         ]
 
-    better, base = judge(2), judge(0)
+    better, base = score(2), score(0)
     found = evaluate.gains(records, dict(enumerate(better)), {"base": base, "self": better}, neutral=False)
     assert found["base"] == pytest.approx((0.1, 0.1, 0.1)) and found["self"] == (0, 0, 0)
     measured = evaluate.evaluate_one("better", records, dict(enumerate(better)), False, 0.5)["measures"]
@@ -90,20 +92,20 @@ def test_ties_count_half_in_auc() -> None:
 
 
 def test_expected_calibration_error_of_a_known_case() -> None:
-    judged = [[Judgement(0.1, 0.0, 0.9)]] * 4 + [[Judgement(0.8, 0.0, 0.2)]] * 4
+    scored = [[StepScore(0.1, 0.0, 0.9)]] * 4 + [[StepScore(0.8, 0.0, 0.2)]] * 4
     records = [record(f"q{i}", [1 if i in (0, 1, 4) else -1]) for i in range(8)]
-    steps, _ = metrics.tabulate(records, judged, neutral=False)
+    steps, _ = metrics.tabulate(records, scored, neutral=False)
     want = (abs(0.9 - 0.5) + abs(0.2 - 0.25)) / 2
     assert metrics.calibration(steps, np.ones(8))["ece"] == pytest.approx(want)
 
 
 def test_steps_that_are_context_do_not_count() -> None:
     records = [record("q", [1, 1, -1], context=(0, 1)), record("q", [1, 0])]
-    judged = [[Judgement(0.2, 0.3, 0.5)] * 3, [Judgement(0.2, 0.3, 0.5)] * 2]
-    steps, solutions = metrics.tabulate(records, judged, neutral=True)
+    scored = [[StepScore(0.2, 0.3, 0.5)] * 3, [StepScore(0.2, 0.3, 0.5)] * 2]
+    steps, solutions = metrics.tabulate(records, scored, neutral=True)
     assert steps.truth.tolist() == [0, 2, 1] and steps.position.tolist() == [3, 1, 2]
     assert solutions.error.tolist() == [-1]  # a sibling is no solution from its beginning
-    two, _ = metrics.tabulate(records, judged, neutral=False)
+    two, _ = metrics.tabulate(records, scored, neutral=False)
     assert two.truth.tolist() == [0, 1, 1] and two.classes == (0, 2)
 
 
@@ -131,8 +133,8 @@ def test_the_threshold_is_the_best_one() -> None:
 
 def test_prmbenchs_score() -> None:
     records = [record("a", [1, -1, 1, -1])]
-    judged = [[Judgement(1 - v, 0, v) for v in (0.9, 0.8, 0.7, 0.1)]]
-    steps, _ = metrics.tabulate(records, judged, neutral=False)
+    scored = [[StepScore(1 - v, 0, v) for v in (0.9, 0.8, 0.7, 0.1)]]
+    steps, _ = metrics.tabulate(records, scored, neutral=False)
     assert metrics.prm_score(steps, np.ones(4))["prm_score"] == pytest.approx((0.8 + 2 / 3) / 2)
 
 
@@ -169,7 +171,7 @@ def test_baselines_know_what_they_may_and_no_more() -> None:
     words = by_name["n-grams"]
     assert [j.label for j in words[1]] == [1, -1] and words[0][1].label == 0
     two = baselines(made(60), made(4), neutral=False)
-    assert all(j.neutral == 0 for judged in two.values() for steps in judged for j in steps)
+    assert all(j.neutral == 0 for scored in two.values() for steps in scored for j in steps)
 
 
 # -- calibration -----------------------------------------------------------------------------------
@@ -219,20 +221,20 @@ def test_calibrating_again_changes_nothing(labels: tuple[str, ...]) -> None:
     """And what the layout then says is what was fitted: of one output, of two, of three."""
     records, _ = random_case(200)
     raw = [
-        [Judgement(*RNG.dirichlet(1 + np.eye(3)[label + 1]).tolist()) for label in r.labels] for r in records
+        [StepScore(*RNG.dirichlet(1 + np.eye(3)[label + 1]).tolist()) for label in r.labels] for r in records
     ]
 
-    def judged(layout: Layout) -> list[list[Judgement]]:
-        def row(j: Judgement) -> list[float]:
+    def scored(layout: Layout) -> list[list[StepScore]]:
+        def row(j: StepScore) -> list[float]:
             told = {"negative": j.negative + (0 if "neutral" in labels else j.neutral),
                     "neutral": j.neutral, "positive": j.positive}  # fmt: skip
             return [told[name] for name in labels]
 
-        return [[layout.judgement(row(j)) for j in steps] for steps in raw]
+        return [[layout.score(row(j)) for j in steps] for steps in raw]
 
     begin = Layout(labels=labels, head="mean_logit" if len(labels) == 1 else "linear")
-    layout, said = calibrate.calibrate(begin, records, judged(begin))
-    twice, again = calibrate.calibrate(layout, records, judged(layout))
+    layout, said = calibrate.calibrate(begin, records, scored(begin))
+    twice, again = calibrate.calibrate(layout, records, scored(layout))
     assert twice.temperature == pytest.approx(layout.temperature, rel=0.02)
     assert twice.bias == pytest.approx(layout.bias, abs=0.02) and any(layout.bias)
     before, after = (float(line.split(" -> ")[1].split(",")[0]) for line in (said[2], again[2]))

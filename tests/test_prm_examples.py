@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from prm.encoder import Encoder
-from prm.examples import Examples, class_weights
-from prm.labels import LabelledSolution
-from prm.layout import Layout
-from prm.objectives import class_loss, pair_loss, soft_loss
-from prm.sequences import IGNORED, collate
-from prm.trainer import Buckets
+from prm.data.labels import LabelledSolution
+from prm.reading.encoder import Encoder
+from prm.reading.layout import Layout
+from prm.training.examples import Examples, class_weights
+from prm.training.objectives import class_loss, pair_loss, soft_loss
+from prm.training.sequences import IGNORED, collate
+from prm.training.trainer import Buckets
 from search.errors import UsageError
 from tests.zoo_models import TOKENIZERS
 

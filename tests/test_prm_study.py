@@ -8,15 +8,15 @@ import pytest
 
 pytest.importorskip("torch")
 
-from bench import markdown
-from bench.builtin.problems import generate
 from bench.builtin.training import IGNORED
-from bench.prm_study.cells import RememberingPolicy, RememberingScorer
-from bench.prm_study.models import SUPERVISIONS, Sizes
-from bench.summary import Graded, Summary, matched
-from prm.labels import LabelledSolution
+from bench.experiments.prm_study.cells import RememberingPolicy, RememberingScorer
+from bench.experiments.prm_study.models import SUPERVISIONS, Sizes
+from bench.report import markdown
+from bench.report.summary import Graded, Summary, matched
+from bench.tasks.generated.problems import generate
+from prm.data.labels import LabelledSolution
 from search.engine import Outcome, solve_all
-from search.limits import Usage
+from search.limits import Cost
 from search.strategies.best_of_n import BestOfN
 from search.types import Problem
 from tests.fakes import RandomWorld
@@ -26,18 +26,18 @@ PROBLEMS = [Problem(f"p{i}", f"Question {i}?") for i in range(5)]
 
 def summary(tokens: int, right: list[bool]) -> Summary:
     graded = [
-        Graded(Outcome(problem, (), None, None, Usage(policy_tokens=tokens), 0.0), ok)
+        Graded(Outcome(problem, (), None, None, Cost(policy_tokens=tokens), 0.0), ok)
         for problem, ok in zip(PROBLEMS, right, strict=False)
     ]
     return Summary("cot", {}, "builtin", 0, "policy", None, "revision", 0.0, graded)
 
 
 def test_what_was_sampled_and_judged_once_is_not_asked_again_and_costs_the_same() -> None:
-    policy, scorer, judged = RandomWorld(), RandomWorld(), {}
+    policy, scorer, scored = RandomWorld(), RandomWorld(), {}
     remembering = RememberingPolicy(policy)
 
     def run(n: int) -> list[Outcome]:
-        found = solve_all(PROBLEMS, BestOfN(n), remembering, RememberingScorer(scorer, judged))
+        found = solve_all(PROBLEMS, BestOfN(n), remembering, RememberingScorer(scorer, scored))
         return [replace(outcome, seconds=0.0) for outcome in found]
 
     first = run(4)
@@ -45,7 +45,7 @@ def test_what_was_sampled_and_judged_once_is_not_asked_again_and_costs_the_same(
     assert run(4) == first and (policy.calls, scorer.calls) == asked
     assert run(2) != first and policy.calls == asked[0]  # two of the four
     alone = solve_all(PROBLEMS, BestOfN(4), RandomWorld(), RandomWorld())
-    assert [o.usage for o in alone] == [o.usage for o in first]
+    assert [o.cost for o in alone] == [o.cost for o in first]
 
 
 @pytest.mark.parametrize(("search", "n"), [(100, 1), (101, 2), (330, 4), (40, 1)])

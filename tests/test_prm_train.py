@@ -17,18 +17,19 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification, LlamaConfig, LlamaForCausalLM
 
-from prm import attention, command, train
 from prm.data.guard import Guard
+from prm.data.labels import LabelledSolution, write_labels
 from prm.data.pairs import pairs_of
-from prm.encoder import Encoder
-from prm.examples import Examples
-from prm.labels import LabelledSolution, write_labels
-from prm.layout import Layout
-from prm.objectives import add_dropout
-from prm.scorer import HFScorer
-from prm.sequences import collate
-from prm.train_options import parse
-from prm.trainer import RewardTrainer, last_checkpoint
+from prm.reading.encoder import Encoder
+from prm.reading.layout import Layout
+from prm.scoring.scorers import HFScorer
+from prm.training import attention, train
+from prm.training.examples import Examples
+from prm.training.objectives import add_dropout
+from prm.training.options import parse
+from prm.training.sequences import collate
+from prm.training.trainer import RewardTrainer, last_checkpoint
+from search import command
 from search.errors import UsageError
 from search.types import Problem, Step, Stop
 from tests.test_prm_data import GSM8K_TEST
@@ -83,20 +84,20 @@ def fit(*args: Any, **more: Any) -> Path:
     return out
 
 
-def judged(model: Path, *words: str) -> list[Any]:
+def scored(model: Path, *words: str) -> list[Any]:
     scorer = HFScorer(str(model), dtype="float32")
     steps = [Step(f"{word} 3", (), 0.0, Stop.STEP, 1) for word in words]
-    return asyncio.run(scorer.judge(Problem("p", "Problem 500?"), steps))
+    return asyncio.run(scorer.score(Problem("p", "Problem 500?"), steps))
 
 
 @pytest.mark.parametrize("form", ["classes3", "classes2", "soft", "tokens"])
 def test_process_forms_learn_and_are_read(form: str, base: Path, data: Path, tmp_path: Path) -> None:
     more = {"neutral": "drop"} if form in ("classes2", "tokens") else {}
     out = fit(base, data, tmp_path / "out", form, **more)
-    right, wrong = judged(out, WORDS[1], WORDS[-1])
+    right, wrong = scored(out, WORDS[1], WORDS[-1])
     assert right.positive > 0.7 and wrong.negative > 0.7
     if form == "classes3":
-        assert judged(out, WORDS[0])[0].neutral > 0.7
+        assert scored(out, WORDS[0])[0].neutral > 0.7
     for name in ("prm.json", "README.md", "loss.png", "metrics.json", "model.safetensors", "tokenizer.json"):
         assert (out / name).exists()
     card = (out / "README.md").read_text()
@@ -108,7 +109,7 @@ def test_process_forms_learn_and_are_read(form: str, base: Path, data: Path, tmp
 @pytest.mark.parametrize("form", ["outcome", "pairs"])
 def test_outcome_forms_learn_from_whole_solutions(form: str, base: Path, data: Path, tmp_path: Path) -> None:
     out = fit(base, data, tmp_path / "out", form)
-    [right], [wrong] = judged(out, WORDS[1]), judged(out, WORDS[-1])
+    [right], [wrong] = scored(out, WORDS[1]), scored(out, WORDS[-1])
     assert right.positive > wrong.positive + 0.3
     assert json.loads((out / "prm.json").read_text())["kind"] == "outcome"
 
@@ -119,7 +120,7 @@ def test_a_head_starts_from_fine_tuning_on_worked_solutions(base: Path, data: Pa
     history = json.loads((tuned / "metrics.json").read_text())["history"]
     losses = [row["loss"] for row in history if "loss" in row]
     assert losses[-1] < losses[0]
-    judged(fit(tuned, data, tmp_path / "prm", "classes3", steps=2), "left")
+    scored(fit(tuned, data, tmp_path / "prm", "classes3", steps=2), "left")
 
 
 def test_lora_is_merged_into_a_standard_checkpoint(base: Path, data: Path, tmp_path: Path) -> None:
@@ -127,7 +128,7 @@ def test_lora_is_merged_into_a_standard_checkpoint(base: Path, data: Path, tmp_p
     before, after = load_file(base / "model.safetensors"), load_file(out / "model.safetensors")
     name = "model.layers.0.self_attn.q_proj.weight"
     assert not any("lora" in key for key in after) and not torch.equal(before[name], after[name])
-    right, wrong = judged(out, WORDS[1], WORDS[-1])
+    right, wrong = scored(out, WORDS[1], WORDS[-1])
     assert right.value > wrong.value
 
 
@@ -147,6 +148,7 @@ def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
+ROOT = Path(__file__).parent.parent
 LONG = {"steps": 40, "every": 4, "batch": 4, "lr": 1e-3, "dropout": 0.1, "optimizer": "muon"}
 
 
@@ -205,7 +207,7 @@ def test_killed_before_it_said_what_it_is_it_can_be_begun_again(
     fit(base, data, tmp_path, "classes3", steps=2, trees=64, resume=True)
     assert json.loads((tmp_path / "train.json").read_text())["trees"] == 64
     assert attention.NAME not in (tmp_path / "config.json").read_text(), "that is for training alone"
-    assert len(judged(tmp_path, "good")) == 1
+    assert len(scored(tmp_path, "good")) == 1
 
 
 def test_a_checkpoint_that_was_cut_off_is_not_resumed_from(tmp_path: Path) -> None:
@@ -218,7 +220,7 @@ def test_a_checkpoint_that_was_cut_off_is_not_resumed_from(tmp_path: Path) -> No
 
 
 def test_fsdp_on_two_processes(base: Path, data: Path, tmp_path: Path) -> None:
-    config = Path(train.__file__).with_name("fsdp.yaml")
+    config = ROOT / "prm" / "fsdp.yaml"
     said = arguments(base, data, tmp_path / "out", "classes3", steps=4, batch=4, every=10)
     done = subprocess.run(
         [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(config),
@@ -227,7 +229,7 @@ def test_fsdp_on_two_processes(base: Path, data: Path, tmp_path: Path) -> None:
         capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
-    assert len(judged(tmp_path / "out", "left", "eggs")) == 2
+    assert len(scored(tmp_path / "out", "left", "eggs")) == 2
     assert weights(tmp_path / "out")["score.weight"].shape == (3, 64)
 
 
@@ -308,7 +310,7 @@ def test_next_tokens_are_learnt_beside_classes_where_embeddings_are_tied(
     ]  # fmt: skip
     by_kind = [{k: row[k] for row in rows for k in ("loss", "eval_loss") if k in row} for rows in losses]
     assert by_kind[1]["eval_loss"] == pytest.approx(by_kind[0]["eval_loss"], abs=0.05), "of labels alone"
-    right, wrong = judged(fit(tied, data, tmp_path / "more", "classes3", language=0.5), WORDS[1], WORDS[-1])
+    right, wrong = scored(fit(tied, data, tmp_path / "more", "classes3", language=0.5), WORDS[1], WORDS[-1])
     assert right.positive > 0.7 and wrong.negative > 0.7
 
 

@@ -14,14 +14,14 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from bench.builtin.problems import generate
 from bench.builtin.tokenizer import build_tokenizer
-from bench.models import BUILTIN, Models, load_models
+from bench.runner.models import BUILTIN, Models, load_models
+from bench.runner.request import check
 from bench.tasks.builtin import Builtin
-from prm.scorer import Ensemble, HFScorer
-from prm.zoo import find
+from bench.tasks.generated.problems import generate
+from prm.reading.zoo import find
+from prm.scoring.scorers import Ensemble, HFScorer
 from search import STRATEGIES, Policy, Problem, Step, StepScorer, Stop, Until, solve
-from search.cli.request import check
 from search.limits import metered
 from search.policies.hf import HFPolicy, _Row
 from search.vllm_engine import BLOCK_SIZE
@@ -107,13 +107,13 @@ async def test_the_tree_cache_computes_each_token_of_the_trees_once() -> None:
     problem = BuiltinScorerContract.problem
     steps = BuiltinScorerContract().steps([step + "\n" for step in PROBLEMS[0].steps])
     with metered() as first:
-        await scorer.judge(problem, steps)
+        await scorer.score(problem, steps)
     with metered() as again:
-        await scorer.judge(problem, steps)
+        await scorer.score(problem, steps)
     assert again.prm_tokens == 0 and again.prm_tokens_cached == first.prm_tokens
     with metered() as fork:  # eight calls at once that share all but their last step
         others = [[*steps[:2], *BuiltinScorerContract().steps([f"The answer is {n}.\n"])] for n in range(8)]
-        await asyncio.gather(*(scorer.judge(problem, other, known=2) for other in others))
+        await asyncio.gather(*(scorer.score(problem, other, num_scored=2) for other in others))
     assert fork.prm_tokens <= 8 * 8
 
 
@@ -123,7 +123,9 @@ async def test_a_small_tree_cache_forgets_but_judges_the_same() -> None:
     for texts in contract.solutions:
         steps = contract.steps(texts)
         for known in range(len(steps)):
-            pair = [await scorer.judge(contract.problem, steps, known=known) for scorer in (large, small)]
+            pair = [
+                await scorer.score(contract.problem, steps, num_scored=known) for scorer in (large, small)
+            ]
             assert [j.value for j in pair[0]] == pytest.approx([j.value for j in pair[1]], abs=1e-5)
 
 
@@ -160,7 +162,7 @@ class TestVLLMPolicy(BuiltinPolicyContract):
             )
         ]
         assert [o.error for o in outcomes] == [None] * len(problems)
-        assert all(o.usage.samples and o.usage.judgements and o.usage.prm_tokens for o in outcomes)
+        assert all(o.cost.samples and o.cost.scores and o.cost.prm_tokens for o in outcomes)
         right = {p.id: str(p.answer) for p in PROBLEMS}
         assert any(o.answer == right[o.problem.id] for o in outcomes)
 
@@ -180,22 +182,22 @@ class TestVLLMScorer(BuiltinScorerContract):
             steps = self.steps([step + "\n" for step in problem.steps])
             for k in range(len(steps)):
                 with metered() as spent:
-                    await scorer.judge(Problem(problem.id, problem.question), steps[: k + 1], known=k)
+                    await scorer.score(Problem(problem.id, problem.question), steps[: k + 1], num_scored=k)
                 if k:
                     assert spent.prm_tokens <= len(tokenizer(steps[k].text).input_ids) + BLOCK_SIZE
 
     async def test_it_agrees_with_transformers(self, scorer: StepScorer) -> None:
         other = HFScorer(PRM, dtype="float32")
         for texts in self.solutions:
-            theirs = await other.judge(self.problem, self.steps(texts))
-            self._same(await scorer.judge(self.problem, self.steps(texts)), theirs)
+            theirs = await other.score(self.problem, self.steps(texts))
+            self._same(await scorer.score(self.problem, self.steps(texts)), theirs)
 
     async def test_it_can_be_a_member_beside_another(self, scorer: StepScorer) -> None:
         weak = HFScorer(str(BUILTIN / "prm-weak"), dtype="float32")
         both = Ensemble(find(PRM).layout, [lambda: scorer, lambda: weak])
         for texts in self.solutions:
             steps = self.steps(texts)
-            said = [await one.judge(self.problem, steps, known=1) for one in (both, scorer, weak)]
+            said = [await one.score(self.problem, steps, num_scored=1) for one in (both, scorer, weak)]
             for mean, *apart in zip(*said, strict=True):
                 assert mean.positive == pytest.approx(sum(one.positive for one in apart) / 2, abs=self.atol)
 

@@ -16,11 +16,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from bench.models import BUILTIN
+from bench.runner.cli.run import main
+from bench.runner.models import BUILTIN
 from search.errors import ContextError, PolicyError
 from search.limits import metered
-from search.policies.server import ServerPolicy
-from search.run import main
+from search.policies.openai_client import ServerPolicy
 from search.types import Policy, Problem, Until
 from search.vllm_engine import BLOCK_SIZE
 from tests.test_real_models import PROBLEMS, BuiltinPolicyContract

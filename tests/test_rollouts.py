@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 
-from bench.models import NoScorer
-from bench.tasks.base import Example, Grade
+from bench.grading.grade import Grade
+from bench.runner.models import NoScorer
+from bench.runner.rollouts import agreement, label, read_examples
+from bench.tasks.base import Example
 from bench.tasks.builtin import Builtin
-from prm.estimation import Bisect, Estimate, Estimates
-from prm.rollouts import agreement, label, read_examples
+from prm.data.estimation import Bisect, Estimate, Estimates
 from search.errors import UsageError
+from search.limits import charge
 from search.trace import Trace
 from search.types import Problem, Step, Stop, Until
 
@@ -46,6 +48,7 @@ class World:
         bad = "x" in [*said, *rest]
         texts = [f"{text}\n" for text in rest] + [f"={'no' if bad else 'ok'}"]
         last = len(texts) - 1
+        charge(policy_tokens=len(texts))
         return [Step(t, (1,), 0.0, Stop.END if i == last else Stop.STEP) for i, t in enumerate(texts)]
 
 
@@ -119,7 +122,7 @@ async def test_a_run_is_resumed_from_its_trace_at_no_cost(tmp_path: Path) -> Non
         again = World("abxc")
         second = await labelled(new(), again, trace())
         assert second.solutions == first.solutions
-        assert second.usage.policy_tokens == first.usage.policy_tokens
+        assert second.cost.policy_tokens == first.cost.policy_tokens
         done = World("abxc")
         await labelled(new(), done, trace())
         assert done.calls == 0 < again.calls
@@ -156,9 +159,9 @@ def test_evaluation_problems_are_not_labelled(tmp_path: Path, capsys: pytest.Cap
 
 
 def test_labels_are_compared_with_the_exact_checker() -> None:
-    from bench.builtin.problems import generate
-    from prm.labels import LabelledSolution
-    from prm.rollouts import TRAINING_SEED
+    from bench.runner.rollouts import TRAINING_SEED
+    from bench.tasks.generated.problems import generate
+    from prm.data.labels import LabelledSolution
 
     problem = next(iter(generate("train", TRAINING_SEED, 1)))
     steps = tuple(problem.steps)

@@ -20,15 +20,15 @@ import pytest
 from jinja2 import Template
 from rich.console import Console
 
-from prm.layout import read_layout, save_layout
-from search.cli.display import Live, Transcript, progress
-from search.cli.request import check
+from bench.runner.cli.display import Live, Transcript, progress
+from bench.runner.cli.run import main
+from bench.runner.request import check
+from prm.reading.layout import read_layout, save_layout
 from search.engine import solve_all
-from search.knobs import describe, knobs, make_strategy
-from search.run import main
+from search.node import Node
+from search.params import describe, make_strategy, params
 from search.strategies import STRATEGIES
 from search.strategies.hgs import HGS
-from search.tree import Node
 from search.types import Problem
 from tests.conftest import Checkpoints
 from tests.fakes import BAD, MEH, ScriptedPolicy, ScriptedScorer
@@ -101,7 +101,7 @@ def test_one_strategy_beside_the_baseline(
     assert list(row)[: len(FIELDS)] == FIELDS
     assert (row["strategy"], row["task"], row["n"], row["seed"], row["errors"]) == ("hgs", "builtin", 6, 3, 0)
     assert shlex.split(row["command"])[3:] == [*said, *models, "--json", "hgs.json", "--out", "run"]
-    assert row["knobs"] == {**knobs(make_strategy("hgs")), "width": 2, "max_samples": 8}
+    assert row["knobs"] == {**params(make_strategy("hgs")), "width": 2, "max_samples": 8}
     assert row["policy"] == models[3] and row["prm"] == models[5]
     assert row["samples"] >= row["n"] and row["judgements"] > 0 and row["prm_tokens"] > 0
     assert row["policy_tokens"] >= row["policy_tokens_discarded"]
@@ -201,10 +201,10 @@ def test_a_question_shows_the_search(
 
 def test_the_transcript_is_a_picture_of_the_search() -> None:
     script = {"": ["go [1],", "no,", "yes."], "go [1],": ["x,", "x,", "y~"], "no,": ["stop."]}
-    judgements = {"x,": BAD, "no,": MEH, "stop.": BAD}
+    scores = {"x,": BAD, "no,": MEH, "stop.": BAD}
     console = Console(width=60, file=StringIO(), record=True)
     transcript = Transcript(console)
-    policy, scorer = ScriptedPolicy(script), ScriptedScorer(judgements)
+    policy, scorer = ScriptedPolicy(script), ScriptedScorer(scores)
     [outcome] = solve_all([Problem("q", "?")], HGS(width=3), policy, scorer, watch=transcript.watch)
     assert outcome.text == "yes."
     assert [line.rstrip() for line in console.export_text().splitlines()] == [
@@ -333,8 +333,10 @@ def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(
 REFUSED: dict[str, tuple[list[str], str]] = {
     "strategy": (["--strategy", "hsg"], "unknown strategy 'hsg': did you mean hgs? there is best_of_n, "),
     "strategies": (["--strategy", "cot,zzz"], "unknown strategy 'zzz'; there is best_of_n, cot, "),
-    "knob": (["--set", "wdith=3"], "hgs has no knob 'wdith': did you mean width? there is "),
-    "knob of none": (["--strategy", "all", "--set", "widht=3"], "has a knob 'widht': did you mean width?"),
+    "parameter": (["--set", "wdith=3"], "hgs has no parameter 'wdith': did you mean width? there is "),
+    "parameter of none": (
+        ["--strategy", "all", "--set", "widht=3"], "has a parameter 'widht': did you mean width?"
+    ),
     "whole number": (["--set", "width=2.5"], "hgs: width takes a whole number, not '2.5'"),
     "number": (["--set", "accept=nan"], "hgs: accept takes a number or none, not 'nan'"),
     "range": (["--set", "width=0"], "hgs: width=0: it must be at least 1"),
@@ -494,7 +496,7 @@ def test_the_help_names_every_strategy_and_knob(capfd: pytest.CaptureFixture[str
     out = capfd.readouterr().out
     assert max(map(len, out.splitlines())) <= 100
     for name in STRATEGIES:
-        assert all(f"{knob}=" in out for knob in knobs(make_strategy(name)))
+        assert all(f"{param}=" in out for param in params(make_strategy(name)))
     assert describe() in out
 
 

@@ -20,12 +20,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mutation import isolation
-from mutation import sandbox as command_line
-from mutation.inside.wire import WireError, pack, unpack
-from mutation.isolation import SandboxError
-from mutation.sandbox import Sandbox
-from mutation.verdict import Limits, Outcome, Suite, Verdict
+from mutation.sandbox.inside.wire import WireError, pack, unpack
+from mutation.sandbox.isolation import SandboxError
+from mutation.sandbox.sandbox import Sandbox, isolation
+from mutation.sandbox.sandbox import sandbox as command_line
+from mutation.sandbox.verdict import Limits, Outcome, Suite, Verdict
 from search.errors import UsageError
 from tests.hostile import HOSTILE, TESTS, Hostile
 from tests.sandboxed import alive, descendants, open_descriptors, why_not
@@ -269,7 +268,7 @@ def test_the_sandbox_ends_with_whoever_started_it(job: tuple[str, str]) -> None:
         pytest.skip(reason)
     script = (
         "import os, sys, threading, time\n"
-        "from mutation.sandbox import Sandbox\nfrom mutation.verdict import Suite\n"
+        "from mutation.sandbox import Sandbox\nfrom mutation.sandbox.verdict import Suite\n"
         "box = Sandbox(workers=1)\n"
         f"loop = threading.Thread(target=box.run, args=({job[0]!r}, Suite({job[1]!r})), daemon=True)\n"
         "loop.start(); time.sleep(0.3)\nprint('ready', flush=True); time.sleep(60)\n"

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import LlamaConfig, LlamaForSequenceClassification
 
-from prm import attention
-from prm.objectives import Objective, language_loss
-from prm.sequences import IGNORED, Branch, Example, chain, collate, trees
+from prm.training import attention
+from prm.training.objectives import Objective, language_loss
+from prm.training.sequences import IGNORED, Branch, Example, chain, collate, trees
 
 Q = [1, 2]
 
@@ -84,11 +84,11 @@ def test_the_loss_is_that_of_the_records_one_by_one(
     branches = [b for b in branches if b.targets]
     if not branches:
         return
-    apart, together = ([*map(chain, branches)], [*trees(branches, most)])
-    count = [sum((e.targets != IGNORED).sum() for e in examples) for examples in (apart, together)]
+    apart, gather = ([*map(chain, branches)], [*trees(branches, most)])
+    count = [sum((e.targets != IGNORED).sum() for e in examples) for examples in (apart, gather)]
     assert count[0] == count[1]
-    assert sum(map(len, together)) <= sum(map(len, apart))
-    losses, gradients = zip(*(_loss(objective, examples) for examples in (apart, together)), strict=True)
+    assert sum(map(len, gather)) <= sum(map(len, apart))
+    losses, gradients = zip(*(_loss(objective, examples) for examples in (apart, gather)), strict=True)
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
     for one, other in zip(*gradients, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-6)

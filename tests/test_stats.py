@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.stats import mcnemar, wilson
+from bench.report.stats import mcnemar, wilson
 
 
 @pytest.mark.parametrize(

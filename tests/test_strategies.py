@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from search.limits import LengthLimits, charge
 from search.strategies import STRATEGIES
 from search.strategies.best_of_n import BestOfN
 from search.strategies.cot import ChainOfThought
@@ -15,8 +16,8 @@ from search.strategies.hgs import HGS
 from search.strategies.mcts import MCTS
 from search.strategies.self_consistency import SelfConsistency
 from search.strategies.weighted_vote import WeightedVote
-from search.tree import Budget, Tree
-from search.types import Judgement, Problem, Step, Stop, Strategy, Until
+from search.tree import Strategy, Tree
+from search.types import Problem, Step, StepScore, Stop, Until
 from tests.fakes import GOOD
 from tests.pictures import Picture, Q
 
@@ -35,13 +36,14 @@ class Longwinded:
         self, problem: Problem, steps: Sequence[Step], *, until: Until, **how: object
     ) -> list[Step]:
         last = 1500 if until is Until.END else len(steps) + 1
+        charge(policy_tokens=last - len(steps))
         return [
             Step(f"{n},", (n,), 0.0, Stop.END if n == 1500 else Stop.STEP)
             for n in range(len(steps) + 1, last + 1)
         ]
 
-    async def judge(self, problem: Problem, steps: Sequence[Step], *, known: int = 0) -> list[Judgement]:
-        return [GOOD] * (len(steps) - known)
+    async def score(self, problem: Problem, steps: Sequence[Step], *, num_scored: int = 0) -> list[StepScore]:
+        return [GOOD] * (len(steps) - num_scored)
 
 
 @pytest.mark.parametrize(
@@ -52,7 +54,7 @@ class Longwinded:
 )  # fmt: skip
 def test_a_solution_may_have_more_steps_than_python_has_stack(strategy: Strategy) -> None:
     model = Longwinded()
-    tree = Tree(Q, model, model, budget=Budget(solution_tokens=2000))
+    tree = Tree(Q, model, model, lengths=LengthLimits(solution_tokens=2000))
     chosen = asyncio.run(strategy(tree))
     assert len(chosen.steps) == 1500 and chosen.is_finished
 
@@ -66,14 +68,14 @@ def test_a_strategy_is_one_file_of_less_than_a_hundred_lines(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("strategy", "knobs"),
+    ("strategy", "params"),
     [
         (HGS, {"width": 0}), (HGS, {"max_samples": -1}), (HGS, {"accept": 1.5}), (HGS, {"reject": -0.1}),
         (HGS, {"escalation": -1.0}), (BestOfN, {"n": 0}), (SelfConsistency, {"temperature": -1.0}),
         (WeightedVote, {"n": 0}), (MCTS, {"simulations": 0}), (ChainOfThought, {"temperature": -0.5}),
     ],
 )  # fmt: skip
-def test_a_knob_that_makes_no_sense_is_refused_by_name(strategy: type, knobs: dict[str, float]) -> None:
-    [name] = knobs
+def test_a_knob_that_makes_no_sense_is_refused_by_name(strategy: type, params: dict[str, float]) -> None:
+    [name] = params
     with pytest.raises(ValueError, match=name):
-        strategy(**knobs)
+        strategy(**params)

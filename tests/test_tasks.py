@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from bench.grading.grade import Grade
 from bench.tasks import TASKS
-from bench.tasks.base import Example, Grade
+from bench.tasks.base import Example
 from search.errors import UsageError
 from search.types import Problem
 

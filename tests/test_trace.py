@@ -22,17 +22,17 @@ from hypothesis import strategies as st
 
 from search.engine import Outcome, solve_all
 from search.errors import TraceError
-from search.limits import Limits
+from search.limits import CostLimits, LengthLimits
 from search.strategies.best_of_n import BestOfN
 from search.strategies.cot import ChainOfThought
 from search.trace import Trace
-from search.tree import Budget
-from search.types import Problem, Strategy
+from search.tree import Strategy
+from search.types import Problem
 from tests.fakes import FractionAnswers, RandomWorld
 from tests.test_engine import SMALL
 
 PROBLEMS = [Problem(f"p{i}", f"question {i}, \u2028 naïve") for i in range(3)]
-LIMITS = Limits(policy_tokens=400)
+LIMITS = CostLimits(policy_tokens=400)
 
 
 def run(
@@ -46,13 +46,13 @@ def run(
     with closing(Trace(path, {"seed": 7, **config})) as trace:
         return solve_all(
             problems, strategy, world, world, seed=7, limits=LIMITS, trace=trace,
-            budget=Budget(step_tokens=12, solution_tokens=40), answers=FractionAnswers(),
+            lengths=LengthLimits(step_tokens=12, solution_tokens=40), answers=FractionAnswers(),
         )
 
 
 def counted(outcomes: Sequence[Outcome]) -> list[Outcome]:
     """The outcomes without what resuming may change."""
-    return [replace(o, seconds=0.0, usage=replace(o.usage, replayed=0)) for o in outcomes]
+    return [replace(o, seconds=0.0, events=replace(o.events, replayed=0)) for o in outcomes]
 
 
 @contextmanager
@@ -107,7 +107,7 @@ def test_a_full_replay_makes_no_live_call_and_writes_no_call_again(name: str, tm
     events = [json.loads(line)["event"] for line in path.read_bytes()[len(whole) :].splitlines()]
     assert set(events) == {"chosen"}
     calls = [json.loads(line)["event"] for line in whole.splitlines()]
-    assert sum(o.usage.replayed for o in replayed) == calls.count("sample") + calls.count("judge")
+    assert sum(o.events.replayed for o in replayed) == calls.count("sample") + calls.count("score")
 
 
 def test_a_replay_needs_no_model(tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_a_replay_needs_no_model(tmp_path: Path) -> None:
     with closing(Trace(path, {"seed": 7})) as trace:
         outcomes = solve_all(
             PROBLEMS, SMALL["hgs"], none, none, seed=7, limits=LIMITS, trace=trace,
-            budget=Budget(step_tokens=12, solution_tokens=40), answers=FractionAnswers(),
+            lengths=LengthLimits(step_tokens=12, solution_tokens=40), answers=FractionAnswers(),
         )
     assert counted(outcomes) == want
 
@@ -154,16 +154,16 @@ def test_a_damaged_line_before_the_last_is_named(damage: str, tmp_path: Path) ->
     lines[number] = damaged(lines[number])[damage]
     path = tmp_path / "trace.jsonl"
     path.write_bytes(b"\n".join(lines))
-    with pytest.raises(TraceError, match=rf"trace\.jsonl, line {number + 1}: not an event"):
+    with pytest.raises(TraceError, match=rf"trace\.jsonl, line {number + 1}: not an? "):
         Trace(path, {"seed": 7})
     assert path.read_bytes() == b"\n".join(lines), "what was refused was changed"
 
 
 def test_a_recorded_judgement_that_is_none_is_named(tmp_path: Path) -> None:
     lines = uninterrupted("hgs")[1].splitlines(keepends=True)
-    number = next(i for i, line in enumerate(lines) if b'"judge"' in line)
+    number = next(i for i, line in enumerate(lines) if b'"score"' in line)
     event = json.loads(lines[number])
-    lines[number] = json.dumps({**event, "judgements": [[float("nan"), 0, 1]]}).encode() + b"\n"
+    lines[number] = json.dumps({**event, "scores": [[float("nan"), 0, 1]]}).encode() + b"\n"
     path = tmp_path / "trace.jsonl"
     path.write_bytes(b"".join(lines))
     with pytest.raises(TraceError, match=rf"line {number + 1}"):
@@ -199,13 +199,14 @@ def test_a_trace_without_its_first_line_is_refused(tmp_path: Path) -> None:
 
 def test_a_trace_of_another_configuration_is_refused_naming_what_differs(tmp_path: Path) -> None:
     path = tmp_path / "trace.jsonl"
-    Trace(path, {"strategy": "hgs", "seed": 0, "knobs": {"width": 4}, "models": ("a", "b")}).close()
+    Trace(path, {"strategy": "hgs", "seed": 0, "params": {"width": 4}, "models": ("a", "b")}).close()
     before = path.read_bytes()
-    Trace(path, {"strategy": "hgs", "seed": 0, "knobs": {"width": 4}, "models": ("a", "b")}).close()
+    Trace(path, {"strategy": "hgs", "seed": 0, "params": {"width": 4}, "models": ("a", "b")}).close()
     with pytest.raises(TraceError) as refused:
-        Trace(path, {"strategy": "hgs", "seed": 1, "knobs": {"width": 2}, "limit": 3, "models": ["a", "b"]})
+        Trace(path, {"strategy": "hgs", "seed": 1, "params": {"width": 2}, "limit": 3, "models": ["a", "b"]})
     message = str(refused.value)
-    for difference in ("seed was 0, is 1", "knobs was {'width': 4}, is {'width': 2}", "limit was None, is 3"):
+    params = "params was {'width': 4}, is {'width': 2}"
+    for difference in ("seed was 0, is 1", params, "limit was None, is 3"):
         assert difference in message
     assert "strategy" not in message and "models" not in message
     assert path.read_bytes() == before
@@ -262,4 +263,4 @@ run(SMALL["hgs"], RandomWorld(pause_s=0.01), Path({str(path)!r}))
     assert len(path.read_bytes()) < len(whole)
     resumed = run(SMALL["hgs"], RandomWorld(), path)
     assert counted(resumed) == want
-    assert sum(o.usage.replayed for o in resumed) >= 5
+    assert sum(o.events.replayed for o in resumed) >= 5

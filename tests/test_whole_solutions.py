@@ -8,7 +8,7 @@ from search.strategies.best_of_n import BestOfN
 from search.strategies.cot import ChainOfThought
 from search.strategies.self_consistency import SelfConsistency
 from search.strategies.weighted_vote import WeightedVote
-from search.types import Judgement, Until
+from search.types import StepScore, Until
 from search.values import Aggregate
 from tests.fakes import BAD
 from tests.pictures import Picture, of_value
@@ -44,14 +44,14 @@ VALUES = {
 )
 def test_best_of_n_by_each_aggregate(aggregate: Aggregate, best: str) -> None:
     script: dict[str, list[str]] = {"": list(VALUES)}
-    judged: dict[str, Judgement] = {}
+    scored: dict[str, StepScore] = {}
     for first, values in VALUES.items():
         texts = [first, first + "2,", first + "2,3."]
         script |= {texts[0]: ["2,"], texts[1]: ["3."]}
-        judged |= {text: of_value(value) for text, value in zip(texts, values, strict=True)}
-    seen = Picture(BestOfN(n=4, aggregate=aggregate), script, judged)
+        scored |= {text: of_value(value) for text, value in zip(texts, values, strict=True)}
+    seen = Picture(BestOfN(n=4, aggregate=aggregate), script, scored)
     assert seen.text == best + "2,3."
-    assert seen.usage.judgements == 12
+    assert seen.cost.scores == 12
 
 
 def test_best_of_n_ties_go_to_the_first() -> None:
@@ -70,16 +70,16 @@ def test_best_of_n_judges_a_duplicate_once() -> None:
     seen = Picture(BestOfN(n=3, temperature=0.3), {"": ["a,", "a,", "b."], "a,": ["c."]}, {"b.": BAD})
     assert seen.text == "a,c."
     assert seen.chosen.address == (0, 0)
-    assert (seen.usage.duplicates, seen.usage.judgements) == (1, 3)
+    assert (seen.events.duplicates, seen.cost.scores) == (1, 3)
     assert seen.temperatures == [0.3] * 3
 
 
 def test_a_blank_end_does_not_count_its_parents_value_twice() -> None:
     script = {"": ["a,", "b,"], "a,": [""], "b,": ["c."]}
-    judged = {"a,": of_value(0.5), "b,": of_value(0.6), "b,c.": of_value(0.6)}
+    scored = {"a,": of_value(0.5), "b,": of_value(0.6), "b,c.": of_value(0.6)}
     both: tuple[Aggregate, ...] = ("product", "mean")
     for aggregate in both:
-        seen = Picture(BestOfN(n=2, aggregate=aggregate), script, judged)
+        seen = Picture(BestOfN(n=2, aggregate=aggregate), script, scored)
         assert seen.text == {"product": "a,", "mean": "b,c."}[aggregate]
 
 
@@ -115,21 +115,21 @@ def test_ties_of_a_vote_go_to_the_first() -> None:
 
 def test_weighted_vote_is_a_majority_weighted_by_reward() -> None:
     script = {"": ["= 1.", "a = 1.", "= 2.", "b = 1."]}
-    judged = {"= 1.": of_value(0.2), "a = 1.": of_value(0.3), "b = 1.": of_value(0.2), "= 2.": of_value(0.6)}
-    seen = Picture(WeightedVote(n=4), script, judged, fractions=True)
+    scored = {"= 1.": of_value(0.2), "a = 1.": of_value(0.3), "b = 1.": of_value(0.2), "= 2.": of_value(0.6)}
+    seen = Picture(WeightedVote(n=4), script, scored, fractions=True)
     assert seen.text == "a = 1."  # 0.7 against 0.6; of the winners, the best
-    lone = {**judged, "= 2.": of_value(0.8)}
+    lone = {**scored, "= 2.": of_value(0.8)}
     assert Picture(WeightedVote(n=4), script, lone, fractions=True).text == "= 2."
 
 
 def test_weighted_vote_of_equally_good_spellings_returns_the_lowest_address() -> None:
     script = {"": ["= 1/2.", "= 0.5.", "x = 1/2."]}
-    judged = {"= 1/2.": of_value(0.1), "= 0.5.": of_value(0.4), "x = 1/2.": of_value(0.4)}
-    assert Picture(WeightedVote(n=3), script, judged, fractions=True).chosen.address == (1,)
+    scored = {"= 1/2.": of_value(0.1), "= 0.5.": of_value(0.4), "x = 1/2.": of_value(0.4)}
+    assert Picture(WeightedVote(n=3), script, scored, fractions=True).chosen.address == (1,)
 
 
 def test_weighted_vote_by_another_aggregate() -> None:
     script = {"": ["x,", "y,"], "x,": ["= 1."], "y,": ["= 2."]}
-    judged = {"x,": of_value(0.1), "= 1.": of_value(0.9), "y,": of_value(0.8), "= 2.": of_value(0.8)}
-    assert Picture(WeightedVote(n=2, aggregate="last"), script, judged, fractions=True).text == "x,= 1."
-    assert Picture(WeightedVote(n=2), script, judged, fractions=True).text == "y,= 2."
+    scored = {"x,": of_value(0.1), "= 1.": of_value(0.9), "y,": of_value(0.8), "= 2.": of_value(0.8)}
+    assert Picture(WeightedVote(n=2, aggregate="last"), script, scored, fractions=True).text == "x,= 1."
+    assert Picture(WeightedVote(n=2), script, scored, fractions=True).text == "y,= 2."

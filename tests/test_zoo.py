@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-import prm.scorer
-from prm.encoder import Encoder
-from prm.scorer import HFScorer, VLLMScorer
-from prm.zoo import RewardModel, find, zoo
+import prm.scoring.scorers
+from prm.reading.encoder import Encoder
+from prm.reading.zoo import RewardModel, find, zoo
+from prm.scoring.scorers import HFScorer, VLLMScorer
 from search.errors import ContextError, UsageError
-from search.types import Judgement, Problem, Step, StepScorer, Stop
+from search.types import Problem, Step, StepScore, StepScorer, Stop
 from tests.contracts import ScorerContract, check_scorer
 from tests.zoo_models import FAMILIES, Published, make_checkpoint, published
 
@@ -52,8 +52,8 @@ def steps(texts: Sequence[str]) -> list[Step]:
     return [Step(text, (), 0.0, Stop.STEP, 1) for text in texts]
 
 
-def values(judgements: Sequence[Judgement]) -> list[float]:
-    return [judgement.positive for judgement in judgements]
+def values(scores: Sequence[StepScore]) -> list[float]:
+    return [score.positive for score in scores]
 
 
 async def conform(name: str, scorer: StepScorer, model: Published, atol: float) -> None:
@@ -61,11 +61,13 @@ async def conform(name: str, scorer: StepScorer, model: Published, atol: float) 
     reference = FAMILIES[name][2]
     for solution in SOLUTIONS:
         want = pytest.approx(reference(model, QUESTION, solution), abs=atol)
-        assert values(await scorer.judge(Problem("p", QUESTION), steps(solution))) == want
+        assert values(await scorer.score(Problem("p", QUESTION), steps(solution))) == want
         stepwise = [
             value
             for k in range(len(solution))
-            for value in values(await scorer.judge(Problem("p", QUESTION), steps(solution[: k + 1]), known=k))
+            for value in values(
+                await scorer.score(Problem("p", QUESTION), steps(solution[: k + 1]), num_scored=k)
+            )
         ]
         assert stepwise == want
 
@@ -105,7 +107,7 @@ class TestOnTransformers:
     async def test_what_does_not_fit_raises(self, name: str, folders: dict[str, Path]) -> None:
         scorer = HFScorer(f"{name}={folders[name]}", dtype="float32")
         with pytest.raises(ContextError, match="1024"):
-            await scorer.judge(Problem("p", QUESTION), steps(["word " * 1500]))
+            await scorer.score(Problem("p", QUESTION), steps(["word " * 1500]))
 
     async def test_reading_one_token_off_fails(
         self, name: str, folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
@@ -117,7 +119,7 @@ class TestOnTransformers:
                     before.append(piece.pop(0))
                 return pieces
 
-        monkeypatch.setattr(prm.scorer, "Encoder", OffByOne)
+        monkeypatch.setattr(prm.scoring.scorers, "Encoder", OffByOne)
         scorer = HFScorer(f"{name}={folders[name]}", dtype="float32")
         with pytest.raises(AssertionError):
             await conform(name, scorer, published(folders[name], FAMILIES[name][0]), atol=1e-5)
@@ -129,7 +131,7 @@ class TestOnTransformers:
         if len(entry.layout.labels) == 1:
             pytest.skip("one output has no order")
         swapped = replace(entry, layout=replace(entry.layout, labels=entry.layout.labels[::-1]))
-        monkeypatch.setattr(prm.scorer, "find", lambda name: swapped)
+        monkeypatch.setattr(prm.scoring.scorers, "find", lambda name: swapped)
         with pytest.raises(AssertionError):
             scorer = HFScorer("swapped", dtype="float32")
             await conform(name, scorer, published(folders[name], FAMILIES[name][0]), atol=1e-5)
@@ -160,7 +162,7 @@ def test_on_vllm_too(
             await conform(name, scorer, published(folders[name], architecture), atol=1e-4)
             await check_scorer(scorer, ZooContract(atol=1e-4))
             with pytest.raises(ContextError, match="1024"):
-                await scorer.judge(Problem("p", QUESTION), steps(["word " * 1500]))
+                await scorer.score(Problem("p", QUESTION), steps(["word " * 1500]))
 
     try:
         asyncio.run(check())
@@ -180,8 +182,8 @@ def test_a_specification_of_your_own_is_a_name(folders: dict[str, Path], tmp_pat
     )
     entry = find(str(spec))
     assert (entry.layout.head, entry.layout.weights, entry.tokenizer) == ("mlp", "score", entry.model)
-    judged = asyncio.run(HFScorer(str(spec)).judge(Problem("p", "Q"), steps(["a", "b"])))
-    assert len(judged) == 2
+    scored = asyncio.run(HFScorer(str(spec)).score(Problem("p", "Q"), steps(["a", "b"])))
+    assert len(scored) == 2
 
 
 @pytest.mark.parametrize(

@@ -12,13 +12,13 @@ from typing import Any
 from transformers import LlamaForSequenceClassification
 from transformers.utils import logging
 
-from bench.builtin.problems import WordProblem, generate
 from bench.builtin.sampling import labelled, written
 from bench.builtin.tokenizer import build_tokenizer
 from bench.builtin.training import encode_labels, judge_metrics
-from bench.markdown import interval, percent
-from bench.stats import wilson
-from prm.layout import read_layout
+from bench.report.markdown import interval, percent
+from bench.report.stats import wilson
+from bench.tasks.generated.problems import WordProblem, generate
+from prm.reading.layout import read_layout
 
 MEASURED_ON = 1000
 """Problems of the test split, none of them used in training or tuning."""

@@ -12,11 +12,11 @@ from typing import Any
 
 from rich.console import Console
 
-from bench.markdown import accuracy, interval, paired, percent, table
-from bench.models import load_models
-from bench.summary import Summary, matched
-from search.cli.request import check
-from search.run import solve_with
+from bench.report.markdown import accuracy, interval, paired, percent, table
+from bench.report.summary import Summary, matched
+from bench.runner.cli.run import solve_with
+from bench.runner.models import load_models
+from bench.runner.request import check
 from search.strategies import UNGUIDED
 
 COMPARED_ON = 500
@@ -91,10 +91,10 @@ def _judging(logs: Mapping[str, Mapping[str, Any]]) -> list[str]:
     return table(heads, rows)
 
 
-def _rows(judge: str, summaries: Mapping[str, Summary]) -> Iterator[dict[str, Any]]:
+def _rows(prm: str, summaries: Mapping[str, Summary]) -> Iterator[dict[str, Any]]:
     baseline = summaries["cot"]
     for strategy, summary in summaries.items():
-        yield {"judge": "" if strategy in UNGUIDED else judge, **summary.as_json(baseline)}
+        yield {"judge": "" if strategy in UNGUIDED else prm, **summary.as_json(baseline)}
 
 
 def _pairs(found: Mapping[str, Mapping[str, Summary]]) -> Iterator[dict[str, Any]]:
@@ -105,17 +105,17 @@ def _pairs(found: Mapping[str, Mapping[str, Summary]]) -> Iterator[dict[str, Any
     for one, other in combinations(found, 2):
         asked += [((one, strategy), (other, strategy)) for strategy in ("hgs", "best_of_n")]
     asked += [((name, "hgs"), (name, "best_of_n")) for name in found if name != first]
-    for (judge, strategy), (other_judge, other_strategy) in asked:
-        ours, theirs = found[judge][strategy], found[other_judge][other_strategy]
-        ratio = ours.usage.policy_tokens / max(1, theirs.usage.policy_tokens)
+    for (prm, strategy), (other_prm, other_strategy) in asked:
+        ours, theirs = found[prm][strategy], found[other_prm][other_strategy]
+        ratio = ours.cost.policy_tokens / max(1, theirs.cost.policy_tokens)
         yield {
-            "ours": _named(strategy, judge), "theirs": _named(other_strategy, other_judge), "ratio": ratio,
+            "ours": _named(strategy, prm), "theirs": _named(other_strategy, other_prm), "ratio": ratio,
             **asdict(ours.against(theirs)),
         }  # fmt: skip
 
 
-def _named(strategy: str, judge: str) -> str:
-    return f"`{strategy}`" if strategy in UNGUIDED else f"`{strategy}`, `{judge}`"
+def _named(strategy: str, prm: str) -> str:
+    return f"`{strategy}`" if strategy in UNGUIDED else f"`{strategy}`, `{prm}`"
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -18,9 +18,8 @@ from typing import Any
 from transformers import LlamaForCausalLM, LlamaForSequenceClassification
 
 from bench.builtin.card import write_card
-from bench.builtin.judge import freeze, new_judge
 from bench.builtin.networks import Size, new_policy
-from bench.builtin.problems import PROMPT, generate
+from bench.builtin.prm_network import freeze, new_judge
 from bench.builtin.sampling import sampled, searched
 from bench.builtin.stages import run_stages, save
 from bench.builtin.tokenizer import build_tokenizer
@@ -39,8 +38,9 @@ from bench.builtin.training import (
     solutions,
     solved,
 )
-from prm.labels import LabelledSolution, read_labels, write_labels
-from prm.layout import LABELS, Layout
+from bench.tasks.generated.problems import PROMPT, generate
+from prm.data.labels import LabelledSolution, read_labels, write_labels
+from prm.reading.layout import LABELS, Layout
 
 CHAT_TEMPLATE = "{{ 'Question: ' + messages[-1]['content'] + '\\n' }}"
 """`PROMPT`, as Jinja has it."""

@@ -21,10 +21,9 @@ from typing import Any
 from transformers import LlamaForCausalLM
 
 from bench.builtin.code_comparison import write_comparison
-from bench.builtin.judge import new_judge
 from bench.builtin.networks import Size, new_policy
+from bench.builtin.prm_network import new_judge
 from bench.builtin.program_labels import mutated, sampled
-from bench.builtin.programs import ProgramProblem, generate_programs
 from bench.builtin.stages import run_stages, save
 from bench.builtin.tokenizer import build_code_tokenizer
 from bench.builtin.training import (
@@ -39,9 +38,10 @@ from bench.builtin.training import (
     solved,
 )
 from bench.tasks.builtin_code import PROMPT
-from mutation.label import Knobs
-from prm.labels import LabelledSolution, read_labels, write_labels
-from prm.layout import LABELS, Layout
+from bench.tasks.generated.programs import ProgramProblem, generate_programs
+from mutation.label import LabelParams
+from prm.data.labels import LabelledSolution, read_labels, write_labels
+from prm.reading.layout import LABELS, Layout
 
 LAYOUT = Layout(question=PROMPT.template)
 POLICY, JUDGE = Size(hidden=128, layers=3), Size(hidden=128, layers=4)
@@ -57,13 +57,13 @@ EXAMINED = 200
 
 PROBLEMS, EACH = 1100, 8
 """Training problems that are mutated and sampled; programs that the policy writes for each."""
-MUTATION = Knobs(most=4)
+MUTATION = LabelParams(most=4)
 PROGRAMS = 5000
 """Labelled ones, that each reward model is trained on."""
 UNSEEN, UNSEEN_MUTATED = 500, 50
 """Validation problems that reward models are measured on: one program of the policy's for each; mutants."""
 STEP_LENGTH = 3
-"""A right angle in 14 tokens, two statements' length (`bench.builtin.judge`)."""
+"""A right angle in 14 tokens, two statements' length (`bench.builtin.prm_network`)."""
 READ = 60
 """Solutions that the judges' backbone is measured on."""
 EPOCHS = 2
@@ -93,8 +93,8 @@ def mutants(work: Path, out: Path) -> None:
         ("mutation", "train", 100, PROBLEMS, False), ("reworded", "train", 100, PROBLEMS, True),
         ("unseen-reworded", "validation", 2, UNSEEN_MUTATED, True),
     ):  # fmt: skip
-        problems, knobs = generate_programs(split, seed, n), replace(MUTATION, rewordings=rewordings)
-        write_labels(work / f"labels-{name}.jsonl", mutated(problems, split, work / f"tried-{split}", knobs))
+        problems, params = generate_programs(split, seed, n), replace(MUTATION, rewordings=rewordings)
+        write_labels(work / f"labels-{name}.jsonl", mutated(problems, split, work / f"tried-{split}", params))
 
 
 def samples(work: Path, out: Path) -> None:

@@ -12,8 +12,8 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from bench.builtin.checker import label_steps
-from bench.builtin.problems import SIGNS, THEMES, Quantity, Relation, WordProblem, compute, step_text
+from bench.tasks.generated.checker import label_steps
+from bench.tasks.generated.problems import SIGNS, THEMES, Quantity, Relation, WordProblem, compute, step_text
 
 GOES_WRONG = 0.75
 """Share of the solutions that end in a wrong step."""

@@ -15,24 +15,24 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import track
 
-from bench.builtin.programs import ProgramProblem
 from bench.builtin.sampling import TEMPERATURES, Manner, solutions_of
 from bench.tasks.builtin_code import PROMPT, PROVIDES, SEGMENTER, BuiltinCode, case_of
+from bench.tasks.generated.programs import ProgramProblem
 from mutation.build import LIMITS, mixed, work
-from mutation.isolation import cores
-from mutation.label import Knobs, label
+from mutation.label import LabelParams, label
 from mutation.mbpp import CodeProblem
-from mutation.sandbox import Sandbox
-from prm.labels import LabelledSolution, until_first_error
+from mutation.sandbox.isolation import cores
+from mutation.sandbox.sandbox import Sandbox
+from prm.data.labels import LabelledSolution, until_first_error
 from search.types import Problem
 
 MANNER = Manner(PROMPT, SEGMENTER)
 COMPLETED = "completion"
-"""What labelled a policy's program: `prm.labels.LabelledSolution.produced_by`."""
+"""What labelled a policy's program: `prm.data.labels.LabelledSolution.produced_by`."""
 
 
 def mutated(
-    problems: Sequence[ProgramProblem], split: str, kept: Path, knobs: Knobs
+    problems: Sequence[ProgramProblem], split: str, kept: Path, params: LabelParams
 ) -> list[LabelledSolution]:
     """References, mutants and, if the knobs say so, rewordings, labelled as `mutation.build` labels MBPP's.
 
@@ -43,10 +43,10 @@ def mutated(
         CodeProblem(p.id, split, p.question, p.function.reference, case_of(p).hidden[""], PROVIDES)
         for p in problems
     ]
-    tried = work(asked, replace(knobs, rewordings=True), kept, cores(), True, Console(stderr=True))
-    if not knobs.rewordings:
+    tried = work(asked, replace(params, rewordings=True), kept, cores(), True, Console(stderr=True))
+    if not params.rewordings:
         tried = [replace(one, tried=tuple(t for t in one.tried if not t.rewording)) for one in tried]
-    return [record.solution for record in mixed([r for one in tried for r in label(one, knobs)], knobs)]
+    return [record.solution for record in mixed([r for one in tried for r in label(one, params)], params)]
 
 
 def sampled(

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from rich.progress import Progress
 
-from bench.builtin.checker import label_steps
-from bench.builtin.problems import PROMPT, WordProblem
-from bench.models import load_models, resolve
-from prm.labels import LabelledSolution, until_first_error
-from search import Node, Problem, Strategy, solve
+from bench.runner.models import load_models, resolve
+from bench.tasks.generated.checker import label_steps
+from bench.tasks.generated.problems import PROMPT, WordProblem
+from prm.data.labels import LabelledSolution, until_first_error
+from search import Node, Problem, Strategy, TreeEvent, solve
 from search.policies.stepping import Sampling
 from search.prompts import Prompt
 from search.segment import SEGMENTERS, Segmenter
@@ -71,8 +71,8 @@ def solutions_of(
     """The steps of one solution of each problem, in their order, at the temperatures in turn."""
     found: dict[str, list[str]] = {}
 
-    def watch(problem: Problem, event: str, node: Node) -> None:
-        if event == "chosen":
+    def watch(problem: Problem, event: TreeEvent, node: Node) -> None:
+        if event is TreeEvent.CHOSEN:
             found[problem.id] = lines(node)
 
     every = len(temperatures)
@@ -89,8 +89,8 @@ def searched(policy: Path, prm: Path, problems: Sequence[WordProblem], split: st
     by_id = {problem.id: problem for problem in problems}
     paths: dict[tuple[str, ...], LabelledSolution] = {}
 
-    def watch(problem: Problem, event: str, node: Node) -> None:
-        if event == "judge" and (steps := lines(node)):
+    def watch(problem: Problem, event: TreeEvent, node: Node) -> None:
+        if event is TreeEvent.SCORE and (steps := lines(node)):
             paths.pop((problem.id, *steps[:-1]), None)  # only the longest of what begins alike is kept
             paths[problem.id, *steps] = labelled(by_id[problem.id], steps, split)
 
@@ -107,7 +107,7 @@ async def _run(
     policy: Path,
     prm: Path | None,
     searches: Sequence[Search],
-    watch: Callable[[Problem, str, Node], None],
+    watch: Callable[[Problem, TreeEvent, Node], None],
     manner: Manner,
 ) -> None:
     """Run the searches one after the other. Raises RuntimeError at the first problem that fails."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from prm.layout import Layout, save_layout
+from prm.reading.layout import Layout, save_layout
 
 HERE = Path(__file__).parent
 Stage = Callable[[Path, Path], None]

@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from functools import cache
 from typing import TYPE_CHECKING
 
-from bench.builtin.problems import PROMPT, Difficulty, generate
-from bench.builtin.programs import generate_programs
+from bench.tasks.generated.problems import PROMPT, Difficulty, generate
+from bench.tasks.generated.programs import generate_programs
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast

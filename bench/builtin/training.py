@@ -18,12 +18,12 @@ from torch.nn.functional import cross_entropy
 from transformers import LlamaForCausalLM, LlamaForSequenceClassification
 
 from bench.builtin.mistakes import Attempt, attempt
-from bench.builtin.problems import PROMPT, Difficulty, Relation, WordProblem, generate
 from bench.builtin.tokenizer import build_tokenizer
-from bench.stats import wilson
-from prm.labels import LabelledSolution
-from prm.layout import Layout
-from prm.muon import Muon
+from bench.report.stats import wilson
+from bench.tasks.generated.problems import PROMPT, Difficulty, Relation, WordProblem, generate
+from prm.data.labels import LabelledSolution
+from prm.reading.layout import Layout
+from prm.training.muon import Muon
 from search.precision import has_bfloat16
 
 IGNORED = -100

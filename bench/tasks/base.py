@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from bench.grading.grade import Grade
 from search.prompts import Prompt
 from search.types import Answers, Problem
 
@@ -24,14 +25,6 @@ class Example:
     problem: Problem
     reference: str
     group: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Grade:
-    """How an answer was judged. `how` says by what: "exact", "numeric", "math-verify", "time-out"..."""
-
-    correct: bool
-    how: str
 
 
 class Task(Answers, Protocol):

@@ -1,6 +1,6 @@
 """The built-in task: multi-step arithmetic word problems, generated, with exact answers.
 
-Needs no data; see `bench.builtin.problems` for what they look like.
+Needs no data; see `bench.tasks.generated.problems` for what they look like.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from bench.builtin.problems import PROMPT, generate
-from bench.tasks.base import Example, Grade
+from bench.grading.grade import Grade
+from bench.tasks.base import Example
+from bench.tasks.generated.problems import PROMPT, generate
 from search.errors import UsageError
 from search.prompts import Prompt
 from search.types import Problem

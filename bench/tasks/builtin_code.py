@@ -1,6 +1,6 @@
 """The built-in code task: small functions, generated, graded by running their tests in the sandbox.
 
-Needs no data; see `bench.builtin.programs` for what they look like.
+Needs no data; see `bench.tasks.generated.programs` for what they look like.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from bench.builtin.programs import ProgramProblem, generate_programs
 from bench.tasks.base import Example
 from bench.tasks.code import SANDBOX, CodeCase, CodeTask
-from mutation.verdict import Suite
+from bench.tasks.generated.programs import ProgramProblem, generate_programs
+from mutation.sandbox.verdict import Suite
 from search.errors import UsageError
 from search.prompts import Prompt
 from search.segment import SEGMENTERS

@@ -17,10 +17,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from bench.tasks.base import Example, Grade
+from bench.grading.grade import Grade
+from bench.tasks.base import Example
 from bench.tasks.code_inputs import generated_inputs
-from mutation.sandbox import Sandbox
-from mutation.verdict import Limits, Suite
+from mutation.sandbox.sandbox import Sandbox
+from mutation.sandbox.verdict import Limits, Suite
 from search.prompts import Prompt
 from search.types import Answers, Problem
 

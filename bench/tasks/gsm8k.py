@@ -11,10 +11,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bench.equality import number, same_number
-from bench.extract import number_answer
-from bench.grade import grade_number
-from bench.tasks.base import Example, Grade
+from bench.grading.equality import number, same_number
+from bench.grading.extract import number_answer
+from bench.grading.grade import Grade, grade_number
+from bench.tasks.base import Example
 from bench.tasks.prompts import GSM8K
 from bench.tasks.rows import Row, hub_rows, read_rows
 from search.errors import UsageError

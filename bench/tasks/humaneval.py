@@ -28,7 +28,7 @@ from bench.tasks.base import Example
 from bench.tasks.code import FUNCTION_ENDS, INSTRUCT, SANDBOX, CodeCase, CodeTask, literal_calls
 from bench.tasks.rows import Row, read_rows
 from mutation.mbpp import SAME
-from mutation.verdict import Suite
+from mutation.sandbox.verdict import Suite
 from search.errors import UsageError
 from search.prompts import Prompt
 from search.types import Problem

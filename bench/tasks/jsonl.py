@@ -11,10 +11,10 @@ from __future__ import annotations
 from decimal import Decimal
 from pathlib import Path
 
-from bench.equality import WORKER, number, same_math
-from bench.extract import math_answer, number_answer
-from bench.grade import grade_math, grade_number
-from bench.tasks.base import Example, Grade
+from bench.grading.equality import WORKER, number, same_math
+from bench.grading.extract import math_answer, number_answer
+from bench.grading.grade import Grade, grade_math, grade_number
+from bench.tasks.base import Example
 from bench.tasks.prompts import MATH
 from bench.tasks.rows import Row, read_rows
 from search.errors import UsageError

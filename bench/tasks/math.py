@@ -13,10 +13,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bench.equality import WORKER, same_math
-from bench.extract import last_box, math_answer
-from bench.grade import grade_math
-from bench.tasks.base import Example, Grade
+from bench.grading.equality import WORKER, same_math
+from bench.grading.extract import last_box, math_answer
+from bench.grading.grade import Grade, grade_math
+from bench.tasks.base import Example
 from bench.tasks.prompts import MATH
 from bench.tasks.rows import Row, hub_rows, read_rows
 from search.errors import UsageError

@@ -14,7 +14,7 @@ from types import MappingProxyType
 from bench.tasks.base import Example
 from bench.tasks.code import INSTRUCT, SANDBOX, CodeCase, CodeTask, literal_calls
 from mutation.mbpp import CodeProblem, load_mbpp
-from mutation.verdict import Suite
+from mutation.sandbox.verdict import Suite
 from search.errors import UsageError
 from search.prompts import Prompt
 from search.types import Problem

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from prm.data import others, prm800k
-from prm.labels import LabelledSolution, from_fields
-from prm.rows import parsed, read_rows
+from prm.data.labels import LabelledSolution, from_fields
+from prm.data.rows import parsed, read_rows
 from search.errors import UsageError
 
 Reader = Callable[[Mapping[str, Any], str], Iterable[LabelledSolution]]

@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from prm.labels import LabelledSolution
-from prm.rows import read_rows
+from prm.data.labels import LabelledSolution
+from prm.data.rows import read_rows
 from search.errors import UsageError
 
 GRAM = 8

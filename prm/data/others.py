@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from prm.labels import LabelledSolution
+from prm.data.labels import LabelledSolution
 from search.errors import UsageError
 
 STEP_TAG = "ки"

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from prm.labels import LabelledSolution
-from prm.rows import parsed, read_rows
+from prm.data.labels import LabelledSolution
+from prm.data.rows import parsed, read_rows
 
 PER_QUESTION = 9
 """Pairs made of one question's solutions at most, as in Eurus (Yuan et al. 2024, appendix B)."""

@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from prm.labels import LabelledSolution, until_first_error
+from prm.data.labels import LabelledSolution, until_first_error
 from search.errors import UsageError
 
 ANSWER = "\n\n# Answer\n\n"

@@ -120,10 +120,11 @@ class SteppingPolicy(ABC):
             )
             if not completion.pieces and completion.stop is Stop.STEP:
                 raise PolicyError(f"{problem.id}: the policy stopped for a step without sampling a token")
+            charge(policy_tokens=sum(piece.n_tokens for piece in completion.pieces))
             pieces += completion.pieces
             stop, text = completion.stop, _text(pieces)
             if (kept := self._solution_end(said, pieces)) is not None:
-                pieces, stop = _keep(pieces, kept), Stop.END
+                pieces, stop = pieces[:kept], Stop.END
             elif stop is Stop.STEP and (until is Until.END or self._segmenter.first_step(text) is None):
                 if sum(piece.n_tokens for piece in pieces) < room:
                     continue  # a false stop: nothing complete was said yet
@@ -134,12 +135,11 @@ class SteppingPolicy(ABC):
             groups, blank = self._split(pieces)
             made = self._cut_repetition(steps, _steps(groups, Stop.STEP if blank else stop))
             if made[-1].stop is Stop.REPETITION:  # sampled by itself, the step would have ended there
-                _keep(blank, 0)
                 return made
             return _steps([*groups[:-1], [*groups[-1], *blank]], stop)
         first = self._segmenter.first_step(text)
         if first is not None and first < len(text):
-            pieces, stop = _keep(pieces, _through(pieces, first)), Stop.STEP
+            pieces, stop = pieces[: _through(pieces, first)], Stop.STEP
         return self._cut_repetition(steps, _steps([pieces], stop))
 
     def _cut_repetition(self, before: Sequence[Step], new: list[Step]) -> list[Step]:
@@ -149,7 +149,6 @@ class SteppingPolicy(ABC):
             texts.append(step.text)
             complete = step.stop is not Stop.END or self._segmenter.first_step(step.text) is not None
             if complete and repeated(texts):
-                charge(policy_tokens=sum(later.n_tokens for later in new[index + 1 :]))
                 return [*new[:index], replace(step, stop=Stop.REPETITION)]
         return new
 
@@ -217,12 +216,6 @@ def _through(pieces: Sequence[Piece], end: int) -> int:
         at += len(pieces[kept].text)
         kept += 1
     return kept
-
-
-def _keep(pieces: Sequence[Piece], kept: int) -> list[Piece]:
-    """The first `kept` pieces; the others are charged and dropped."""
-    charge(policy_tokens=sum(piece.n_tokens for piece in pieces[kept:]))
-    return list(pieces[:kept])
 
 
 def _steps(groups: Sequence[Sequence[Piece]], stop: Stop) -> list[Step]:

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
+from search.devices import WHOLE, DeviceShare
 from search.errors import PolicyError
 from search.limits import charge
-from search.part import WHOLE, Part
 from search.policies.stepping import (
     Completion,
     Prefix,
@@ -42,10 +42,10 @@ class VLLMPolicy(SteppingPolicy):
         segmenter: Segmenter = SEGMENTERS["newline"],
         sampling: Sampling = Sampling(),
         seeded: bool = True,
-        part: Part = WHOLE,
+        share: DeviceShare = WHOLE,
         **settings: Any,
     ):
-        self._engine = start_engine(model, part=part, **settings)
+        self._engine = start_engine(model, share=share, **settings)
         self._tokenizer: PreTrainedTokenizerFast = self._engine.get_tokenizer()
         self._seeded, self._requests = seeded, count()
         super().__init__(prompt, segmenter, sampling, self._engine.model_config.max_model_len)

@@ -8,7 +8,7 @@ from search.strategies.hgs import HGS
 from search.strategies.mcts import MCTS
 from search.strategies.self_consistency import SelfConsistency
 from search.strategies.weighted_vote import WeightedVote
-from search.types import Strategy
+from search.tree import Strategy
 
 STRATEGIES: Mapping[str, type[Strategy]] = {
     "cot": ChainOfThought,

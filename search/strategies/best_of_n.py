@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from search.tree import Node, Tree
+from search.node import Node
+from search.tree import Tree
 from search.values import Aggregate, at_least, path_value
 
 
@@ -29,5 +30,5 @@ class BestOfN:
     async def __call__(self, tree: Tree) -> Node:
         solutions = await tree.complete([tree.root], self.n, temperature=self.temperature)
         answered = [node for node in solutions if tree.answer(node) is not None] or solutions
-        await tree.judge(answered)
+        await tree.score(answered)
         return max(answered, key=lambda node: path_value(node, self.aggregate))

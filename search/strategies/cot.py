@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from search.tree import Node, Tree
+from search.node import Node
+from search.tree import Tree
 from search.values import at_least
 
 

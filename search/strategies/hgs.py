@@ -1,6 +1,6 @@
 """HGS-PRM: heuristic greedy search with step-level backtracking.
 
-Ma et al. 2023, "Let's reward step by step", arXiv:2310.10080. What it leaves open is a knob.
+Ma et al. 2023, "Let's reward step by step", arXiv:2310.10080. What it leaves open is a parameter.
 """
 
 from __future__ import annotations
@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from search.tree import Node, Tree
+from search.node import Node
+from search.tree import Tree
 from search.types import Label
 from search.values import at_least, path_value, share
 
@@ -17,15 +18,15 @@ from search.values import at_least, path_value, share
 class HGS:
     """Descend into the first positive child, else the best neutral one, else go back up.
 
-    width: children sampled of a node before it is given up (the paper's bandwidth B).
-    max_samples, max_tokens: bounds on the search, in policy calls and tokens; None is unbounded.
-    neutral: enter a neutral child after the positive ones led to no solution, like them, or never.
-    accept: for scalar and two-class reward models: from this value on positive, else negative.
-    reject: the least P(negative) that counts as negative, in place of the most probable label.
+    width: children sampled at a node before it is given up (the paper's bandwidth B).
+    max_samples, max_tokens: limits on the search; None is unbounded.
+    neutral: enter neutral children only after positive ones failed, enter them like positive ones, or never.
+    accept: for scalar and two-class reward models: positive from this value on, negative below.
+    reject: the least P(negative) that counts as negative; None takes the most probable label.
     temperature: of a node's first child; None is the policy's own.
-    escalation: added for each further child: at a low temperature a resample repeats itself.
-    on_dead_end: when every node is dead, take back the best rejected one, or end the search.
-    on_budget: then, or at its end: finish the deepest, likeliest prefix greedily, start anew, or abstain.
+    escalation: added to it for each further child, since at low temperatures resamples repeat themselves.
+    on_dead_end: when all nodes are dead, take back the best rejected one, or end the search.
+    on_budget: without a solution, finish the most probable deepest prefix greedily, start over, or abstain.
     """
 
     width: int = 16
@@ -47,7 +48,7 @@ class HGS:
 
     async def __call__(self, tree: Tree) -> Node:
         entered, rejected = list[Node](), list[Node]()
-        found: Node | None = None
+        found = None
         with tree.limit(samples=self.max_samples, policy_tokens=self.max_tokens):
             found = await self._descend(tree, tree.root, entered, rejected)
             while not found and rejected and self.on_dead_end == "readmit":
@@ -56,8 +57,8 @@ class HGS:
                 found = await self._descend(tree, best, entered, rejected)
         if found or self.on_budget == "abstain":
             return found or tree.root
-        prefixes = entered if self.on_budget == "best_prefix" else [tree.root]
-        start = min(prefixes, key=lambda n: (-len(n.path), -path_value(n, "product"), n.address))
+        starts = entered if self.on_budget == "best_prefix" else [tree.root]
+        start = min(starts, key=lambda n: (-len(n.path), -path_value(n, "product"), n.address))
         [solution] = await tree.complete([start], temperature=0.0)
         return solution
 
@@ -87,13 +88,13 @@ class HGS:
         return max(kept, key=lambda child: child.value, default=None)
 
     def _verdict(self, tree: Tree, child: Node) -> Label | None:
-        if child.twin or (child.is_terminal and tree.answer(child) is None):
-            return None  # said before, or cut short: charged, but no way on
-        said, label = child.judged, child.label
+        if child.duplicate_of or (child.is_terminal and tree.answer(child) is None):
+            return None  # a duplicate, or cut short: charged, but not entered
+        score, label = child.scored, child.label
         if self.accept is not None:
-            return Label.POSITIVE if said.value >= self.accept else Label.NEGATIVE
+            return Label.POSITIVE if score.value >= self.accept else Label.NEGATIVE
         if self.reject is not None:
-            better = Label.POSITIVE if said.positive > said.neutral else Label.NEUTRAL
-            label = Label.NEGATIVE if said.negative >= self.reject else better
-        as_knob = {"accept": Label.POSITIVE, "reject": Label.NEGATIVE}.get(self.neutral, label)
-        return as_knob if label is Label.NEUTRAL else label
+            better = Label.POSITIVE if score.positive > score.neutral else Label.NEUTRAL
+            label = Label.NEGATIVE if score.negative >= self.reject else better
+        as_param = {"accept": Label.POSITIVE, "reject": Label.NEGATIVE}.get(self.neutral, label)
+        return as_param if label is Label.NEUTRAL else label

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from math import log, sqrt
 from typing import Literal
 
-from search.tree import Node, Tree
+from search.node import Node
+from search.tree import Tree
 from search.values import Aggregate, at_least, path_value
 
 
@@ -65,14 +66,14 @@ class MCTS:
             leaf = self._select(stats, tree.root)
             if not leaf.is_terminal and len(leaf.path) < self.depth:
                 children = await tree.expand([leaf], self.width, temperature=self.temperature)
-                found = {child.twin or child for child in children}  # a rollout may have said it first
+                found = {child.duplicate_of or child for child in children}  # a rollout may have been first
                 stats[leaf].children = sorted(found, key=lambda child: child.address)
                 stats.update((child, Stats()) for child in stats[leaf].children)
                 leaf = max(stats[leaf].children, key=self._path_value)
             end = leaf
             if self.value == "rollout" or len(leaf.path) >= self.depth:
                 [end] = await tree.complete([leaf], temperature=self.temperature)
-                await tree.judge([end])
+                await tree.score([end])
             if tree.answer(end) is not None:
                 solutions.add(end)
             for node in [tree.root, *leaf.path]:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from search.tree import Node, Tree
+from search.node import Node
+from search.tree import Tree
 from search.values import Aggregate, at_least, path_value
 
 
@@ -28,7 +29,7 @@ class WeightedVote:
         groups = await tree.vote(solutions)
         if not groups:
             return solutions[0]
-        await tree.judge([node for group in groups for node in group])
+        await tree.score([node for group in groups for node in group])
         winner = max(groups, key=lambda group: sum(map(self._value, group)))
         return max(winner, key=self._value)
 

@@ -1,0 +1,1 @@
+"""Measurements and recipes, each one command."""

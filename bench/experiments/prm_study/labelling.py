@@ -1,0 +1,101 @@
+"""Labels from rollouts of the shipped policy, and how they compare with the exact checker's."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from bench.experiments.prm_study.cells import RememberingPolicy
+from bench.experiments.prm_study.models import Sizes
+from bench.runner import rollouts
+from bench.runner.models import load_models
+from bench.runner.request import check
+from bench.runner.rollouts import TRAINING_SEED
+from bench.tasks.builtin import Builtin
+from bench.tasks.generated.checker import label_steps
+from bench.tasks.generated.problems import generate
+from prm.data.estimation import Bisect, Estimate
+from prm.data.labels import LabelledSolution, write_labels
+from search.trace import Trace
+
+TRIED = (1, 2, 4, 8)
+"""Numbers of rollouts a prefix, of which labels are compared with the checker's."""
+SEARCHES = 4
+"""Of `Bisect`, a problem."""
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """Labels by rollouts beside the checker's. A step is wrong for the checker if it, or one before, is.
+
+    wrong_found: share of the wrong steps that are labelled wrong. right_kept: of the right ones, right.
+    """
+
+    how: str
+    rollouts_a_prefix: int
+    labels: int
+    agreed: float
+    wrong_found: float
+    right_kept: float
+    rollouts: int
+    policy_tokens: int
+
+
+def compare(how: str, width: int, made: rollouts.Labelled, n_problems: int) -> Agreement:
+    """Of all labels that a run made of the first training problems."""
+    by_question = {p.question: p for p in generate("train", TRAINING_SEED, n_problems)}
+    pairs: list[tuple[bool, bool]] = []
+    for solution in made.solutions:
+        exact = label_steps(by_question[solution.question], solution.steps)
+        pairs += [(min(exact[: i + 1]) >= 0, solution.labels[i] > 0) for i in solution.counted]
+    wrong = [said for truth, said in pairs if not truth]
+    right = [said for truth, said in pairs if truth]
+    return Agreement(
+        how, width, len(pairs), sum(truth == said for truth, said in pairs) / max(1, len(pairs)),
+        wrong.count(False) / max(1, len(wrong)), right.count(True) / max(1, len(right)),
+        made.rollouts, made.cost.policy_tokens,
+    )  # fmt: skip
+
+
+async def label(work: Path, sizes: Sizes) -> None:
+    """Write `labels-rollouts.jsonl`, what three judges learn from, and `agreement.json`."""
+    task = Builtin()
+    examples = rollouts.read_examples(task, None, sizes.solutions)
+    references = {example.problem.id: example.reference for example in examples}
+    tried = examples[: sizes.tried]
+
+    def right(id_: str, answer: str | None) -> bool:
+        return task.grade(answer, references[id_]).correct
+
+    settings = check(["--strategy", "cot"]).models
+    models = await load_models(settings)
+    policy = RememberingPolicy(models.policy)
+    trace = Trace(work / "rollouts.trace", {"rollouts": sizes.rollouts, **settings.identity()})
+    found: list[Agreement] = []
+    try:
+        made = await rollouts.label(
+            examples, task, Estimate(right, 1, sizes.rollouts), policy, models.scorer, trace=trace, seed=0
+        )
+        found.append(compare("estimate, all", sizes.rollouts, made, sizes.solutions))
+        for width in TRIED:
+            few = await rollouts.label(
+                tried, task, Estimate(right, 1, width), policy, models.scorer, trace=Trace(), seed=0
+            )
+            found.append(compare("estimate", width, few, sizes.solutions))
+        for width in TRIED[1:]:
+            few = await rollouts.label(
+                tried, task, Bisect(right, SEARCHES, width), policy, models.scorer, trace=Trace(), seed=0
+            )
+            found.append(compare("bisect", width, few, sizes.solutions))
+    finally:
+        trace.close()
+        await models.close()
+    write_labels(work / "labels-rollouts.jsonl", _in_full(made.solutions))
+    (work / "agreement.json").write_text(json.dumps([asdict(row) for row in found], indent=2) + "\n")
+
+
+def _in_full(solutions: Sequence[LabelledSolution]) -> list[LabelledSolution]:
+    """Those that were not cut short: the others have no outcome."""
+    return [solution for solution in solutions if solution.outcome is not None]

@@ -1,0 +1,1 @@
+"""Grading: finding the final answer in a text, and deciding whether two answers are equal."""

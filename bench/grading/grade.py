@@ -1,0 +1,25 @@
+"""What grading says of an answer, for answers that are numbers and for mathematical ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bench.grading.equality import How, same_math, same_number
+
+
+@dataclass(frozen=True, slots=True)
+class Grade:
+    """How an answer was judged. `how` says by what: "exact", "numeric", "math-verify", "time-out"..."""
+
+    correct: bool
+    how: str
+
+
+def grade_number(answer: str | None, reference: str) -> Grade:
+    """Exact comparison as numbers, for GSM8K. Never raises."""
+    return Grade(False, How.NO_ANSWER) if answer is None else Grade(*same_number(answer, reference))
+
+
+def grade_math(answer: str | None, reference: str) -> Grade:
+    """Mathematical equality, for MATH. Ends within the time-out; see `bench.grading.equality.same_math`."""
+    return Grade(False, How.NO_ANSWER) if answer is None else Grade(*same_math(answer, reference))

@@ -1,0 +1,1 @@
+"""From a request to results: what the command lines, experiments and servers share."""

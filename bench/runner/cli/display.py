@@ -1,0 +1,143 @@
+"""What a person sees while a search runs: a progress line, or one problem's search as it happens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from time import perf_counter
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from search.engine import Outcome
+from search.node import Node
+from search.tree import TreeEvent
+from search.types import Label, Problem, Stop
+
+MARKS = {Label.POSITIVE: ("+", "green"), Label.NEUTRAL: ("0", "yellow"), Label.NEGATIVE: ("-", "red")}
+REFRESH_S = 0.2
+
+
+class Live:
+    """Problems done, accuracy so far, tokens a second, backtracks and time left, on one line."""
+
+    def __init__(self, progress: Progress, name: str, total: int):
+        self._progress, self._start, self._shown = progress, perf_counter(), 0.0
+        self._task = progress.add_task(name, total=total, facts="")
+        self._done = self._correct = self._tokens = self._backtracks = 0
+
+    def watch(self, problem: Problem, event: TreeEvent, node: Node) -> None:
+        """To be handed to `solve`."""
+        if event is TreeEvent.SAMPLE and node.step is not None:
+            self._tokens += node.step.n_tokens
+        elif event is TreeEvent.BACKTRACK:
+            self._backtracks += 1
+        if perf_counter() - self._shown > REFRESH_S:
+            self._show()
+
+    def finished(self, correct: bool) -> None:
+        self._done += 1
+        self._correct += correct
+        self._show()
+
+    def _show(self) -> None:
+        self._shown = perf_counter()
+        right = f"{self._correct / self._done:.1%}" if self._done else "-"
+        rate = self._tokens / max(1e-9, self._shown - self._start)
+        facts = f"{right} right, {rate:,.0f} tok/s, {self._backtracks:,} backtracks"
+        self._progress.update(self._task, completed=self._done, facts=facts)
+
+
+@contextmanager
+def progress(console: Console) -> Iterator[Progress]:
+    """A progress display, quiet when `console` is not a terminal."""
+    bar = BarColumn(max(4, min(24, console.width - 76)))
+    columns = (
+        TextColumn("{task.description}"), bar, MofNCompleteColumn(),
+        TextColumn("{task.fields[facts]}"), TimeRemainingColumn(compact=True),
+    )  # fmt: skip
+    with Progress(*columns, console=console, disable=not console.is_terminal) as shown:
+        yield shown
+
+
+class Transcript:
+    """Prints one problem's search: each step with its judgement, rejections and backtracks."""
+
+    def __init__(self, console: Console):
+        self._console = console
+        self._waiting: dict[Node, None] = {}
+        self._judged: Node | None = None
+        self._here: set[Node] = set()  # where the next step follows without a word
+
+    def begin(self, problem: Problem) -> None:
+        self._console.print(Text(problem.question, "bold"))
+        self._console.print(
+            Text("\n+ positive, 0 neutral, - negative, and how probably the step is not wrong\n", "dim")
+        )
+
+    def end(self, outcome: Outcome) -> None:
+        if self._judged is not None:  # nothing followed it: the search failed
+            self._print(self._judged)
+        cost, events = outcome.cost, outcome.events
+        if outcome.error:
+            self._console.print(Text(f"\nfailed: {outcome.error}", "red"))
+        else:
+            self._console.print(Text(f"\nsolution:\n{outcome.text.strip() or '(none)'}"))
+            answer = "none" if outcome.answer is None else outcome.answer
+            self._console.print(Text(f"\nanswer: {answer}", "bold"))
+        facts = (
+            f"{cost.samples:,} samples, {cost.policy_tokens:,} policy tokens "
+            f"({cost.policy_tokens_discarded:,} thrown away), {cost.prm_tokens:,} reward-model tokens "
+            f"({cost.prm_tokens_cached:,} more from the cache), {events.backtracks:,} backtracks, "
+            f"{outcome.seconds:.1f} s"
+        )
+        self._console.print(Text(facts, "dim"))
+
+    def watch(self, problem: Problem, event: TreeEvent, node: Node) -> None:
+        """To be handed to `solve`, with one problem."""
+        if self._judged is not None:
+            self._print(self._judged, rejected=event is TreeEvent.REJECT and node is self._judged)
+            self._judged = None
+        if event is TreeEvent.SAMPLE:
+            self._waiting[node] = None  # printed with its judgement, if one follows
+        elif event is TreeEvent.SCORE:
+            self._waiting.pop(node, None)
+            self._judged = node  # printed with what follows: it may be rejected
+        elif event is TreeEvent.BACKTRACK:
+            self._flush()
+            at = "the question" if node.parent is None else f"step {len(node.path)}"
+            self._line(node, Text(f"<- nothing left to try after {at}: back", "magenta"))
+            self._here = {node.parent or node}
+        elif event is TreeEvent.CHOSEN:
+            self._flush()
+
+    def _flush(self) -> None:
+        for node in self._waiting:
+            self._print(node)
+        self._waiting.clear()
+
+    def _print(self, node: Node, *, rejected: bool = False) -> None:
+        assert node.step is not None and node.parent is not None
+        if self._here and node.parent not in self._here:
+            after = "the question" if node.parent.step is None else node.parent.step.text.strip()
+            self._line(node.parent, Text(f"-> on from: {after}", "magenta"))
+        self._here = {node, node.parent}
+        mark, colour = (".", "dim") if node.score is None else MARKS[node.label]
+        notes = [] if node.score is None else [f"{node.value:.2f}"]
+        if node.step.stop not in (Stop.STEP, Stop.END):
+            notes.append(f"cut: {node.step.stop.value}")
+        if node.duplicate_of is not None:
+            notes.append("said before")
+        if rejected:
+            notes.append("rejected")
+        self._line(node, Text.assemble(
+            (mark, colour), " ",
+            (node.step.text.strip() or "(the end)", "dim" if rejected else ""),
+            (f"  ({', '.join(notes)})" if notes else "", "dim"),
+        ))  # fmt: skip
+
+    def _line(self, node: Node, text: Text) -> None:
+        depth = min(2 * len(node.path), self._console.width // 3)
+        self._console.print(Padding(text, (0, 0, 0, depth), expand=False))

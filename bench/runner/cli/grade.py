@@ -1,0 +1,120 @@
+"""python -m bench.grade: grade a file of answers."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TextIO
+
+from bench.grading.equality import MAX_CHARS
+from bench.grading.grade import Grade
+from bench.report.stats import wilson
+from bench.tasks import TASKS
+from bench.tasks.base import Task
+from bench.tasks.rows import Row, read_rows
+from search.errors import UsageError
+
+DESCRIPTION = f"""
+Grade the answers of FILE, a JSONL of {{"prediction": ..., "reference": ...}}. Writes each line with
+"extracted" (the final answer found in the prediction), "correct", and "how" it was decided.
+
+Prediction and reference may each be a whole solution or a bare answer: if the task finds a final
+answer in the text (a box, "The answer is ...", "#### ..."), that counts; else a text of one line
+and at most {MAX_CHARS} characters is itself the answer, and a longer one has none.
+"""
+
+
+def final_answer(task: Task, text: str) -> str | None:
+    """The final answer in a solution, or the text itself if it is a bare answer."""
+    bare = text.strip()
+    is_bare = bare and "\n" not in bare and len(bare) <= MAX_CHARS
+    return task.extract(text) or (bare if is_bare else None)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line. Returns the exit code: 2 if the request is wrong, before anything is written."""
+    parser = argparse.ArgumentParser(prog="python -m bench.grade", description=DESCRIPTION)
+    parser.add_argument("file", metavar="FILE", type=Path)
+    parser.add_argument("--task", required=True, choices=TASKS, help="how answers are found and compared")
+    parser.add_argument("--out", metavar="PATH", type=Path, help="write here, not to standard output")
+    parser.add_argument(
+        "--gold", action="store_true",
+        help="FILE is a task's own data: grade its worked solutions against its own answers",
+    )  # fmt: skip
+    asked = parser.parse_args(arguments)
+    task = TASKS[asked.task]()
+    try:
+        rows = read_rows(asked.file)
+        pairs = [_gold_pair(row) if asked.gold else _pair(row) for row in rows]
+        with ExitStack() as stack:
+            out = stack.enter_context(_create(asked.out, asked.file)) if asked.out else sys.stdout
+            grades = _write(out, zip(rows, _progress(pairs), strict=True), task)
+    except UsageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # the reader has seen enough, as `head` has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    print(summary(grades), file=sys.stderr)
+    return 0
+
+
+def summary(grades: Sequence[Grade]) -> str:
+    """One line: how many are correct, with the Wilson 95% interval, and what decided."""
+    n, correct = len(grades), sum(grade.correct for grade in grades)
+    low, high = wilson(correct, n)
+    by_how = Counter((grade.how, "correct" if grade.correct else "wrong") for grade in grades)
+    decided = ", ".join(f"{count} {verdict} ({how})" for (how, verdict), count in by_how.most_common())
+    return f"{correct} of {n} correct, {correct / n:.2%} (95% interval {low:.2%} to {high:.2%}): {decided}"
+
+
+def _write(out: TextIO, pairs: Iterable[tuple[Row, tuple[str, str]]], task: Task) -> list[Grade]:
+    grades = []
+    for row, (prediction, reference) in pairs:
+        extracted = final_answer(task, prediction)
+        grade = task.grade(extracted, final_answer(task, reference) or reference)
+        grades.append(grade)
+        line = row.fields | {"extracted": extracted, "correct": grade.correct, "how": grade.how}
+        out.write(json.dumps(line) + "\n")
+    out.flush()
+    return grades
+
+
+def _pair(row: Row) -> tuple[str, str]:
+    prediction = row.fields.get("prediction")
+    if not isinstance(prediction, str):  # empty is an answer too: a wrong one
+        raise UsageError(f"{row.where}: 'prediction' must be a string")
+    return prediction, row.text("reference")
+
+
+def _gold_pair(row: Row) -> tuple[str, str]:
+    return row.text("solution", "answer"), row.text("answer", "solution")
+
+
+def _create(path: Path, source: Path) -> TextIO:
+    if path.resolve() == source.resolve():
+        raise UsageError(f"--out {path} is the file to grade; give another")
+    try:
+        return path.open("w", encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error}") from error
+
+
+def _progress(pairs: Sequence[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    if not sys.stderr.isatty():
+        yield from pairs
+        return
+    from rich.console import Console
+    from rich.progress import track
+
+    yield from track(pairs, "grading", console=Console(stderr=True), transient=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

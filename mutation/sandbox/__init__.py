@@ -1,0 +1,1 @@
+"""Runs model-written programs against tests, in isolation. `python -m mutation.sandbox --help`."""

@@ -1,0 +1,115 @@
+"""Labelled solutions: the one record that all reward-model data is read from and written to."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import MISSING, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from prm.data.rows import json_lines, parsed
+from search.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledSolution:
+    """A solution, or the beginning of one, with a label on each step.
+
+    labels: [len(steps)], -1 wrong, 0 correct but no progress, +1 correct and useful, as PRM800K
+        means them (Lightman et al. 2023). Where labelling stopped at the first error, so do the steps.
+    source: the data set, e.g. "prm800k/phase1". split: "train", "validation" or "test".
+    produced_by: what labelled it, e.g. "human", "checker", "rollouts".
+    values: [len(steps)] or empty: soft labels in [0, 1], the share of rollouts from after the step
+        that reach the right answer (Math-Shepherd's soft estimation).
+    context: indices of steps that are there to be read only. Their labels do not count: another
+        record counts them, or nobody gave one (a step written by a labeller; it is held as +1).
+    rest: how the solution goes on, unlabelled. outcome: whether its final answer is right; None if
+        that is not known, or if steps and rest are no whole solution.
+    """
+
+    question: str
+    steps: tuple[str, ...]
+    labels: tuple[int, ...]
+    source: str
+    split: str
+    produced_by: str
+    values: tuple[float, ...] = ()
+    context: tuple[int, ...] = ()
+    rest: tuple[str, ...] = ()
+    outcome: bool | None = None
+
+    def __post_init__(self) -> None:
+        at = f"{self.question[:60]!r}"
+        if len(self.steps) != len(self.labels):
+            raise UsageError(f"{len(self.steps)} steps but {len(self.labels)} labels: {at}")
+        if not self.steps:
+            raise UsageError(f"a solution without steps: {at}")
+        if not all(type(label) is int and -1 <= label <= 1 for label in self.labels):
+            raise UsageError(f"labels must be -1, 0 or 1, not {self.labels}: {at}")
+        if not all(isinstance(text, str) for text in (self.question, *self.steps, *self.rest)):
+            raise UsageError(f"question and steps must be text: {at}")
+        if self.values and len(self.values) != len(self.steps):
+            raise UsageError(f"{len(self.steps)} steps but {len(self.values)} values: {at}")
+        if not all(isinstance(value, int | float) and 0 <= value <= 1 for value in self.values):
+            raise UsageError(f"values must lie between 0 and 1: {self.values}: {at}")
+        if not set(self.context) <= set(range(len(self.steps))):
+            raise UsageError(f"context names steps that are not there: {self.context}: {at}")
+
+    @property
+    def counted(self) -> list[int]:
+        """Indices of the steps whose labels count."""
+        return [i for i in range(len(self.steps)) if i not in self.context]
+
+
+_OPTIONAL = {field.name: field.default for field in fields(LabelledSolution) if field.default is not MISSING}
+
+
+def until_first_error(steps: Sequence[str], labels: Sequence[int]) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """Steps and labels up to the first -1 and no further, where PRM800K's labellers stopped."""
+    end = labels.index(-1) + 1 if -1 in labels else len(labels)
+    return tuple(steps[:end]), tuple(labels[:end])
+
+
+def write_labels(path: Path, solutions: Iterable[LabelledSolution]) -> int:
+    """Write one JSON object a line; fields at their defaults are left out. Returns how many.
+
+    The file appears when all is written: if `solutions` raises, there is none, and one that was
+    there before stays.
+    """
+    n = 0
+    unfinished = path.with_name(path.name + ".part")
+    try:
+        with unfinished.open("w", encoding="utf-8") as file:
+            for solution in solutions:
+                file.write(json.dumps(_fields(solution), ensure_ascii=False) + "\n")
+                n += 1
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return n
+
+
+def _fields(solution: LabelledSolution) -> dict[str, Any]:
+    named = {field.name: getattr(solution, field.name) for field in fields(LabelledSolution)}
+    return {name: v for name, v in named.items() if name not in _OPTIONAL or v != _OPTIONAL[name]}
+
+
+def read_labels(path: Path) -> Iterator[LabelledSolution]:
+    """Stream the records of a file. Raises UsageError naming the file and the line that is not one."""
+    return parsed(json_lines(path), lambda row: [from_fields(row)])
+
+
+def from_fields(row: dict[str, Any]) -> LabelledSolution:
+    """A record from the fields of its JSON object. Raises KeyError, TypeError or UsageError."""
+    lists = {name: row.get(name, []) for name in ("values", "context", "rest")}
+    lists |= {name: row[name] for name in ("steps", "labels")}
+    if not isinstance(row["steps"], list) or not isinstance(row["labels"], list):
+        raise TypeError("'steps' and 'labels' must be lists")
+    if bad := [name for name, value in lists.items() if not isinstance(value, list)]:
+        raise TypeError(f"{bad[0]!r} must be a list")
+    return LabelledSolution(
+        row["question"], source=row["source"], split=row["split"], produced_by=row["produced_by"],
+        outcome=row.get("outcome"), **{name: tuple(value) for name, value in lists.items()},
+    )

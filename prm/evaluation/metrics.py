@@ -1,0 +1,247 @@
+"""How good step judgements are. All numbers are weighted, so that a bootstrap is a change of weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prm.data.labels import LabelledSolution
+from search.types import StepScore
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+NAMES = ("negative", "neutral", "positive")
+POSITIONS = ((1, 1), (2, 2), (3, 4), (5, 8), (9, 10**6))
+"""Step positions, from 1, that are looked at together."""
+BINS = 15
+RESAMPLES = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """The steps whose labels count. truth: [n], class 0 negative, 1 neutral, 2 positive.
+
+    probabilities: [n, 3]. position: [n], from 1. length: [n], in characters. problem: [n], which
+    problem it is of, for the bootstrap. n_problems: how many there are.
+    classes: that are told apart; 2 if the model has no neutral class, neutral then is positive.
+    """
+
+    truth: Ints
+    probabilities: Floats
+    position: Ints
+    length: Ints
+    problem: Ints
+    n_problems: int
+    classes: tuple[int, ...]
+
+    @property
+    def value(self) -> Floats:
+        """P(not wrong), [n]."""
+        return np.asarray(1.0 - self.probabilities[:, 0])
+
+    @property
+    def said(self) -> Ints:
+        """The most probable class, [n]; a tie goes to the lower one."""
+        return np.asarray(self.probabilities[:, self.classes].argmax(1))
+
+
+@dataclass(frozen=True, slots=True)
+class Solutions:
+    """Solutions labelled from their beginning to their first error or end, and their step values.
+
+    error: [n], index of the first wrong step, -1 for none. values: [n][steps]. problem: [n].
+    """
+
+    error: Ints
+    values: Sequence[Floats]
+    problem: Ints
+    n_problems: int
+
+
+def tabulate(
+    records: Sequence[LabelledSolution], scores: Sequence[Sequence[StepScore]], neutral: bool
+) -> tuple[Steps, Solutions]:
+    """neutral: whether the model has a neutral class; if not, a neutral step is a positive one."""
+    problems = {q: i for i, q in enumerate(dict.fromkeys(record.question for record in records))}
+    rows: list[tuple[int, int, int, int]] = []
+    probabilities: list[tuple[float, float, float]] = []
+    whole: list[tuple[int, Floats, int]] = []
+    for record, scored in zip(records, scores, strict=True):
+        problem = problems[record.question]
+        for i in record.counted:
+            label = record.labels[i] if neutral or record.labels[i] else 1
+            rows.append((label + 1, i + 1, len(record.steps[i]), problem))
+            probabilities.append((scored[i].negative, scored[i].neutral, scored[i].positive))
+        if not record.context:
+            error = record.labels.index(-1) if -1 in record.labels else -1
+            whole.append((error, np.array([j.value for j in scored]), problem))
+    truth, position, length, problem_of = np.array(rows, dtype=np.int64).reshape(-1, 4).T
+    classes = (0, 1, 2) if neutral else (0, 2)
+    if not neutral:
+        truth = truth // 2
+    steps = Steps(
+        truth, np.array(probabilities).reshape(-1, 3), position, length, problem_of, len(problems), classes
+    )
+    errors = np.array([error for error, _, _ in whole], dtype=np.int64)
+    of = np.array([problem for _, _, problem in whole], dtype=np.int64)
+    return steps, Solutions(errors, [values for _, values, _ in whole], of, len(problems))
+
+
+def confusion(steps: Steps, weight: Floats) -> Floats:
+    """[truth][said], over `steps.classes`."""
+    k = len(steps.classes)
+    return np.asarray(np.bincount(steps.truth * k + steps.said, weight, k * k), dtype=float).reshape(k, k)
+
+
+def classification(steps: Steps, weight: Floats) -> dict[str, float]:
+    """Accuracy, balanced accuracy (the mean recall of the classes there are), and by class."""
+    table = confusion(steps, weight)
+    right, truths, says = table.diagonal(), table.sum(1), table.sum(0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        recall, precision = right / truths, right / says
+        f1 = 2 * right / (truths + says)
+    found = {
+        "accuracy": float(right.sum() / table.sum()),
+        "balanced_accuracy": float(recall[truths > 0].mean()),
+    }
+    for at, c in enumerate(steps.classes):
+        for name, values in (("precision", precision), ("recall", recall), ("f1", f1)):
+            found[f"{NAMES[c]}_{name}"] = float(values[at])
+    return found
+
+
+def auc(value: Floats, right: NDArray[np.bool_], weight: Floats) -> float:
+    """P(a right step's value is above a wrong one's), ties half; nan if there is only one kind."""
+    order = np.argsort(value, kind="stable")
+    value, right, weight = value[order], right[order], weight[order]
+    starts = np.flatnonzero(np.r_[True, value[1:] != value[:-1]])
+    good, bad = (np.add.reduceat(weight * side, starts) for side in (right, ~right))
+    total = good.sum() * bad.sum()
+    below = np.cumsum(bad) - bad
+    return float((good * (below + bad / 2)).sum() / total) if total else float("nan")
+
+
+def discrimination(steps: Steps, weight: Floats) -> dict[str, float]:
+    """AUC of wrong steps against all others, over all and by step position."""
+    right, value = steps.truth > 0, steps.value
+    found = {"auc": auc(value, right, weight)}
+    for low, high in POSITIONS:
+        at = (steps.position >= low) & (steps.position <= high)
+        if at.any():
+            found[f"auc_{position_name(low, high)}"] = auc(value[at], right[at], weight[at])
+    return found
+
+
+def position_name(low: int, high: int) -> str:
+    return f"step_{low}" if low == high else f"steps_{low}_to_{high}" if high < 10**6 else f"steps_from_{low}"
+
+
+def reliability(steps: Steps, weight: Floats) -> tuple[Floats, Floats, Floats]:
+    """By bin of P(not wrong): mean of it, share that is not wrong, weight; all [BINS]."""
+    at = np.minimum((steps.value * BINS).astype(int), BINS - 1)
+    mass = np.asarray(np.bincount(at, weight, BINS), dtype=float)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        said = np.bincount(at, weight * steps.value, BINS) / mass
+        true = np.bincount(at, weight * (steps.truth > 0), BINS) / mass
+    return said, true, mass
+
+
+def calibration(steps: Steps, weight: Floats) -> dict[str, float]:
+    """Expected calibration error over BINS bins of equal width, and Brier score, of P(not wrong)."""
+    said, true, mass = reliability(steps, weight)
+    off = np.nansum(mass * np.abs(said - true)) / mass.sum()
+    brier = np.average((steps.value - (steps.truth > 0)) ** 2, weights=weight)
+    return {"ece": float(off), "brier": float(brier)}
+
+
+def length_bias(steps: Steps, weight: Floats) -> dict[str, float]:
+    """Correlation of log length with the value, beside that with the truth: equal if unbiased."""
+    log = np.log1p(steps.length.astype(float))
+
+    def correlation(other: Floats) -> float:
+        a, b = log - np.average(log, weights=weight), other - np.average(other, weights=weight)
+        scale = np.sqrt(np.average(a * a, weights=weight) * np.average(b * b, weights=weight))
+        return float(np.average(a * b, weights=weight) / scale) if scale else 0.0
+
+    return {
+        "length_with_value": correlation(steps.value),
+        "length_with_truth": correlation((steps.truth > 0).astype(float)),
+    }
+
+
+def first_error(solutions: Solutions, threshold: float = 0.5) -> Ints:
+    """The first step whose value is below the threshold, -1 for none. [solutions]"""
+    return np.array(
+        [next((i for i, v in enumerate(values) if v < threshold), -1) for values in solutions.values],
+        dtype=np.int64,
+    )
+
+
+def found_errors(solutions: Solutions, weight: Floats, threshold: float = 0.5) -> dict[str, float]:
+    """ProcessBench's measure (Zheng et al. 2024, section 2): where is the first error, if anywhere?
+
+    error: share of solutions with an error whose first one is found; correct: of those without one
+    that are passed; f1: their harmonic mean. accuracy: of all.
+    """
+    hit = first_error(solutions, threshold) == solutions.error
+    wrong = solutions.error >= 0
+
+    def share(of: NDArray[np.bool_]) -> float:
+        mass = weight[of].sum()
+        return float((weight[of] * hit[of]).sum() / mass) if mass else float("nan")
+
+    error, correct = share(wrong), share(~wrong)
+    f1 = 2 * error * correct / (error + correct) if error + correct else 0.0
+    return {"error": error, "correct": correct, "f1": f1, "accuracy": share(np.ones_like(wrong))}
+
+
+def best_threshold(solutions: Solutions) -> float:
+    """The threshold with the highest f1 of `found_errors`; the middle of the best ones."""
+    candidates = np.linspace(0.02, 0.98, 49)
+    ones = np.ones(len(solutions.error))
+    f1 = np.array([found_errors(solutions, ones, float(t))["f1"] for t in candidates])
+    best = candidates[f1 >= np.nanmax(f1) - 1e-12]
+    return float(best[len(best) // 2])
+
+
+def prm_score(steps: Steps, weight: Floats) -> dict[str, float]:
+    """PRMBench's score: the mean of the F1 of right steps and that of wrong ones, at 0.5."""
+    said, right = steps.value >= 0.5, steps.truth > 0
+
+    def f1(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
+        total = (weight * a).sum() + (weight * b).sum()
+        return float(2 * (weight * (a & b)).sum() / total) if total else 0.0
+
+    return {"prm_score": (f1(said, right) + f1(~said, ~right)) / 2}
+
+
+Measure = Callable[[Floats], Mapping[str, float]]
+
+
+def with_intervals(
+    measure: Measure, problem: Ints, n_problems: int, *, seed: int = 0, resamples: int = RESAMPLES
+) -> dict[str, tuple[float, float, float]]:
+    """What `measure` says with weights of one, and the 95 % interval of a bootstrap over problems.
+
+    problem: [n], the problem of each weighted thing; all of a problem is drawn together.
+    """
+    rng = np.random.default_rng(seed)
+    point = measure(np.ones(len(problem)))
+    drawn: dict[str, list[float]] = {name: [] for name in point}
+    for _ in range(resamples):
+        times = np.bincount(rng.integers(n_problems, size=n_problems), minlength=n_problems)
+        weight = times[problem].astype(float)
+        if weight.any():
+            for name, value in measure(weight).items():
+                drawn[name].append(value)
+    found = {}
+    for name, value in point.items():
+        values = np.array(drawn[name])
+        values = values[np.isfinite(values)]
+        low, high = np.percentile(values, [2.5, 97.5]) if len(values) else (float("nan"),) * 2
+        found[name] = (float(value), float(low), float(high))
+    return found

@@ -1,0 +1,148 @@
+"""The report of an evaluation: Markdown for people, JSON for programs, pictures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+from prm.evaluation.metrics import POSITIONS, position_name
+
+STEP_COLUMNS = {
+    "balanced_accuracy": "balanced accuracy", "accuracy": "accuracy", "auc": "AUC", "ece": "ECE",
+    "brier": "Brier", "prm_score": "PRMScore",
+}  # fmt: skip
+ERROR_COLUMNS = {
+    "error": "first error found", "correct": "correct ones passed", "f1": "F1", "accuracy": "accuracy",
+}  # fmt: skip
+
+Row = Mapping[str, Any]
+
+
+def write(out: Path, found: Sequence[Row], ran: str) -> None:
+    """report.md, report.json, and reliability and AUC pictures, in `out`.
+
+    found: what `prm.evaluate` says of each judge on each data set. ran: the command.
+    """
+    (out / "report.json").write_text(json.dumps({"command": ran, "results": list(found)}, indent=2) + "\n")
+    lines = ["# Reward models, measured", "", "```", ran, "```", ""]
+    for at, data in enumerate(dict.fromkeys(row["data"] for row in found)):
+        rows = [row for row in found if row["data"] == data]
+        pictures = (f"reliability-{at}.png", f"position-{at}.png")
+        _reliability(rows, out / pictures[0])
+        _positions(rows, out / pictures[1])
+        lines += [f"## {data}", "", *_section(rows), "", *(f"![]({name})" for name in pictures), ""]
+    (out / "report.md").write_text("\n".join(lines), encoding="utf-8")
+
+
+def _section(rows: Sequence[Row]) -> list[str]:
+    first = rows[0]
+    lines = [
+        f"{first['solutions']:,} solutions of {first['problems']:,} problems, {first['steps']:,} steps"
+        + "".join(f"; {r['judge']}: {r['not_judged']} not judged" for r in rows if r["not_judged"])
+        + ".", "",
+        *_table(rows, "steps", STEP_COLUMNS), "",
+        *_table(rows, "first_error", ERROR_COLUMNS, with_threshold=True), "",
+    ]  # fmt: skip
+    for row in rows:
+        lines += [*_classes(row), ""]
+    bias = [
+        f"{row['judge']}: {_cell(row['measures']['steps']['length_with_value'])} with the value, "
+        f"{_cell(row['measures']['steps']['length_with_truth'])} with the truth"
+        for row in rows
+    ]
+    lines.append(f"Correlation of a step's log length: {'; '.join(bias)}.")
+    return lines + _beaten(rows)
+
+
+def _table(
+    rows: Sequence[Row], group: str, columns: Mapping[str, str], with_threshold: bool = False
+) -> list[str]:
+    rows = [row for row in rows if group in row["measures"]]
+    if not rows:
+        return []
+    names = ["judge", *columns.values(), *(["threshold"] if with_threshold else [])]
+    lines = [f"| {' | '.join(names)} |", "|---" * len(names) + "|"]
+    for row in rows:
+        cells = [row["judge"], *(_cell(row["measures"][group][name]) for name in columns)]
+        lines.append(f"| {' | '.join([*cells, *([_threshold(row)] if with_threshold else [])])} |")
+    return lines
+
+
+def _threshold(row: Row) -> str:
+    return f"{row['threshold']:.2f}" + ("" if row["threshold"] == 0.5 else ", best on ProcessBench GSM8K")
+
+
+def _cell(number: Sequence[float]) -> str:
+    value, low, high = number
+    return f"{value:.3f} [{low:.3f}, {high:.3f}]" if isfinite(value) else "-"
+
+
+def _classes(row: Row) -> list[str]:
+    """Precision, recall and F1 by class, and what the class was taken for."""
+    head = ["", "precision", "recall", "F1", *(f"taken for {name}" for name in row["classes"])]
+    lines = [f"{row['judge']}:", "", f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    for at, name in enumerate(row["classes"]):
+        numbers = [
+            _cell(row["measures"]["steps"][f"{name}_{kind}"]) for kind in ("precision", "recall", "f1")
+        ]
+        taken = [f"{n:,}" for n in row["confusion"][at]]
+        lines.append(f"| {' | '.join([name, *numbers, *taken])} |")
+    return lines
+
+
+def _beaten(rows: Sequence[Row]) -> list[str]:
+    """How far each reward model is above the baselines in balanced accuracy; whether intervals are apart."""
+    accuracy = {row["judge"]: row["measures"]["steps"]["balanced_accuracy"] for row in rows}
+    lines = []
+    for row in rows:
+        said = []
+        _, low, high = accuracy[row["judge"]]
+        for name, gain in row.get("gains", {}).items():
+            _, other_low, other_high = accuracy[name]
+            apart = ", intervals apart" if low > other_high or high < other_low else ""
+            said.append(f"{_cell(gain)} above {name}{apart}")
+        if said:
+            lines += ["", f"In balanced accuracy, on the same problems, {row['judge']} is {'; '.join(said)}."]
+    return lines
+
+
+def _reliability(rows: Sequence[Row], path: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(4.4, 4.2), constrained_layout=True)
+    axes.plot([0, 1], [0, 1], color="grey", linewidth=0.8)
+    for row in rows:
+        axes.plot(row["reliability"]["said"], row["reliability"]["true"], marker=".", label=row["judge"])
+    axes.set(xlabel="P(not wrong), said", ylabel="share not wrong", xlim=(0, 1), ylim=(0, 1))
+    axes.legend(fontsize=7)
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def _positions(rows: Sequence[Row], path: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(5, 3.4), constrained_layout=True)
+    names = [position_name(low, high) for low, high in POSITIONS]
+    for row in rows:
+        steps = row["measures"]["steps"]
+        points = [(at, steps[f"auc_{name}"]) for at, name in enumerate(names) if f"auc_{name}" in steps]
+        at = [p for p, _ in points]
+        values = [value for _, (value, _, _) in points]
+        around = [[v - low for _, (v, low, _) in points], [high - v for _, (v, _, high) in points]]
+        axes.errorbar(at, values, yerr=around, marker=".", capsize=2, label=row["judge"])
+    axes.axhline(0.5, color="grey", linewidth=0.8)
+    axes.set_xticks(range(len(names)), [name.replace("_", " ") for name in names], fontsize=7)
+    axes.set(ylabel="AUC, wrong against not wrong")
+    axes.legend(fontsize=7)
+    figure.savefig(path, dpi=120)
+    plt.close(figure)

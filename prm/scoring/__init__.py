@@ -1,0 +1,1 @@
+"""Reward models as `StepScorer`s, on vLLM and on transformers."""

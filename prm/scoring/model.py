@@ -1,0 +1,152 @@
+"""Loading reward models on transformers: a decoder, and the project's own head on it.
+
+No remote code: the decoder is transformers' own class, and the head's tensors are read by name.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from prm.reading.encoder import Encoder
+from prm.reading.zoo import RewardModel
+from search.errors import UsageError
+from search.precision import served
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+Read = Callable[["torch.Tensor"], "torch.Tensor"]
+"""Hidden states after the last norm, [..., hidden], to the probabilities of labels, [..., labels]."""
+
+
+def load_tokenizer(entry: RewardModel) -> PreTrainedTokenizerFast:
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(entry.tokenizer, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{entry.tokenizer}: no tokenizer: {_first_line(error)}") from error
+
+
+def load_decoder(entry: RewardModel, dtype: str) -> PreTrainedModel:
+    """Raises UsageError if the checkpoint lacks a weight of the decoder: none is ever made up."""
+    from transformers import AutoModel
+    from transformers.utils import logging
+
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()  # it lists the head's weights as unexpected
+    try:
+        model, said = AutoModel.from_pretrained(
+            entry.model, config=read_config(entry), dtype=served(dtype), trust_remote_code=False,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{entry.model}: {_first_line(error)}") from error
+    finally:
+        logging.set_verbosity(verbosity)
+    if missing := sorted(said["missing_keys"]):
+        raise UsageError(f"{entry.model} lacks {len(missing)} weights of its decoder, e.g. {missing[0]}")
+    return model
+
+
+def read_config(entry: RewardModel) -> Any:
+    """The decoder's configuration, as transformers' own class."""
+    from transformers import AutoConfig, PreTrainedConfig
+
+    try:
+        if entry.architecture is None:
+            return AutoConfig.from_pretrained(entry.model, trust_remote_code=False)
+        said, _ = PreTrainedConfig.get_config_dict(entry.model)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{entry.model}: {_first_line(error)}") from error
+    for name in ("auto_map", "model_type"):
+        said.pop(name, None)
+    return AutoConfig.for_model(entry.architecture, **said)
+
+
+def read_head(entry: RewardModel, encoder: Encoder) -> Read:
+    """The head, in float32. Raises UsageError if a tensor is missing or of another size."""
+    import torch
+
+    layout, labels = entry.layout, len(entry.layout.labels)
+    layers: list[tuple[torch.Tensor, torch.Tensor | None]]
+    if layout.head in ("tokens", "mean_logit"):
+        names = ("lm_head.weight", "model.embed_tokens.weight", "embed_tokens.weight")  # untied, tied
+        embeddings = read_tensor(entry.model, names)
+        ids = [encoder.token_id(name) for name in layout.tokens]
+        rows = embeddings[ids] if ids else embeddings.float().mean(0, keepdim=True)
+        layers = [(rows, None)]
+    else:
+        parts = [layout.weights] if layout.head == "linear" else [f"{layout.weights}.{n}" for n in (0, 2)]
+        layers = [
+            (read_tensor(entry.model, (f"{part}.weight",)), _optional(entry.model, f"{part}.bias"))
+            for part in parts
+        ]
+    if layers[-1][0].shape[0] != labels:
+        raise UsageError(
+            f"{entry.model}: the head has {layers[-1][0].shape[0]} outputs, its layout names {labels} labels"
+        )
+    stack = [(w.float(), b.float() if b is not None else None) for w, b in layers]
+
+    def read(hidden: torch.Tensor) -> torch.Tensor:
+        out = hidden.float()
+        for depth, (weight, bias) in enumerate(stack):
+            out = out.relu() if depth else out
+            out = torch.nn.functional.linear(
+                out, weight.to(out.device), bias.to(out.device) if bias is not None else None
+            )
+        return out.softmax(-1) if labels > 1 else out.sigmoid()
+
+    return read
+
+
+def read_tensor(model: str, names: Sequence[str]) -> torch.Tensor:
+    """The first of the named tensors that the checkpoint holds, on the CPU, read without the others.
+
+    Raises UsageError if it holds none of them.
+    """
+    import torch
+    from safetensors import safe_open
+
+    for name in names:
+        file = _file_of(model, name)
+        if file is None:
+            continue
+        if file.suffix == ".safetensors":
+            with safe_open(file, "pt") as tensors:
+                if name in tensors.keys():  # noqa: SIM118 - not a dict
+                    found: torch.Tensor = tensors.get_tensor(name)
+                    return found
+        elif name in (stored := torch.load(file, map_location="cpu", weights_only=True, mmap=True)):
+            return stored[name]  # type: ignore[no-any-return]
+    raise UsageError(f"{model} has no weights named {' or '.join(names)}")
+
+
+def _optional(model: str, name: str) -> torch.Tensor | None:
+    try:
+        return read_tensor(model, (name,))
+    except UsageError:
+        return None
+
+
+def _file_of(model: str, name: str) -> Path | None:
+    """The file of a checkpoint, on the hub or here, that would hold the tensor."""
+    from transformers.utils import cached_file
+
+    quiet = {"_raise_exceptions_for_missing_entries": False, "_raise_exceptions_for_gated_repo": False}
+    for kind in ("model.safetensors", "pytorch_model.bin"):
+        index = cached_file(model, f"{kind}.index.json", **quiet)
+        if index is not None:
+            file = json.loads(Path(index).read_text())["weight_map"].get(name)
+            return Path(str(cached_file(model, file))) if file else None
+        if (single := cached_file(model, kind, **quiet)) is not None:
+            return Path(single)
+    return None
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).split("\n")[0]

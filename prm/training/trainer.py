@@ -1,0 +1,149 @@
+"""transformers' Trainer for reward models: batches of like length, exact resuming, a quiet Ctrl-C.
+
+TRL's PRM trainer is not used: it knows two classes, and cuts what is too long off at the end, through
+labels; here examples are tokenised exactly as the scorers will read them.
+"""
+
+from __future__ import annotations
+
+import random
+import signal
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments
+
+from prm.training.muon import muon
+from prm.training.objectives import Objective
+from prm.training.sequences import Example, PairExample, collate, collate_pairs
+
+Item = Example | PairExample
+
+
+class Buckets(torch.utils.data.Sampler[int]):
+    """Shuffles examples so that neighbours, which form a batch, are of like length.
+
+    The order is a function of seed and epoch alone, so a resumed run sees what it would have seen.
+    """
+
+    def __init__(self, lengths: Sequence[int], batch: int, seed: int):
+        self.epoch = 0
+        self._lengths, self._batch, self._seed = lengths, batch, seed
+
+    def __len__(self) -> int:
+        return len(self._lengths)
+
+    def __iter__(self) -> Iterator[int]:
+        rng = random.Random(f"{self._seed} {self.epoch}")
+        order = list(range(len(self._lengths)))
+        rng.shuffle(order)
+        pool = 50 * self._batch  # sorted one by one, so that batches differ from epoch to epoch
+        batches = []
+        for begin in range(0, len(order), pool):
+            part = sorted(order[begin : begin + pool], key=lambda i: -self._lengths[i])
+            batches += [part[i : i + self._batch] for i in range(0, len(part), self._batch)]
+        whole = [batch for batch in batches if len(batch) == self._batch]
+        rng.shuffle(whole)
+        rest = [i for batch in batches if len(batch) < self._batch for i in batch]
+        return iter([i for batch in whole for i in batch] + rest)
+
+
+class RewardTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped here
+    """Trains an `Objective` on examples or pairs. interrupted: a signal ended it, its state is saved."""
+
+    optimizer: torch.optim.Optimizer | None
+
+    def __init__(
+        self, model: Objective, arguments: TrainingArguments, train: Sequence[Item],
+        validation: Sequence[Item], *, pad: int, patience: int | None,
+        with_muon: bool = False,
+    ):
+        first = train[0]
+
+        def collator(items: Sequence[Any]) -> dict[str, Any]:
+            return collate_pairs(items, pad) if isinstance(first, PairExample) else collate(items, pad)
+
+        per_step = arguments.train_batch_size * arguments.gradient_accumulation_steps
+        self._buckets = Buckets([len(item) for item in train], per_step, arguments.seed)
+        self._stop, self._with_muon = _StopOnSignal(), with_muon
+        callbacks: list[TrainerCallback] = [_Epochs(self._buckets), self._stop]
+        if patience is not None and validation:
+            callbacks.append(EarlyStoppingCallback(early_stopping_patience=patience))
+        super().__init__(
+            model=model, args=arguments, train_dataset=_Items(train),
+            eval_dataset=_Items(validation) if validation else None, data_collator=collator,
+            callbacks=callbacks,
+        )
+
+    @property
+    def interrupted(self) -> bool:
+        return self._stop.asked
+
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        if self._with_muon and self.optimizer is None:
+            asked = self.args
+            self.optimizer = muon(
+                model or self.model, lr=asked.learning_rate, weight_decay=asked.weight_decay,
+                beta2=asked.adam_beta2,
+            )  # fmt: skip
+        return super().create_optimizer(model)  # type: ignore[no-any-return]
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Buckets:
+        return self._buckets
+
+
+class _Items(torch.utils.data.Dataset[Item]):
+    def __init__(self, items: Sequence[Item]):
+        self._items = items
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __getitem__(self, index: int) -> Item:
+        return self._items[index]
+
+
+class _Epochs(TrainerCallback):  # type: ignore[misc]
+    """Tells the sampler which epoch begins, after resuming in the middle of one too."""
+
+    def __init__(self, buckets: Buckets):
+        self._buckets = buckets
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._buckets.epoch = int((state.epoch or 0) + 1e-6)
+
+
+class _StopOnSignal(TrainerCallback):  # type: ignore[misc]
+    """At Ctrl-C or SIGTERM, finishes the step, saves, and ends; a second Ctrl-C ends at once."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._before: dict[int, Any] = {}
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, self._ask)
+
+    def _ask(self, number: int, frame: Any) -> None:
+        self.asked = True
+        signal.signal(number, self._before[number])
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
+        if self.asked:
+            control.should_save = control.should_training_stop = True
+        return control
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """The latest checkpoint that was written to its end, None if there is none.
+
+    The trainer writes its state last; a checkpoint without it was cut off by a kill.
+    """
+    whole = [path.parent for path in folder.glob("checkpoint-*/trainer_state.json")]
+    return max(whole, key=lambda path: int(path.name.rpartition("-")[2]), default=None)

@@ -1,0 +1,50 @@
+"""How every command of the project ends: one mapping from errors to exit codes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from enum import IntEnum
+
+from search.errors import SearchError
+
+
+class Exit(IntEnum):
+    """Exit codes of the commands."""
+
+    DONE = 0
+    FAILED = 1
+    """The command ran, and everything it was to do failed; each command's --help says what that means."""
+    USAGE = 2
+    """The request is wrong; nothing was spent."""
+    INTERRUPTED = 130
+    """Ctrl-C."""
+
+
+def _print(message: str) -> None:
+    print(message, file=sys.stderr)
+
+
+def exit_code(work: Callable[[], int | None], *, report: Callable[[str], None] = _print) -> int:
+    """Run `work`; return its exit code, or the one that what it raised stands for.
+
+    work: returns an exit code; None is `Exit.DONE`.
+    report: shows the one line that explains an error.
+    """
+    try:
+        return work() or Exit.DONE
+    except SearchError as error:
+        report("error: " + " ".join(str(error).split()))
+        return Exit.USAGE
+    except BrokenPipeError:  # the reader has seen enough, as `head` has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Exit.DONE
+    except KeyboardInterrupt:
+        return Exit.INTERRUPTED
+
+
+def run(main: Callable[[], int | None]) -> None:
+    """Run a command's `main`; end the process with its exit code if that is not `Exit.DONE`."""
+    if code := exit_code(main):
+        sys.exit(code)

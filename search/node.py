@@ -1,0 +1,88 @@
+"""A node of a search tree."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from search.types import Address, Label, Step, StepScore, Stop
+
+
+@dataclass(slots=True, eq=False)
+class Node:
+    """A step appended to its parent. Only `Tree` creates nodes or sets `score`.
+
+    duplicate_of: the earlier sibling with the same text, None if this is the first. They share a score.
+    reserved: child addresses given out, children still being sampled included.
+    """
+
+    address: Address
+    parent: Node | None
+    step: Step | None
+    score: StepScore | None = None
+    duplicate_of: Node | None = None
+    children: list[Node] = field(default_factory=list)
+    reserved: int = 0
+
+    @property
+    def path(self) -> list[Node]:
+        """Nodes from the first step to this one; empty for the root."""
+        path: list[Node] = []
+        node: Node = self
+        while node.parent is not None:
+            path.append(node)
+            node = node.parent
+        return path[::-1]
+
+    @property
+    def steps(self) -> list[Step]:
+        return [node.step for node in self.path if node.step is not None]
+
+    @property
+    def text(self) -> str:
+        return "".join(step.text for step in self.steps)
+
+    @property
+    def scored_as(self) -> Node:
+        """The node whose text the reward model reads for this one: the original, and never a blank step."""
+        node = self.duplicate_of or self
+        while node.step is not None and node.step.is_blank and node.parent is not None:
+            node = node.parent.duplicate_of or node.parent
+        return node
+
+    @property
+    def is_terminal(self) -> bool:
+        """True if nothing can follow: finished, or cut short."""
+        return self.step is not None and self.step.stop is not Stop.STEP
+
+    @property
+    def is_finished(self) -> bool:
+        """True if the model ended the solution itself: neither cut at a limit nor repeating itself."""
+        return self.step is not None and self.step.stop is Stop.END
+
+    @property
+    def label(self) -> Label:
+        return self.scored.label
+
+    @property
+    def value(self) -> float:
+        """P(the step is not wrong), in [0, 1]."""
+        return self.scored.value
+
+    @property
+    def scored(self) -> StepScore:
+        """The score. Raises ValueError if there is none yet, as `label` and `value` do."""
+        if self.score is None:
+            raise ValueError(f"node {self.address} is not scored: use expand(), or score() first")
+        return self.score
+
+
+def num_scored(node: Node) -> int:
+    """How many steps at the beginning of the node's path are scored."""
+    path = node.path
+    return next((i for i, n in enumerate(path) if n.score is None), len(path))
+
+
+def same_text(a: Node, b: Node) -> bool:
+    """True if two nodes, neither of them a root, hold the same step."""
+    assert a.step is not None and b.step is not None
+    return (a.step.text, a.step.stop) == (b.step.text, b.step.stop)
