@@ -47,9 +47,9 @@ GOOD: dict[str, Any] = {
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
-        ("{", "JSONDecodeError"),
-        ("[]", "TypeError"),
-        ("", "JSONDecodeError"),
+        ("{", "not JSON: "),
+        ("[]", "must be a JSON object, not []"),
+        ("{} {}", "not JSON: Extra data"),
         (json.dumps({**GOOD, "steps": []}), "1 labels"),
         (json.dumps({**GOOD, "steps": [], "labels": []}), "a solution without steps"),
         (json.dumps({**GOOD, "labels": [2]}), "labels must be -1, 0 or 1"),

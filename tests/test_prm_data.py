@@ -12,6 +12,7 @@ import pytest
 from prm.data import load
 from prm.data.guard import Guard
 from prm.data.labels import LabelledSolution, read_labels, write_labels
+from prm.data.rows import json_lines, read_rows
 from search.errors import UsageError
 
 
@@ -208,10 +209,10 @@ GOOD = json.dumps(raw([step([completion("a", 1)], 0)])).encode()
     ("content", "reason"),
     [
         (b"", "holds no records"),
-        (GOOD + b"\n" + GOOD[:40], "line 2: JSONDecodeError"),
-        (GOOD + b"\n\xff\xfe{}\n", "line 2: UnicodeDecodeError"),
+        (GOOD + b"\n" + GOOD[:40], "line 2: not JSON"),
+        (GOOD + b"\n\xff\xfe{}\n", "line 2: not UTF-8"),
         (b'{"prompt": "P"}\n', "line 1: KeyError: 'is_quality_control_question'"),
-        (b"[1]\n", "line 1: TypeError: a JSON object is needed, not list"),
+        (b"[1]\n", "line 1: must be a JSON object, not [1]"),
         (GOOD.replace(b'"rating": 1', b'"rating": 2'), "line 1: a rating is -1, 0, 1 or null, not 2"),
         (GOOD.replace(b'"steps": [', b'"steps": [3, '), "line 1: TypeError"),
     ],
@@ -222,6 +223,35 @@ def test_a_bad_file_is_named_with_line_and_reason(content: bytes, reason: str, t
     with pytest.raises(UsageError) as raised:
         list(load(f"prm800k:{path}"))
     assert str(raised.value).startswith(str(path)) and reason in str(raised.value)
+
+
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.jsonl.gz"])
+def test_blank_lines_windows_line_ends_and_a_byte_order_mark_are_skipped(name: str, tmp_path: Path) -> None:
+    content = b'\xef\xbb\xbf{"a": 1}\r\n\r\n  \n{"a": "\xc3\xa9"}'
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    rows = list(read_rows(str(path)))
+    assert [(row.number, row.fields) for row in rows] == [(1, {"a": 1}), (4, {"a": "\u00e9"})]
+    assert rows[1].where == f"{path}, line 4" and rows[1].text("b", "a") == "\u00e9"
+    with pytest.raises(UsageError, match="line 1: 'a' must be a non-empty string, not 1"):
+        rows[0].text("a")
+
+
+def test_a_json_array_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    path = tmp_path / "rows.json"
+    path.write_bytes(b'\xef\xbb\xbf[{"a": 1}]')
+    assert [row.where for row in read_rows(str(path))] == [f"{path}, record 1"]
+    path.write_text("{}")
+    with pytest.raises(UsageError, match=r"rows\.json: must be a JSON array, not \{\}"):
+        list(read_rows(str(path)))
+
+
+def test_an_empty_file_is_refused_unless_that_is_allowed(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b"\n")
+    with pytest.raises(UsageError, match=r"rows\.jsonl holds no records"):
+        list(json_lines(path))
+    assert list(json_lines(path, allow_empty=True)) == []
 
 
 def test_a_cut_off_gzip_stream_is_named(tmp_path: Path) -> None:

@@ -257,7 +257,7 @@ def test_bad_data_is_exit_code_2_and_nothing_is_written(
     with pytest.raises(SystemExit) as ended:
         command.run(train.main)
     assert ended.value.code == 2
-    assert capsys.readouterr().err.startswith(f"error: {bad}, line 121: JSONDecodeError")
+    assert capsys.readouterr().err.startswith(f"error: {bad}, line 121: not JSON")
     assert not (tmp_path / "out").exists()
 
 

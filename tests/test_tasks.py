@@ -98,7 +98,7 @@ def test_missing_and_empty_files_are_named(task: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"cannot read .*absent"):
         TASKS[task]().load(tmp_path / "absent", None)
     (tmp_path / "empty.jsonl").touch()
-    with pytest.raises(UsageError, match=r"empty\.jsonl holds no lines"):
+    with pytest.raises(UsageError, match=r"empty\.jsonl holds no records"):
         TASKS[task]().load(tmp_path / "empty.jsonl", None)
 
 

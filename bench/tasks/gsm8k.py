@@ -16,7 +16,7 @@ from bench.grading.extract import number_answer
 from bench.grading.grade import Grade, grade_number
 from bench.tasks.base import Example
 from bench.tasks.prompts import GSM8K
-from bench.tasks.rows import Row, hub_rows, read_rows
+from prm.data.rows import Row, hub_rows, json_lines
 from search.errors import UsageError
 from search.types import Problem
 
@@ -30,10 +30,10 @@ class Gsm8k:
     def load(self, data: Path | None, limit: int | None) -> list[Example]:
         """The test problems, grouped by the number of lines of the worked solution. Raises UsageError."""
         if data is None:
-            rows, split = hub_rows("openai/gsm8k", "main", "test"), "test"
+            rows, split = hub_rows("openai/gsm8k", "test", "main", stream=False), "test"
         else:
             path = data / "test.jsonl" if data.is_dir() else data
-            rows, split = read_rows(path), path.stem
+            rows, split = json_lines(path), path.stem
         return [_example(row, split) for row in rows][:limit]
 
     def extract(self, text: str) -> str | None:

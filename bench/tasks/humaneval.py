@@ -15,8 +15,6 @@ from __future__ import annotations
 
 import ast
 import doctest
-import gzip
-import json
 import re
 from collections.abc import Mapping
 from contextlib import suppress
@@ -26,9 +24,9 @@ from typing import Any
 
 from bench.tasks.base import Example
 from bench.tasks.code import FUNCTION_ENDS, INSTRUCT, SANDBOX, CodeCase, CodeTask, literal_calls
-from bench.tasks.rows import Row, read_rows
-from mutation.mbpp import SAME
+from mutation.expected import PlusTests
 from mutation.sandbox.verdict import Suite
+from prm.data.rows import Row, json_lines
 from search.errors import UsageError
 from search.prompts import Prompt
 from search.types import Problem
@@ -71,13 +69,7 @@ def _rows(data: Path | None) -> list[Row]:
         path = next((data / name for name in names if (data / name).exists()), data / names[0])
     else:
         path = data
-    if path.suffix != ".gz":
-        return read_rows(path)
-    try:
-        with gzip.open(path, "rt", encoding="utf-8") as lines:
-            return [Row(f"{path}, line {i}", i, json.loads(line)) for i, line in enumerate(lines, 1)]
-    except (OSError, ValueError) as error:
-        raise UsageError(f"cannot read {path}: {error}") from error
+    return list(json_lines(path))
 
 
 def _case(row: Row, plus: Mapping[str, list[Any]]) -> CodeCase:
@@ -85,7 +77,8 @@ def _case(row: Row, plus: Mapping[str, list[Any]]) -> CodeCase:
     tests = _helpers(prompt, entry) + row.text("test") + f"\n\ncheck({entry})\n"
     hidden = {"": Suite(tests, (entry,))}
     if name in plus:
-        hidden["plus"] = _plus_suite(prompt + row.text("canonical_solution"), entry, plus[name])
+        further = PlusTests(entry, prompt + row.text("canonical_solution"), plus[name])
+        hidden["plus"] = further.suite(further.outputs(SANDBOX.get()))
     public = public_tests(prompt, entry)
     return CodeCase(
         name, prompt, entry, (entry,), hidden, Suite(public, (entry,)) if public else None,
@@ -133,18 +126,9 @@ def _plus(folder: Path) -> dict[str, list[Any]]:
     """The further inputs by task id, from the file that holds them."""
     found: dict[str, list[Any]] = {}
     for path in sorted(folder.glob("HumanEvalPlusInputs*.jsonl")):
-        for row in read_rows(path):
+        for row in json_lines(path):
             inputs = row.fields.get("inputs")
             if not isinstance(inputs, list):
                 raise UsageError(f"{row.where}: 'inputs' must be a list")
             found[row.text("task_id").replace("_", "/")] = inputs
     return found
-
-
-def _plus_suite(reference: str, entry: str, inputs: list[Any]) -> Suite:
-    """Tests that compare with what the reference answers, where it answers."""
-    said = SANDBOX.get().outputs(reference, entry, inputs)
-    pairs = zip(inputs, said.recorded, strict=False)
-    cases = [(given, answer[1]) for given, answer in pairs if answer[0] == "value"]
-    code = SAME + f"for arguments, want in CASES:\n    assert same({entry}(*arguments), want, 0)\n"
-    return Suite(code, (entry,)).with_values(CASES=cases)

@@ -16,7 +16,7 @@ from bench.grading.extract import math_answer, number_answer
 from bench.grading.grade import Grade, grade_math, grade_number
 from bench.tasks.base import Example
 from bench.tasks.prompts import MATH
-from bench.tasks.rows import Row, read_rows
+from prm.data.rows import Row, json_lines
 from search.errors import UsageError
 from search.types import Problem
 
@@ -32,7 +32,7 @@ class Jsonl:
         if data is None:
             raise UsageError("the task jsonl has no data of its own; give a file by --data PATH")
         examples: dict[str, Example] = {}
-        for row in read_rows(data):
+        for row in json_lines(data):
             example = _example(row, data.stem)
             if example.problem.id in examples:
                 raise UsageError(f"{row.where}: the id {example.problem.id!r} is there already")

@@ -18,7 +18,7 @@ from bench.grading.extract import last_box, math_answer
 from bench.grading.grade import Grade, grade_math
 from bench.tasks.base import Example
 from bench.tasks.prompts import MATH
-from bench.tasks.rows import Row, hub_rows, read_rows
+from prm.data.rows import Row, hub_rows, json_lines
 from search.errors import UsageError
 from search.types import Problem
 
@@ -32,10 +32,10 @@ class Math:
     def load(self, data: Path | None, limit: int | None) -> list[Example]:
         """The test problems, grouped by level. Raises UsageError, also if math-verify does not load."""
         if data is None:
-            rows, source = hub_rows("HuggingFaceH4/MATH-500", None, "test"), "math500"
+            rows, source = hub_rows("HuggingFaceH4/MATH-500", "test", stream=False), "math500"
         else:
             path = data / "math500.jsonl" if data.is_dir() else data
-            rows, source = read_rows(path), path.stem
+            rows, source = json_lines(path), path.stem
         examples = [_example(row, source) for row in rows][:limit]
         WORKER.start()
         return examples

@@ -98,7 +98,7 @@ def _fields(solution: LabelledSolution) -> dict[str, Any]:
 
 def read_labels(path: Path) -> Iterator[LabelledSolution]:
     """Stream the records of a file. Raises UsageError naming the file and the line that is not one."""
-    return parsed(json_lines(path), lambda row: [from_fields(row)])
+    return parsed(json_lines(path, allow_empty=True), lambda row: [from_fields(row)])
 
 
 def from_fields(row: dict[str, Any]) -> LabelledSolution:

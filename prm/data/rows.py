@@ -1,10 +1,12 @@
-"""Rows of a data file or hub data set, streamed, each with the place to name if it is bad."""
+"""Read the rows of a data file or of a data set on the hub. Every error names the file and the line."""
 
 from __future__ import annotations
 
 import gzip
 import json
 import re
+import zlib
+from codecs import BOM_UTF8
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,101 +22,81 @@ JSON_LINES = (".jsonl", ".jsonl.gz", ".ndjson")
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """where: e.g. "phase1_train.jsonl, line 3"; what an error message begins with."""
+    """One JSON object.
+
+    where: the place, for error messages, e.g. "phase1_train.jsonl, line 3".
+    number: the line (or the row, in a file without lines), from 1.
+    """
 
     where: str
+    number: int
     fields: dict[str, Any]
+
+    def text(self, *names: str) -> str:
+        """The first of these fields that is present. Raises UsageError unless it is a non-empty string."""
+        name = next((name for name in names if name in self.fields), None)
+        if name is None:
+            raise UsageError(f"{self.where}: no field {' or '.join(map(repr, names))}")
+        value = self.fields[name]
+        if not isinstance(value, str) or not value.strip():
+            raise UsageError(f"{self.where}: {name!r} must be a non-empty string, not {_shown(value)}")
+        return value
 
 
 def read_rows(source: str, split: str = "train") -> Iterator[Row]:
     """Stream the rows of a file (JSON lines, a JSON array, Parquet) or of a data set on the hub.
 
-    source: a path, or OWNER/NAME on the Hugging Face hub. split: which part; the hub only.
-    Raises UsageError, naming file and line, for what cannot be read, is not UTF-8, is cut off, is
-    no JSON object, or holds nothing at all.
+    source: a path, or OWNER/NAME on the Hugging Face hub. split: which part, for the hub only.
+    Raises UsageError if the source cannot be read or has no rows, or if a row is not a JSON object.
     """
     path = Path(source).expanduser()
-    empty = True
-    for row in _rows(path, source, split):
-        empty = False
-        yield row
-    if empty:
-        raise UsageError(f"{source}: holds no records")
-
-
-def _rows(path: Path, source: str, split: str) -> Iterator[Row]:
     if path.is_dir():
-        raise UsageError(f"{source}: a folder; name the file that is to be read")
+        raise UsageError(f"{source} is a folder; name a file in it")
     if not path.exists():
-        if HUB_ID.fullmatch(source) and not Path(path.parts[0]).is_dir():
-            yield from _hub_rows(source, split)
-            return
-        raise UsageError(f"cannot read {source}: there is no such file, and it is no OWNER/NAME of the hub")
-    if path.name.endswith(JSON_LINES):
-        yield from json_lines(path)
+        if not HUB_ID.fullmatch(source) or Path(path.parts[0]).is_dir():
+            raise UsageError(f"cannot read {source}: there is no such file, and it is not an OWNER/NAME")
+        rows = hub_rows(source, split)
+    elif path.name.endswith(JSON_LINES):
+        rows = json_lines(path)
     elif path.suffix == ".json":
-        yield from _json_array(path)
+        rows = _json_array(path)
     elif path.suffix == ".parquet":
+        rows = _parquet(path)
+    else:
+        raise UsageError(f"{path}: unknown kind of file; use .jsonl, .jsonl.gz, .json or .parquet")
+    yield from _not_empty(rows, source)
+
+
+def json_lines(path: Path, *, allow_empty: bool = False) -> Iterator[Row]:
+    """Stream the objects of a file of JSON lines, gzipped if its name ends in .gz.
+
+    Blank lines are skipped, and so is a byte-order mark. Raises UsageError if the file cannot be read,
+    if a line is not a JSON object in UTF-8, and, unless `allow_empty`, if there is no object at all.
+    """
+    rows = _json_lines(path)
+    return rows if allow_empty else _not_empty(rows, str(path))
+
+
+def hub_rows(name: str, split: str, config: str | None = None, *, stream: bool = True) -> Iterator[Row]:
+    """The rows of a data set on the Hugging Face hub. Raises UsageError if it cannot be read.
+
+    stream: read the rows over the network one by one. Otherwise the data set is downloaded once and read
+        from the cache of `datasets` from then on, which needs no network.
+    """
+    where = f"{name} ({split})"
+    try:
         from datasets import load_dataset
 
-        rows = load_dataset("parquet", data_files=str(path), split="train", streaming=True)
-        yield from (Row(f"{path}, row {n}", dict(row)) for n, row in enumerate(rows, start=1))
-    else:
-        raise UsageError(f"{path}: unknown kind of file; there is .jsonl, .jsonl.gz, .json and .parquet")
-
-
-def json_lines(path: Path) -> Iterator[Row]:
-    """The objects of a file of JSON lines, which may hold none. Raises UsageError as `read_rows`."""
-    opener = gzip.open if path.suffix == ".gz" else open
-    number = 0
-    try:
-        with opener(path, "rb") as file:
-            for number, line in enumerate(file, start=1):
-                yield Row(f"{path}, line {number}", _parse(line, f"{path}, line {number}"))
-    except (OSError, EOFError) as error:  # EOFError: a gzip stream that was cut off
-        raise UsageError(f"cannot read {path} after line {number}: {error}") from error
-
-
-def _parse(line: bytes, where: str) -> dict[str, Any]:
-    try:
-        fields = json.loads(line.decode("utf-8"))
-    except ValueError as error:
-        raise UsageError(f"{where}: {type(error).__name__}: {error}") from error
-    if not isinstance(fields, dict):
-        raise UsageError(f"{where}: TypeError: a JSON object is needed, not {type(fields).__name__}")
-    return fields
-
-
-def _json_array(path: Path) -> Iterator[Row]:
-    try:
-        rows = json.loads(path.read_bytes().decode("utf-8"))
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{path}: {type(error).__name__}: {error}") from error
-    if not isinstance(rows, list):
-        raise UsageError(f"{path}: TypeError: a JSON array is needed, not {type(rows).__name__}")
-    for number, fields in enumerate(rows, start=1):
-        where = f"{path}, record {number}"
-        if not isinstance(fields, dict):
-            raise UsageError(f"{where}: TypeError: a JSON object is needed, not {type(fields).__name__}")
-        yield Row(where, fields)
-
-
-def _hub_rows(name: str, split: str) -> Iterator[Row]:
-    from datasets import load_dataset
-
-    try:
-        rows = iter(load_dataset(name, split=split, streaming=True))
+        rows = load_dataset(name, config, split=split, streaming=stream)
         for number, row in enumerate(rows, start=1):
-            yield Row(f"{name} ({split}), row {number}", dict(row))
-    except UsageError:
-        raise
+            yield Row(f"{where}, row {number}", number, dict(row))
     except Exception as error:  # the hub's errors have no common base
-        why = str(error).strip().split("\n")[0]
-        raise UsageError(f"cannot read {name} ({split}) from the hub: {why}") from error
+        why = str(error).strip().split("\n")[0] or type(error).__name__
+        raise UsageError(f"cannot read {where} from the hub ({why}); give a file by --data PATH") from error
 
 
 def parsed(rows: Iterable[Row], parse: Callable[[dict[str, Any]], Iterable[T]]) -> Iterator[T]:
-    """What `parse` makes of each row; what it raises on a row of another form names that row."""
+    """Everything that `parse` makes of the rows. An error that it raises gets the place of its row."""
     for row in rows:
         try:
             yield from parse(row.fields)
@@ -122,3 +104,68 @@ def parsed(rows: Iterable[Row], parse: Callable[[dict[str, Any]], Iterable[T]]) 
             raise UsageError(f"{row.where}: {error}") from error
         except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
             raise UsageError(f"{row.where}: {type(error).__name__}: {error}") from error
+
+
+def _not_empty(rows: Iterator[Row], source: str) -> Iterator[Row]:
+    empty = True
+    for row in rows:
+        empty = False
+        yield row
+    if empty:
+        raise UsageError(f"{source} holds no records")
+
+
+def _json_lines(path: Path) -> Iterator[Row]:
+    opener = gzip.open if path.suffix == ".gz" else open
+    number = 0
+    try:
+        with opener(path, "rb") as file:
+            for number, line in enumerate(file, start=1):
+                if number == 1:
+                    line = line.removeprefix(BOM_UTF8)
+                if line.strip():
+                    where = f"{path}, line {number}"
+                    yield Row(where, number, _object(_decoded(line, where), where))
+    except (OSError, EOFError, zlib.error) as error:  # the latter two: a truncated or damaged gzip stream
+        after = f" after line {number}" if number else ""
+        raise UsageError(f"cannot read {path}{after}: {error}") from error
+
+
+def _json_array(path: Path) -> Iterator[Row]:
+    try:
+        content = path.read_bytes().removeprefix(BOM_UTF8)
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error}") from error
+    rows = _decoded(content, str(path))
+    if not isinstance(rows, list):
+        raise UsageError(f"{path}: must be a JSON array, not {_shown(rows)}")
+    for number, fields in enumerate(rows, start=1):
+        where = f"{path}, record {number}"
+        yield Row(where, number, _object(fields, where))
+
+
+def _parquet(path: Path) -> Iterator[Row]:
+    from datasets import load_dataset
+
+    rows = load_dataset("parquet", data_files=str(path), split="train", streaming=True)
+    return (Row(f"{path}, row {number}", number, dict(row)) for number, row in enumerate(rows, start=1))
+
+
+def _decoded(content: bytes, where: str) -> Any:
+    try:
+        return json.loads(content.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{where}: not UTF-8: {error}") from error
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{where}: not JSON: {error}") from error
+
+
+def _object(value: Any, where: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise UsageError(f"{where}: must be a JSON object, not {_shown(value)}")
+    return value
+
+
+def _shown(value: object) -> str:
+    text = json.dumps(value, default=str)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -17,7 +17,7 @@ from bench.grading.grade import Grade
 from bench.report.stats import wilson
 from bench.tasks import TASKS
 from bench.tasks.base import Task
-from bench.tasks.rows import Row, read_rows
+from prm.data.rows import Row, json_lines
 from search.errors import UsageError
 
 DESCRIPTION = f"""
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = parser.parse_args(arguments)
     task = TASKS[asked.task]()
     try:
-        rows = read_rows(asked.file)
+        rows = list(json_lines(asked.file))
         pairs = [_gold_pair(row) if asked.gold else _pair(row) for row in rows]
         with ExitStack() as stack:
             out = stack.enter_context(_create(asked.out, asked.file)) if asked.out else sys.stdout

@@ -13,7 +13,7 @@ from pathlib import Path
 from bench.tasks import TASKS
 from bench.tasks.base import Example
 from bench.tasks.code import CodeTask
-from bench.tasks.rows import read_rows
+from prm.data.rows import json_lines
 from search.errors import UsageError
 from search.types import Stop
 
@@ -39,7 +39,7 @@ def samples(path: Path) -> Iterator[tuple[str, str]]:
 
     Raises UsageError naming the line.
     """
-    for row in read_rows(path):
+    for row in json_lines(path):
         if "completion" in row.fields:
             completion = row.fields["completion"]
             if not isinstance(completion, str):
