@@ -124,7 +124,7 @@ def work_on(problem: CodeProblem, sandbox: Sandbox, params: LabelParams) -> Work
     reference, corrected = problem.reference, False
     own = sandbox.run_steadily(reference, base, trace=True)
     ran = own.lines
-    if problem.plus is not None and (outputs := _expected(problem, sandbox)):
+    if problem.plus is not None and (outputs := problem.plus.outputs(sandbox, runs=2)):
         plus, expected = problem.plus.suite(outputs), len(outputs)
         if not sandbox.run(reference, plus).passed:
             reference, corrected = problem.plus.reference, True
@@ -157,15 +157,6 @@ def _changed(reference: str, params: LabelParams) -> list[tuple[Mutant, bool]]:
     if params.rewordings:
         changed += [(mutant, True) for mutant in refactored(reference, most=most, seed=params.seed)]
     return changed
-
-
-def _expected(problem: CodeProblem, sandbox: Sandbox) -> dict[int, object]:
-    """What MBPP+'s reference answers to each of its inputs, where it answers the same twice."""
-    assert problem.plus is not None
-    plus = problem.plus
-    first, again = (sandbox.outputs(plus.reference, plus.entry_point, plus.inputs) for _ in range(2))
-    pairs = zip(first.recorded, again.recorded, strict=False)
-    return {i: a[1] for i, (a, b) in enumerate(pairs) if a[0] == "value" and repr(a) == repr(b)}
 
 
 def _try(

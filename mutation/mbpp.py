@@ -16,11 +16,12 @@ from __future__ import annotations
 import ast
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mutation.expected import Comparison, PlusTests
 from mutation.sandbox.verdict import Suite
 from search.errors import UsageError
 
@@ -29,18 +30,6 @@ SPLITS = {
 }  # fmt: skip
 """The authors' own, by task id; the first ten are for few-shot prompts."""
 
-SAME = """
-import math
-
-def same(got, want, tolerance):
-    if isinstance(got, float) or isinstance(want, float):
-        number = isinstance(got, (int, float)) and isinstance(want, (int, float))
-        return number and math.isclose(got, want, rel_tol=1e-7, abs_tol=tolerance or 1e-6)
-    if isinstance(want, (list, tuple)) and isinstance(got, (list, tuple)) and type(got) is type(want):
-        return len(got) == len(want) and all(same(g, w, tolerance) for g, w in zip(got, want))
-    return got == want
-
-"""
 # EvalPlus's own exceptions (evalplus/eval/__init__.py), for problems whose text leaves the order, or the
 # kind of a true answer, open.
 AS_SETS = {
@@ -48,32 +37,6 @@ AS_SETS = {
     "intersection_array", "find_dissimilar", "Diff",
 }  # fmt: skip
 NOT_NONE = {"check_str", "text_match_three", "text_starta_endb"}
-COMPARE = "    assert same({call}, want, TOLERANCE)\n"
-COMPARE_SETS = "    assert set({call}) == set(want)\n"
-COMPARE_TRUTH = "    got = {call}\n    assert (got if isinstance(got, bool) else got is not None) == want\n"
-
-
-@dataclass(frozen=True, slots=True)
-class Plus:
-    """MBPP+'s part of a problem. inputs: arguments of calls of `entry_point`, in the types that it takes."""
-
-    entry_point: str
-    reference: str
-    inputs: tuple[tuple[Any, ...], ...]
-    tolerance: float
-
-    def suite(self, expected: Mapping[int, Any]) -> Suite:
-        """Tests that compare with these outputs, by the number of the input."""
-        call = f"{self.entry_point}(*arguments)"
-        compare, wanted = COMPARE, expected
-        if self.entry_point in AS_SETS:
-            compare = COMPARE_SETS
-        elif self.entry_point in NOT_NONE:
-            compare = COMPARE_TRUTH
-            wanted = {i: w if isinstance(w, bool) else w is not None for i, w in expected.items()}
-        code = SAME + "for arguments, want in CASES:\n" + compare.format(call=call)
-        cases = [(self.inputs[i], want) for i, want in wanted.items()]
-        return Suite(code, (self.entry_point,)).with_values(CASES=cases, TOLERANCE=self.tolerance)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +49,7 @@ class CodeProblem:
     reference: str
     suite: Suite
     provides: tuple[str, ...]
-    plus: Plus | None = None
+    plus: PlusTests | None = None
 
 
 def load_mbpp(folder: Path) -> list[CodeProblem]:
@@ -125,12 +88,20 @@ def _problem(row: dict[str, Any], plus: dict[str, Any] | None) -> CodeProblem:
     )
 
 
-def _plus(row: dict[str, Any]) -> Plus:
+def _plus(row: dict[str, Any]) -> PlusTests:
     examples = list(_calls(row["assertion"], row["entry_point"]))
     template = examples[0] if examples else ()
     inputs = tuple(_arguments(template, given) for given in [*row["base_input"], *row["plus_input"]])
     reference = _lines(row["canonical_solution"]).strip() + "\n"
-    return Plus(row["entry_point"], reference, inputs, float(row["atol"]))
+    name = row["entry_point"]
+    return PlusTests(name, reference, inputs, float(row["atol"]), comparison_of(name))
+
+
+def comparison_of(entry_point: str) -> Comparison:
+    """How EvalPlus compares the outputs of a problem of MBPP+."""
+    if entry_point in AS_SETS:
+        return Comparison.SETS
+    return Comparison.TRUTH if entry_point in NOT_NONE else Comparison.VALUES
 
 
 def _arguments(template: tuple[Any, ...], given: list[Any]) -> tuple[Any, ...]:

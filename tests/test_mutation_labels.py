@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from mutation import build
+from mutation.expected import PlusTests
 from mutation.label import (
     Labelled,
     LabelParams,
@@ -23,7 +24,7 @@ from mutation.label import (
     lines_of,
     work_on,
 )
-from mutation.mbpp import SPLITS, CodeProblem, Plus, like, load_mbpp, question_of
+from mutation.mbpp import SPLITS, CodeProblem, comparison_of, like, load_mbpp, question_of
 from mutation.near import Text, human_eval, near_duplicates
 from mutation.report import Summary
 from mutation.sandbox.sandbox import Sandbox
@@ -176,13 +177,13 @@ def test_crashes_and_time_outs_are_kept_in_proportion() -> None:
 # -- trying --------------------------------------------------------------------------------------------
 
 
-def problem(tests: str = "assert largest([1, 3, 2]) == 3", plus: Plus | None = None) -> CodeProblem:
+def problem(tests: str = "assert largest([1, 3, 2]) == 3", plus: PlusTests | None = None) -> CodeProblem:
     question, provides = question_of("Write a function.", [tests]), ("largest",)
     return CodeProblem("mbpp/601", "train", question, REFERENCE, Suite(tests, provides), provides, plus)
 
 
 def test_mutants_are_run_and_survivors_meet_the_stronger_tests(box: Sandbox) -> None:
-    plus = Plus("largest", REFERENCE, (([1, 5],), ([2, 2, 1],), ([-1, -2],)), 0.0)
+    plus = PlusTests("largest", REFERENCE, (([1, 5],), ([2, 2, 1],), ([-1, -2],)), 0.0)
     found = work_on(problem(plus=plus), box, LabelParams())
     assert found.problem_with == "" and found.plus_inputs == 3 and found.unseen == ()
     outcomes = {t.base for t in found.tried}
@@ -222,7 +223,7 @@ def test_a_reference_that_fails_gives_nothing_or_is_replaced(box: Sandbox) -> No
     wrong = replace(problem(), reference=WRONG)
     assert "does not pass" in work_on(wrong, box, LabelParams()).problem_with
     first_only = "def largest(xs):\n    return max(xs[:3])\n"
-    plus = Plus("largest", REFERENCE, (([1, 2, 3, 4],),), 0.0)
+    plus = PlusTests("largest", REFERENCE, (([1, 2, 3, 4],),), 0.0)
     corrected = work_on(replace(problem(plus=plus), reference=first_only), box, LabelParams())
     assert corrected.corrected and corrected.reference == REFERENCE
 
@@ -267,9 +268,9 @@ def test_problems_splits_and_line_ends(mbpp: Path) -> None:
 
 def test_an_answer_that_is_no_plain_data_is_compared_by_whether_there_is_one(box: Sandbox) -> None:
     reference = "import re\ndef check_str(text):\n    return re.search('^[aeiou]', text)\n"
-    plus = Plus("check_str", reference, (("annie",), ("bob",)), 0.0)
-    found = box.outputs(reference, "check_str", plus.inputs)
-    suite = plus.suite({i: row[1] for i, row in enumerate(found.recorded)})
+    inputs = (("annie",), ("bob",))
+    plus = PlusTests("check_str", reference, inputs, comparison=comparison_of("check_str"))
+    suite = plus.suite(plus.outputs(box))
     assert box.run(reference, suite).passed
     assert not box.run(reference.replace("aeiou", "bcd"), suite).passed
 

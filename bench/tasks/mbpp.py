@@ -46,9 +46,7 @@ class Mbpp(CodeTask):
 def _case(problem: CodeProblem) -> CodeCase:
     hidden = {"": problem.suite}
     if problem.plus is not None:
-        plus = problem.plus
-        said = SANDBOX.get().outputs(plus.reference, plus.entry_point, plus.inputs)
-        hidden["plus"] = plus.suite({i: a[1] for i, a in enumerate(said.recorded) if a[0] == "value"})
+        hidden["plus"] = problem.plus.suite(problem.plus.outputs(SANDBOX.get()))
     shown = problem.question.partition("\n\n")[2]
     entry = _asked_for(problem, shown)
     return CodeCase(
