@@ -122,16 +122,16 @@ def work_on(problem: CodeProblem, sandbox: Sandbox, params: LabelParams) -> Work
     """Try every change of a problem's reference. Runs programs; decides no label."""
     base, plus, expected = problem.suite, None, 0
     reference, corrected = problem.reference, False
-    own = sandbox.run_steadily(reference, base, trace=True)
+    own = sandbox.run_repeatedly(reference, base, trace=True)
     ran = own.lines
     if problem.plus is not None and (outputs := problem.plus.outputs(sandbox, runs=2)):
         plus, expected = problem.plus.suite(outputs), len(outputs)
         if not sandbox.run(reference, plus).passed:
             reference, corrected = problem.plus.reference, True
-            own = sandbox.run_steadily(reference, base, trace=True)
+            own = sandbox.run_repeatedly(reference, base, trace=True)
             if not own.passed:  # MBPP's tests are as wrong as its reference
                 base, plus = plus, None
-                own = sandbox.run_steadily(reference, base, trace=True)
+                own = sandbox.run_repeatedly(reference, base, trace=True)
         stronger = sandbox.run(reference, plus or base, trace=True)
         ran = own.lines | stronger.lines
         plus = plus and plus.within(stronger, sandbox.limits.cpu_s)
@@ -162,10 +162,10 @@ def _changed(reference: str, params: LabelParams) -> list[tuple[Mutant, bool]]:
 def _try(
     mutant: Mutant, rewording: bool, reference: str, sandbox: Sandbox, base: Suite, plus: Suite | None
 ) -> Tried:
-    verdict = sandbox.run_steadily(mutant.code, base)
+    verdict = sandbox.run_repeatedly(mutant.code, base)
     first, stronger = verdict, ""
     if verdict.passed and plus is not None:
-        verdict = sandbox.run_steadily(mutant.code, plus)
+        verdict = sandbox.run_repeatedly(mutant.code, plus)
         stronger = str(verdict.outcome)
     changed = changed_steps(SEGMENTER.split(reference), SEGMENTER.split(mutant.code))
     return Tried(

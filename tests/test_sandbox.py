@@ -20,10 +20,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mutation.sandbox import __main__ as command
+from mutation.sandbox import isolation
 from mutation.sandbox.inside.wire import WireError, pack, unpack
 from mutation.sandbox.isolation import SandboxError
-from mutation.sandbox.sandbox import Sandbox, isolation
-from mutation.sandbox.sandbox import sandbox as command_line
+from mutation.sandbox.sandbox import Sandbox
 from mutation.sandbox.verdict import Limits, Outcome, Suite, Verdict
 from search.errors import UsageError
 from tests.hostile import HOSTILE, TESTS, Hostile
@@ -119,7 +120,7 @@ def test_tests_that_cannot_be_run_are_refused(box: Sandbox) -> None:
 @pytest.mark.parametrize("tests", ["", "# none", "def check():\n    assert answer(1) == 4", "assert True"])
 def test_tests_that_ask_nothing_of_the_program_are_no_pass(box: Sandbox, tests: str) -> None:
     verdict = run(box, RIGHT, tests)
-    assert verdict.outcome is Outcome.REFUSED and verdict.detail == "the tests ask nothing of the program"
+    assert verdict.outcome is Outcome.REFUSED and verdict.detail == "the tests do not use the program"
     assert box.run("LIMIT = 5", Suite("assert LIMIT == 5")).passed, "data is asked for by its name"
 
 
@@ -137,8 +138,8 @@ def test_lines_that_ran_are_told_when_asked(box: Sandbox) -> None:
 
 
 def test_outputs_of_a_function(box: Sandbox) -> None:
-    said = box.outputs("def f(a, b):\n    return a // b, [a]\n", "f", [(7, 2), (1, 0), (0, 1)])
-    assert said.recorded == (("value", (3, [7])), ("raise", "ZeroDivisionError"), ("value", (0, [0])))
+    outputs = box.outputs("def f(a, b):\n    return a // b, [a]\n", "f", [(7, 2), (1, 0), (0, 1)])
+    assert outputs.recorded == (("value", (3, [7])), ("raise", "ZeroDivisionError"), ("value", (0, [0])))
     stuck = box.outputs("def f(a):\n    while a: pass\n    return a\n", "f", [(0,), (1,), (0,)])
     assert stuck.outcome is Outcome.TIME_OUT and stuck.recorded == (("value", 0),)
 
@@ -166,10 +167,10 @@ def test_tests_that_draw_draw_the_same(box: Sandbox) -> None:
 
 
 def test_a_flaky_program_is_marked_and_has_not_passed(box: Sandbox) -> None:
-    flaky = box.run_steadily("import os\ndef answer(x): return os.urandom(8).hex()",
+    flaky = box.run_repeatedly("import os\ndef answer(x): return os.urandom(8).hex()",
                              Suite("record(answer(1))"))  # fmt: skip
     assert flaky.flaky and not flaky.passed
-    steady = box.run_steadily(RIGHT, Suite(TESTS))
+    steady = box.run_repeatedly(RIGHT, Suite(TESTS))
     assert not steady.flaky and steady.passed
 
 
@@ -268,7 +269,7 @@ def test_the_sandbox_ends_with_whoever_started_it(job: tuple[str, str]) -> None:
         pytest.skip(reason)
     script = (
         "import os, sys, threading, time\n"
-        "from mutation.sandbox import Sandbox\nfrom mutation.sandbox.verdict import Suite\n"
+        "from mutation.sandbox.sandbox import Sandbox\nfrom mutation.sandbox.verdict import Suite\n"
         "box = Sandbox(workers=1)\n"
         f"loop = threading.Thread(target=box.run, args=({job[0]!r}, Suite({job[1]!r})), daemon=True)\n"
         "loop.start(); time.sleep(0.3)\nprint('ready', flush=True); time.sleep(60)\n"
@@ -307,7 +308,7 @@ def test_without_bubblewrap_it_refuses_and_says_what_to_install(
     program, tests = tmp_path / "program.py", tmp_path / "tests.py"
     program.write_text(RIGHT)
     tests.write_text(TESTS)
-    assert command_line.main([str(program), str(tests)]) == 2
+    assert command.main([str(program), str(tests)]) == 2
     assert "--unsafe-no-isolation" in capsys.readouterr().err
 
 
@@ -320,13 +321,13 @@ def test_without_isolation_it_warns_and_says_so(tmp_path: Path, capsys: pytest.C
     program, tests = tmp_path / "program.py", tmp_path / "tests.py"
     program.write_text("open('left', 'w').write('x')\n" + RIGHT)
     tests.write_text(TESTS)
-    assert command_line.main([str(program), str(tests), "--json", "--unsafe-no-isolation"]) == 0
+    assert command.main([str(program), str(tests), "--json", "--unsafe-no-isolation"]) == 0
     printed = capsys.readouterr()
     assert json.loads(printed.out)["isolated"] is False and "not isolated" in printed.err
     program.write_text(WRONG)
-    assert command_line.main([str(program), str(tests), "--unsafe-no-isolation"]) == 1
+    assert command.main([str(program), str(tests), "--unsafe-no-isolation"]) == 1
     assert "assertion" in capsys.readouterr().out
-    assert command_line.main([str(tmp_path / "none.py"), str(tests), "--unsafe-no-isolation"]) == 2
+    assert command.main([str(tmp_path / "none.py"), str(tests), "--unsafe-no-isolation"]) == 2
 
 
 @pytest.mark.parametrize("wrong", [{"cpu_s": 0}, {"wall_s": -1.0}, {"memory_mb": 20}])

@@ -1,4 +1,4 @@
-"""One worker of the sandbox: a server for programs, a judge for their tests, and a verdict from both."""
+"""One worker of the sandbox: a server that runs programs, a judge that runs tests, a verdict from both."""
 
 from __future__ import annotations
 
@@ -18,14 +18,19 @@ from mutation.sandbox.isolation import ENVIRONMENT, SandboxError, command, expla
 from mutation.sandbox.verdict import Limits, Outcome, Suite, Verdict
 
 GRACE_S = 60.0
-"""Beyond the wall-clock limit, for the machinery itself."""
+"""Extra seconds beyond the wall-clock limit, for the communication itself."""
 START_S = 120.0
+"""Seconds that a sandbox may take to start."""
 INSIDE_FOLDER = "/tmp"
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How a program's process ended, by the kernel's account. stopped: it was ended, being done with."""
+    """How a program's process ended, as reported by the kernel.
+
+    status: as of `os.wait`. late: its wall-clock time was over. dirty: it left files.
+    stopped: it was ended by request, once its tests were done.
+    """
 
     status: int
     late: bool
@@ -36,8 +41,10 @@ class Ended:
 
 
 class _Spawner:
-    """Starts processes from one thread that lives as long as this process: bubblewrap dies with its parent
-    thread. A forked process has its own."""
+    """Starts processes from one thread that lives as long as this process.
+
+    bubblewrap ends with its parent thread, not its parent process. A forked process gets a new thread.
+    """
 
     def __init__(self) -> None:
         self._renew()
@@ -47,9 +54,9 @@ class _Spawner:
     def _renew(self) -> None:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="sandbox")
 
-    def start(self, words: list[str], **how: Any) -> subprocess.Popen[bytes]:
+    def start(self, command: list[str], **options: Any) -> subprocess.Popen[bytes]:
         popen: Any = subprocess.Popen
-        process: subprocess.Popen[bytes] = self._thread.submit(popen, words, **how).result()
+        process: subprocess.Popen[bytes] = self._thread.submit(popen, command, **options).result()
         return process
 
 
@@ -57,7 +64,7 @@ _SPAWNER = _Spawner()
 
 
 class Warm:
-    """A module of `inside` in a sandbox of its own, started when needed, and again if lost."""
+    """A module of `inside` in its own sandbox, started when needed and restarted if it was killed."""
 
     module: Literal["server", "judge"]
 
@@ -69,7 +76,7 @@ class Warm:
         self._control = socket.socket()
 
     def start(self) -> None:
-        """Start it if it does not run. Raises SandboxError."""
+        """Start it if it is not running. Raises SandboxError."""
         if self._process is not None and self._process.poll() is None:
             return
         self.stop()
@@ -83,7 +90,7 @@ class Warm:
                     start_new_session=True,
                 )  # fmt: skip
             except OSError as error:
-                raise SandboxError(f"the sandbox does not start: {error}") from error
+                raise SandboxError(f"the sandbox did not start: {error}") from error
             other.close()
             self._wait_at_most(START_S)
             try:
@@ -96,14 +103,14 @@ class Warm:
                 raise explained(complaints.read().decode(errors="replace"))
 
     def begin(self, descriptor: int, more: bytes = b"") -> None:
-        """Hand over the descriptor of one end of a conversation. Raises Closed."""
+        """Send it the descriptor of one end of the pipe between program and judge. Raises Closed."""
         try:
             socket.send_fds(self._control, [b"r", more], [descriptor])
         except OSError as error:
             raise Closed from error
 
     def stop(self) -> None:
-        """End it, and with it everything in its sandbox."""
+        """End it and everything in its sandbox."""
         self._control.close()
         if self._process is not None:
             self._process.kill()
@@ -116,7 +123,7 @@ class Warm:
             self._folder.cleanup()
 
     def _wait_at_most(self, seconds: float) -> None:
-        """From here on, no call to the other side takes longer; then it raises Closed."""
+        """Set the time after which a call to the other side raises Closed."""
         limit = struct.pack("ll", int(seconds), 0)  # a struct timeval; the socket stays a blocking one
         for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
             self._control.setsockopt(socket.SOL_SOCKET, option, limit)
@@ -140,7 +147,7 @@ class Programs(Warm):
     module = "server"
 
     def end(self) -> Ended:
-        """End the process that was forked last, if it has not ended. Raises Closed."""
+        """End the process that was forked last, if it is still running. Raises Closed."""
         try:
             self._control.sendall(b"s")
         except OSError as error:
@@ -155,16 +162,16 @@ class Judge(Warm):
     module = "judge"
 
     def ask(self, job: Json, wait_s: float) -> dict[str, Any]:
-        """Its word on a job, for which it has a descriptor. Raises Closed, also after `wait_s`."""
+        """The result of a job, after `begin`. Raises Closed, also if it takes longer than `wait_s`."""
         self._wait_at_most(wait_s)
         pipe = Pipe(self._control.fileno())
         pipe.send(job)
-        said: dict[str, Any] = pipe.receive()
-        return said
+        result: dict[str, Any] = pipe.receive()
+        return result
 
 
 class Pair:
-    """A context. Runs one program at a time."""
+    """A context manager that runs one program at a time."""
 
     def __init__(self, limits: Limits, isolated: bool) -> None:
         self.limits, self.isolated = limits, isolated
@@ -184,63 +191,63 @@ class Pair:
         self._judge.close()
 
     def run(self, program: str, suite: Suite, trace: bool) -> Verdict:
-        """Raises SandboxError if the servers cannot be kept alive."""
+        """Run a program. Raises SandboxError if the servers do not start or are killed twice."""
         cpu_s = suite.cpu_s or self.limits.cpu_s
         job = {
             "program": program, "tests": suite.code, "provides": list(suite.provides), "trace": trace,
             "values": {name: pack(value) for name, value in suite.values.items()},
         }  # fmt: skip
-        for _ in range(2):  # a server that something outside has killed is started again, once
+        for _ in range(2):  # a server that was killed from outside is restarted once
             self._programs.start()
             self._judge.start()
             try:
-                said, end = self._attempt(job, cpu_s)
+                result, end = self._attempt(job, cpu_s)
             except Closed:
                 self._programs.stop()
                 self._judge.stop()
                 continue
             if end.dirty and self.isolated:
                 self._programs.stop()
-            return self._verdict(said, end, cpu_s)
+            return self._verdict(result, end, cpu_s)
         raise SandboxError("the sandbox was killed twice from outside; is the machine out of memory?")
 
     def _attempt(self, job: Json, cpu_s: float) -> tuple[dict[str, Any] | None, Ended]:
-        """What the judge said, None if nothing; how the program's process ended."""
+        """The judge's result, None if it gave none, and how the program's process ended."""
         asking, answering = socket.socketpair()
         with asking, answering:
             self._programs.begin(answering.fileno(), SECONDS.pack(cpu_s))
             self._judge.begin(asking.fileno())
-        said = None
+        result = None
         try:
-            said = self._judge.ask(job, self.limits.wall_s + GRACE_S)
+            result = self._judge.ask(job, self.limits.wall_s + GRACE_S)
         except Closed:
             self._judge.stop()
-        return said, self._programs.end()
+        return result, self._programs.end()
 
-    def _verdict(self, said: dict[str, Any] | None, end: Ended, cpu_s: float) -> Verdict:
+    def _verdict(self, result: dict[str, Any] | None, end: Ended, cpu_s: float) -> Verdict:
         used: dict[str, Any] = {"seconds": end.cpu_s, "peak_mb": end.peak_mb, "isolated": self.isolated}
-        if said is None:
+        if result is None:
             return Verdict(Outcome.TIME_OUT, "the tests did not end", **used)
-        outcome, detail = Outcome(said["outcome"]), said.get("detail", "")
+        outcome, detail = Outcome(result["outcome"]), result.get("detail", "")
         if outcome is Outcome.KILLED:
             outcome, detail = self._why_gone(end, detail, cpu_s)
         try:
-            recorded = tuple(unpack(packed) for packed in said["recorded"])
+            recorded = tuple(unpack(packed) for packed in result["recorded"])
         except WireError as error:
-            raise SandboxError(f"the judge recorded what is no value: {error}") from error
+            raise SandboxError(f"the judge sent recorded values that cannot be read: {error}") from error
         return Verdict(
-            outcome, detail, said.get("exception", ""), said.get("line"), said.get("program_line"),
-            recorded=recorded, lines=frozenset(said.get("lines", ())), **used,
+            outcome, detail, result.get("exception", ""), result.get("line"), result.get("program_line"),
+            recorded=recorded, lines=frozenset(result.get("lines", ())), **used,
         )  # fmt: skip
 
     def _why_gone(self, end: Ended, detail: str, cpu_s: float) -> tuple[Outcome, str]:
-        """Why the judge could not go on asking."""
+        """Why the program no longer answered the judge."""
         signalled = os.WTERMSIG(end.status) if os.WIFSIGNALED(end.status) else None
         if end.late or end.cpu_s >= cpu_s or signalled in (signal.SIGPROF, signal.SIGXCPU):
-            return Outcome.TIME_OUT, "the limit of time is over"
+            return Outcome.TIME_OUT, "time limit exceeded"
         if end.stopped:
-            return Outcome.KILLED, detail or "it closed its side of the conversation"
+            return Outcome.KILLED, detail or "it closed the pipe"
         if signalled is not None:
             return Outcome.KILLED, f"its process was ended by {signal.Signals(signalled).name}"
         code = os.waitstatus_to_exitcode(end.status)
-        return Outcome.KILLED, f"its process left with exit code {code} before its tests were over"
+        return Outcome.KILLED, f"its process exited with code {code} before its tests were done"

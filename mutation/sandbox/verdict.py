@@ -1,4 +1,4 @@
-"""What the sandbox says of a program, and what it may be limited to."""
+"""Verdicts on programs, the tests that lead to them, and resource limits."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 
 from search.errors import UsageError
 
-PATIENCE = 10.0
-"""How many times the reference's processor time a program may take."""
-LEAST_S = 0.2
-"""But never less; an ordinary program takes a few milliseconds."""
+SLOWDOWN = 10.0
+"""The processor time that a program may take, as a multiple of the reference's."""
+MIN_CPU_S = 0.2
+"""The least limit set in this way. An ordinary program takes a few milliseconds."""
 
 
 class Outcome(StrEnum):
@@ -23,26 +23,28 @@ class Outcome(StrEnum):
     ASSERTION = "assertion"
     """An assertion of the tests did not hold."""
     EXCEPTION = "exception"
-    """The program raised, or the tests did over what it answered."""
+    """The program raised an exception, or the tests did when they used a result of it."""
     TIME_OUT = "time-out"
-    """Over its limit of processor time or wall-clock time."""
+    """It exceeded its limit of processor time or wall-clock time."""
     MEMORY = "memory"
-    """Over its limit of memory."""
+    """It exceeded its limit of memory."""
     OUTPUT = "output limit"
-    """Printed or answered more than it may."""
+    """It printed or returned more than it may."""
     KILLED = "killed"
-    """Its process ended before its tests did: it left by itself, crashed, or broke off the conversation."""
+    """Its process ended before its tests did: it exited, crashed, or closed the pipe."""
     REFUSED = "refused"
-    """The tests say nothing: they do not compile, pass the program what is no plain data, or never use it."""
+    """The tests cannot be used: they do not compile, pass other than plain data, or never use the program."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Of one program, and as much again for its tests. Raises UsageError if one makes no sense.
+    """Resource limits of one program. Its tests have the same limits, counted separately.
 
-    cpu_s: seconds of processor time, so that a loaded machine changes no verdict.
-    wall_s: for programs that sleep. memory_mb: address space. file_mb: the folder it may write to.
-    output_chars: what it may print in all; nothing of it is kept.
+    cpu_s: seconds of processor time, so that the load of the machine does not change a verdict.
+    wall_s: seconds of wall-clock time, for programs that sleep.
+    memory_mb: address space. file_mb: size of the folder that the program may write to.
+    output_chars: how much it may print in all. The output is not kept.
+    Raises UsageError if a limit is out of range.
     """
 
     cpu_s: float = 2.0
@@ -54,20 +56,20 @@ class Limits:
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
             if value <= 0:
-                raise UsageError(f"{name}={value}: it must be more than 0")
+                raise UsageError(f"{name}={value}: it must be greater than 0")
         if self.memory_mb < 128:
             raise UsageError(f"memory_mb={self.memory_mb}: the interpreter itself needs up to 128")
 
 
 @dataclass(frozen=True, slots=True)
 class Suite:
-    """Python text that asserts things of a program. It is trusted; see `mutation.sandbox`.
+    """Tests: Python code with assertions about a program. It is trusted; see `mutation.sandbox.sandbox`.
 
-    provides: names that are the program's although they are also built-in or of the standard library
-        ("sum", "string"). Any other name that the tests read and do not define is taken from the program
-        if it defines it.
-    values: further names, with plain data as their values.
-    cpu_s: seconds of processor time for a program that meets these tests; None: the sandbox's limit.
+    provides: names to take from the program although Python or its standard library has them too ("sum",
+        "string"). Any other name that the tests use and do not define is taken from the program if the
+        program defines it.
+    values: names that the tests can use, with plain data as their values.
+    cpu_s: seconds of processor time that a program may take for these tests; None for the sandbox's limit.
     """
 
     code: str
@@ -79,21 +81,24 @@ class Suite:
         return replace(self, values={**self.values, **values})
 
     def within(self, reference: Verdict, most_s: float) -> Suite:
-        """With a limit on time that a right program keeps: `PATIENCE` times what the reference took,
-        as mutation testing does it, and at most `most_s`. Endless loops are most of what a run costs.
+        """The same tests with a limit of `SLOWDOWN` times the reference's processor time, at most `most_s`.
+
+        Mutation testing usually sets the limit in this way: most of its time goes into endless loops.
         """
-        return replace(self, cpu_s=min(most_s, max(LEAST_S, PATIENCE * reference.seconds)))
+        return replace(self, cpu_s=min(most_s, max(MIN_CPU_S, SLOWDOWN * reference.seconds)))
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """How a program fared.
+    """The result of running a program against its tests.
 
-    detail: for people. exception: its type's name, for EXCEPTION and MEMORY. line: of the tests, where
-    they ended. program_line: of the program, by its own account, where it raised.
-    seconds: processor time of the program's process. peak_mb: most memory it held, 0 if unknown.
-    flaky: several runs did not end alike. isolated: False if only resources were limited.
-    recorded: what the tests gave to `record`. lines: of the program that ran, if that was asked for.
+    detail: an explanation, for people. exception: the name of the type, for EXCEPTION and MEMORY.
+    line: the line of the tests at which they ended, if they did not pass.
+    program_line: the line of the program at which it raised, as reported by the program's process.
+    seconds: processor time of the program's process. peak_mb: peak memory, 0 if unknown.
+    flaky: several runs did not end in the same way. isolated: False if only resources were limited.
+    recorded: the values that the tests passed to `record`.
+    lines: the lines of the program that ran, if a trace was requested.
     """
 
     outcome: Outcome
@@ -114,13 +119,13 @@ class Verdict:
 
     @property
     def ending(self) -> tuple[object, ...]:
-        """What two runs must have in common to have ended alike."""
-        if self.outcome is Outcome.TIME_OUT:  # where it was when its time was over is chance
+        """What must be equal in two runs for them to have ended in the same way."""
+        if self.outcome is Outcome.TIME_OUT:  # where the time-out interrupts it is chance
             return (self.outcome,)
         return self.outcome, self.exception, self.line, repr(self.recorded)
 
     def as_json(self) -> dict[str, Any]:
-        """Without what only some callers ask for."""
+        """As a JSON object, without `recorded` and `lines`."""
         kept = asdict(self) | {"outcome": str(self.outcome), "seconds": round(self.seconds, 3)}
         kept["peak_mb"] = round(self.peak_mb, 1)
         return {name: value for name, value in kept.items() if name not in ("recorded", "lines")}

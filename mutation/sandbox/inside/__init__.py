@@ -1,1 +1,1 @@
-"""What runs inside the sandbox. Standard library only: nothing else is there."""
+"""The code that runs inside the sandbox. It may only use the standard library: nothing else is there."""

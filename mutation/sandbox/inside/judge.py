@@ -1,12 +1,14 @@
-"""The process that tests run in: it evaluates every comparison, over plain data that the program answered.
+"""The process that runs the tests. It makes every comparison, on plain data returned by the program.
 
-It lives on from job to job: tests are trusted, and nothing that a program wrote runs here. Run inside the
-sandbox, confined like a program; told "r" with the descriptor that leads to the program, then the job.
+One judge serves many jobs: tests are trusted, and no code of a program runs here. It runs inside the
+sandbox, confined like a program. For each job it receives "r" with the descriptor of the pipe to the
+program, then the job.
 
-The tests' text runs here, unchanged. The names that the program provides stand for calls into its process.
-What comes back is plain data, built anew, or a `Remote`: a number that stands for an object over there.
-A `Remote` can be called, asked for attributes, walked through, and passed back; it equals only itself, has
-no truth value and no order, so the program's own methods never decide a comparison.
+The code of the tests runs here unchanged. The names that the program provides stand for calls into its
+process. The results are plain data, rebuilt here, or a `Remote`: a number that stands for an object in the
+program's process. A `Remote` can be called, iterated over and passed back, and its attributes can be read.
+It equals only itself and has no truth value and no order, so the program's own methods never decide a
+comparison.
 """
 
 from __future__ import annotations
@@ -37,44 +39,45 @@ MODULE = 0
 
 
 class TimeUp(BaseException):
-    """The tests themselves have taken their limit of processor time."""
+    """The tests themselves have exceeded their limit of processor time."""
 
 
 class Broken(BaseException):
-    """The program's process is gone, or does not speak the protocol."""
+    """The program's process has ended, or does not keep to the protocol."""
 
 
 class Overflow(BaseException):
-    """The program has printed or answered more than it may."""
+    """The program has printed or returned more than it may."""
 
 
 class NotPassable(NotPlain):
-    """The tests give the program what cannot cross the border: a fault of the tests, not of the program."""
+    """The tests pass a value that is not plain data: a fault of the tests, not of the program."""
 
 
 class Raised:
-    """What an exception of the program carries on this side: type's name, message, the program's line."""
+    """Attached to an exception of the program: name of its type, message, line of the program."""
 
     def __init__(self, kind: str, message: str, line: int | None) -> None:
         self.kind, self.message, self.line = kind, message, line
 
 
 class Caller:
-    """This side of the program's pipe.
+    """The judge's side of the pipe to the program.
 
-    fault: what broke it; once set, nothing can be a pass. asked: how many times.
+    fault: the error that broke it. Once it is set, the program cannot pass.
+    requests: the number of requests so far.
     """
 
     def __init__(self, pipe: Pipe) -> None:
         self._pipe = pipe
         self.fault: BaseException | None = None
-        self.asked = 0
+        self.requests = 0
 
     def ask(self, *request: Json) -> Any:
-        """Raises what the program raised; Broken, Overflow."""
+        """The program's reply to a request. Raises what the program raised, Broken, or Overflow."""
         if self.fault is not None:
             raise self.fault
-        self.asked += 1
+        self.requests += 1
         self._pipe.send(list(request))
         reply: Any = None
         try:
@@ -104,7 +107,7 @@ class Caller:
 
 
 class Remote:
-    """An object of the program's process that is not plain data."""
+    """An object in the program's process that is not plain data."""
 
     __slots__ = ("_caller", "_handle")
 
@@ -127,7 +130,7 @@ class Remote:
     def __iter__(self) -> Iterator[Any]:
         iterator = self._caller.ask("iter", self._handle)
         if not isinstance(iterator, Remote):
-            raise NotPlain("the program's object is no iterator")
+            raise NotPlain("the program's object is not an iterator")
         while item := self._caller.ask("next", iterator._handle):
             yield item[0]
 
@@ -138,7 +141,7 @@ class Remote:
         return hash(self._handle)
 
     def __bool__(self) -> bool:
-        raise NotPlain("an object of the program has no truth value here: only plain data is judged")
+        raise NotPlain("an object of the program has no truth value here: only plain data can be tested")
 
 
 def _handle(value: object) -> Json:
@@ -148,7 +151,7 @@ def _handle(value: object) -> Json:
 
 
 def _as_raised(kind: str, bases: list[Any], message: str, line: int | None) -> BaseException:
-    """The exception as the tests could catch it: the nearest built-in type it is one of."""
+    """An exception that the tests can catch, derived from the nearest built-in base of its type."""
     base = next((b for b in (getattr(builtins, str(n), None) for n in bases) if _is_error(b)), Exception)
     own: Any = types.new_class(kind if kind.isidentifier() else "Exception", (base,))
     error: BaseException = own.__new__(own)
@@ -162,8 +165,8 @@ def _is_error(value: object) -> bool:
 
 
 def judge(job: dict[str, Any], program: Pipe, cpu_s: float) -> dict[str, Any]:
-    """Run one job. Returns how it ended."""
-    random.seed(0)  # tests that draw their inputs draw the same ones every time
+    """Run one job. Returns the result as a JSON object."""
+    random.seed(0)  # tests with random inputs get the same ones every time
     caller, recorded = Caller(program), list[Any]()
 
     def expire(*_: object) -> None:
@@ -172,18 +175,18 @@ def judge(job: dict[str, Any], program: Pipe, cpu_s: float) -> dict[str, Any]:
 
     signal.signal(signal.SIGPROF, expire)
     signal.setitimer(signal.ITIMER_PROF, cpu_s, 0.1)
-    signal.setitimer(signal.ITIMER_VIRTUAL, 2 * cpu_s)  # ends tests that catch everything, and this process
+    signal.setitimer(signal.ITIMER_VIRTUAL, 2 * cpu_s)  # ends this process if the tests catch every exception
     try:
-        said = _run(job, caller, recorded)
+        result = _run(job, caller, recorded)
     except BaseException as error:
-        said = _how(error)
+        result = _failure(error)
     finally:
         signal.signal(signal.SIGPROF, signal.SIG_IGN)
         signal.setitimer(signal.ITIMER_PROF, 0)
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)
     if caller.fault is not None:
-        said = _how(caller.fault)  # whatever the tests made of it
-    return said | {"recorded": recorded}
+        result = _failure(caller.fault)  # even if the tests have caught it
+    return result | {"recorded": recorded}
 
 
 def _run(job: dict[str, Any], caller: Caller, recorded: list[Any]) -> dict[str, Any]:
@@ -203,31 +206,31 @@ def _run(job: dict[str, Any], caller: Caller, recorded: list[Any]) -> dict[str, 
         elif name in sys.stdlib_module_names and name not in names:
             with suppress(ImportError):
                 names[name] = importlib.import_module(name)
-    before = caller.asked
+    before = caller.requests
     exec(code, names)
-    if caller.asked == before and all(isinstance(value, Remote) for value in given):
-        return {"outcome": "refused", "detail": "the tests ask nothing of the program"}
-    said: dict[str, Any] = {"outcome": "passed"}
+    if caller.requests == before and all(isinstance(value, Remote) for value in given):
+        return {"outcome": "refused", "detail": "the tests do not use the program"}
+    result: dict[str, Any] = {"outcome": "passed"}
     if job["trace"]:
-        said["lines"] = [line for line in caller.ask("lines") if type(line) is int]
-    return said
+        result["lines"] = [line for line in caller.ask("lines") if type(line) is int]
+    return result
 
 
 def _is_known(name: str, names: dict[str, Any]) -> bool:
-    """Whether the tests mean something of their own, or Python's, by it: a program cannot take its place."""
+    """Whether the name belongs to the tests or to Python, so that a program cannot replace it."""
     return name in names or name in sys.stdlib_module_names or hasattr(builtins, name)
 
 
 @lru_cache(64)
 def _compiled(tests: str) -> tuple[types.CodeType, list[str]]:
-    """The tests' code, and the names that it reads and does not define. Many programs have the same tests."""
+    """The compiled tests, and the names that they read and do not define. Many programs share their tests."""
     top = symtable.symtable(tests, FILENAME, "exec")
     own = {symbol.get_name() for symbol in top.get_symbols() if symbol.is_assigned() or symbol.is_imported()}
     return compile(tests, FILENAME, "exec"), sorted(_read(top) - own)
 
 
 def _read(table: symtable.SymbolTable) -> set[str]:
-    """Global names that are read in a scope or one inside it."""
+    """Global names that are read in a scope or in a nested one."""
     names = {
         symbol.get_name() for symbol in table.get_symbols()
         if symbol.is_referenced() and (symbol.is_global() or table.get_type() == "module")
@@ -236,38 +239,38 @@ def _read(table: symtable.SymbolTable) -> set[str]:
 
 
 def _opaque(value: object) -> Json:
-    """In place of what is not plain data, in a record: its kind, so that two of them are alike."""
+    """What is recorded for an object that is not plain data: its type, which is the same in every run."""
     return f"<{type(value).__name__}>"
 
 
-def _how(error: BaseException) -> dict[str, Any]:
-    """The end of a run that did not pass."""
+def _failure(error: BaseException) -> dict[str, Any]:
+    """The result of a run that ended with an exception."""
     raised = getattr(error, "raised", None)
     kind, message = type(error).__name__, str(error)
-    if isinstance(raised, Raised):  # a SyntaxError made from its message alone does not show it
+    if isinstance(raised, Raised):  # str() of a rebuilt SyntaxError is not its message
         kind, message = raised.kind, raised.message
     detail = f"{kind}: {message}" if message else kind
-    said: dict[str, Any] = {"outcome": "exception", "exception": kind, "detail": detail[:DETAIL_CHARS]}
-    said["line"] = _line(error)
+    result: dict[str, Any] = {"outcome": "exception", "exception": kind, "detail": detail[:DETAIL_CHARS]}
+    result["line"] = _line(error)
     if isinstance(raised, Raised):
-        said["program_line"] = raised.line
+        result["program_line"] = raised.line
     if isinstance(error, TimeUp):
-        said |= {"outcome": "time-out", "exception": "", "detail": "the tests took their limit of time"}
+        result |= {"outcome": "time-out", "exception": "", "detail": "the tests exceeded their time limit"}
     elif isinstance(error, Overflow):
-        said |= {"outcome": "output limit", "exception": "", "detail": "more output than it may make"}
+        result |= {"outcome": "output limit", "exception": "", "detail": "output limit exceeded"}
     elif isinstance(error, Broken):
-        said |= {"outcome": "killed", "exception": "", "detail": str(error)}
+        result |= {"outcome": "killed", "exception": "", "detail": str(error)}
     elif isinstance(error, MemoryError):
-        said["outcome"] = "memory"
+        result["outcome"] = "memory"
     elif isinstance(error, AssertionError) and raised is None:
-        said["outcome"] = "assertion"
+        result["outcome"] = "assertion"
     elif isinstance(error, NotPassable):
-        said |= {"outcome": "refused", "exception": ""}
-    return said
+        result |= {"outcome": "refused", "exception": ""}
+    return result
 
 
 def _line(error: BaseException) -> int | None:
-    """The innermost line of the tests' text that the exception went through."""
+    """The innermost line of the tests in the traceback of an exception."""
     line, trace = None, error.__traceback__
     while trace is not None:
         if trace.tb_frame.f_code.co_filename == FILENAME:
@@ -277,7 +280,7 @@ def _line(error: BaseException) -> int | None:
 
 
 def main() -> None:
-    """Judge until the other side is gone."""
+    """Run jobs until the other side closes the connection."""
     control, settings = socket.socket(fileno=int(sys.argv[1])), json.loads(sys.argv[2])
     os.chdir(settings["folder"])
     control.sendall(b"ready\n")
@@ -287,16 +290,16 @@ def main() -> None:
     gc.collect()
     gc.freeze()
     while True:
-        word, descriptors, *_ = socket.recv_fds(control, 1, 1)
-        if not word:
+        command, descriptors, *_ = socket.recv_fds(control, 1, 1)
+        if not command:
             return
-        host = Pipe(control.fileno())  # a new one: it reads ahead, and the next word is not a frame
+        host = Pipe(control.fileno())  # a new one each time: it reads ahead, and "r" is not a frame
         job = host.receive()
         try:
-            said = judge(job, Pipe(descriptors[0]), settings["cpu_s"])
+            result = judge(job, Pipe(descriptors[0]), settings["cpu_s"])
         finally:
             os.close(descriptors[0])
         try:
-            host.send(said)
+            host.send(result)
         except (TooLong, WireError):
-            host.send({"outcome": "output limit", "detail": "more was recorded than fits", "recorded": []})
+            host.send({"outcome": "output limit", "detail": "the tests recorded too much", "recorded": []})

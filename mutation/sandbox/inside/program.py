@@ -1,7 +1,7 @@
-"""The process that a program runs in: it executes the program's text, then answers calls from the tests.
+"""The process that runs a program: it executes the program's code, then answers calls from the tests.
 
-Everything here is at the program's mercy, and nothing depends on it: it is sent the arguments of one call
-at a time and answers with a value. It holds no test, no expected value and no verdict.
+A program can change anything here, but no verdict depends on it: the process receives the arguments of one
+call at a time and sends back a value. It holds no tests, no expected values and no verdict.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class OutputLimit(BaseException):
 
 
 class Printed(io.TextIOBase):
-    """Takes what is printed, keeps none of it, and counts."""
+    """Counts the characters that are printed, and discards them."""
 
     def __init__(self, left: int) -> None:
         self.left = left
@@ -41,7 +41,7 @@ class Printed(io.TextIOBase):
 
 
 class Program:
-    """One program: its module, and the objects of it that the tests hold handles of."""
+    """One program: its module, and those of its objects for which the tests have handles."""
 
     def __init__(self, output_chars: int) -> None:
         self.module = types.ModuleType("program")
@@ -50,21 +50,21 @@ class Program:
         self.printed = Printed(output_chars)
 
     def answer(self, request: list[Any]) -> Json:
-        """Do what is asked. Returns ["value", packed], ["raise", ...] or ["output"]."""
+        """Handle a request. Returns ["value", packed], ["raise", ...] or ["output"]."""
         verb, *arguments = request
         try:
             value = getattr(self, f"do_{verb}")(*arguments)
             reply: Json = ["value", pack(value, self._handle)]
         except OutputLimit:
             reply = ["output"]
-        except MemoryError:  # what filled it is let go with the exception; describing that takes memory too
+        except MemoryError:  # not described: that needs memory too
             reply = NO_MEMORY
         except BaseException as error:
             reply = ["raise", *describe(error)]
         return ["output"] if self.printed.left < 0 else reply
 
     def do_load(self, source: str, trace: bool) -> list[str]:
-        """Run the program's text. Returns the names that it defines."""
+        """Run the program's code. Returns the names that it defines."""
         sys.modules["program"] = self.module
         sys.stdout = sys.stderr = self.printed
         code = compile(source, FILENAME, "exec")
@@ -88,7 +88,7 @@ class Program:
         return iter(iterable)
 
     def do_next(self, target: int) -> object:
-        """The next item in a list of one; an empty list at the end."""
+        """A list with the next item; an empty list at the end."""
         iterator: Any = self.objects[target]
         try:
             return [next(iterator)]
@@ -114,7 +114,7 @@ class Program:
 
 
 def describe(error: BaseException) -> list[Any]:
-    """Type name, the built-in types it is one of, nearest first, message, line of the program."""
+    """Name of the type, its built-in bases from the nearest on, message, line of the program."""
     line, trace = None, error.__traceback__
     while trace is not None:
         if trace.tb_frame.f_code.co_filename == FILENAME:
@@ -131,7 +131,7 @@ def describe(error: BaseException) -> list[Any]:
 
 
 def serve(pipe: Pipe, output_chars: int) -> None:
-    """Answer until the tests are done."""
+    """Answer requests until the tests are done."""
     program = Program(output_chars)
     while True:
         try:

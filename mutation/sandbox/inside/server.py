@@ -1,8 +1,8 @@
-"""A warm interpreter that forks a fresh, confined process for each program. Run inside the sandbox.
+"""A warm interpreter that forks a fresh, confined process for each program. It runs inside the sandbox.
 
-It is told "r" with the descriptor that the program answers on and its seconds of processor time (a
-double), and later "s", stop; it answers each "r" with one line of JSON, how that process ended. It reads
-nothing that the descriptor carries, so no program, and nothing that one was asked, is left in it.
+It receives "r" with the descriptor of the pipe to the judge and the program's seconds of processor time (a
+double), and later "s" for stop. It answers each "r" with one line of JSON that tells how the process ended.
+It never reads from the pipe, so nothing of a program or its requests remains in it.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from mutation.sandbox.inside.program import serve
 from mutation.sandbox.inside.wire import SECONDS, Pipe
 
 WARM = "bisect copy functools heapq itertools math operator re string typing".split()
-"""Imported once: what programs import most. Every page more makes each fork slower."""
+"""The modules that programs import most, imported once. Each further page of memory slows every fork down."""
 
 
 class Server:
-    """folder: where programs may write. isolated: inside bubblewrap."""
+    """folder: where programs may write. isolated: whether it runs inside bubblewrap."""
 
     def __init__(self, control: socket.socket, settings: dict[str, Any]) -> None:
         self.control, self.wall_s = control, settings["wall_s"]
@@ -41,7 +41,7 @@ class Server:
         signal.signal(signal.SIGCHLD, lambda *_: None)
 
     def run(self) -> None:
-        """Serve until the other side is gone."""
+        """Serve until the other side closes the connection."""
         self.control.sendall(b"ready\n")
         os.chdir(self.folder)
         os.dup2(0, 2)  # /dev/null, as 0 and 1 are
@@ -49,10 +49,10 @@ class Server:
         gc.collect()
         gc.freeze()
         while True:
-            word, descriptors, *_ = socket.recv_fds(self.control, 1, 1)
-            if not word:
+            command, descriptors, *_ = socket.recv_fds(self.control, 1, 1)
+            if not command:
                 return
-            if word != b"r":  # "s" for a process that has ended by itself
+            if command != b"r":  # "s" for a process that has already ended
                 continue
             [cpu_s] = SECONDS.unpack(self.control.recv(SECONDS.size, socket.MSG_WAITALL))
             if (pid := os.fork()) == 0:
@@ -61,13 +61,13 @@ class Server:
             self.control.sendall(json.dumps(self._watch(pid)).encode() + b"\n")
 
     def _child(self, descriptor: int, cpu_s: float) -> None:
-        """Never returns."""
+        """Run the program in the forked process. Never returns."""
         code = 1
         try:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             if not self.isolated:
-                os.setsid()  # so that what it starts can be ended
+                os.setsid()  # so that the processes that it starts can be ended
             os.dup2(descriptor, 3, inheritable=False)
             os.closerange(4, 256)
             limit_time(cpu_s)
@@ -79,10 +79,10 @@ class Server:
             os._exit(code)
 
     def _watch(self, pid: int) -> dict[str, Any]:
-        """Wait for the process to end; end it when told to, and at the wall-clock limit."""
+        """Wait for the process to end. End it on request, and at the wall-clock limit."""
         deadline = time.monotonic() + self.wall_s
         late = stopped = False
-        while (found := os.wait4(pid, os.WNOHANG))[0] == 0:
+        while (ended := os.wait4(pid, os.WNOHANG))[0] == 0:
             left = deadline - time.monotonic()
             late = late or left <= 0
             if late or stopped:
@@ -94,9 +94,9 @@ class Server:
             if self.control in ready and not stopped:
                 if not self.control.recv(1):
                     os.kill(pid, signal.SIGKILL)
-                    os._exit(0)  # nobody is left to report to
+                    os._exit(0)  # there is nobody to report to
                 stopped = True
-        _, status, used = found
+        _, status, used = ended
         if not self.isolated:
             with suppress(OSError):
                 os.killpg(pid, signal.SIGKILL)
@@ -107,13 +107,13 @@ class Server:
         }  # fmt: skip
 
     def _dirty(self) -> bool:
-        """Whether the process left files. Isolated, the whole sandbox is then replaced."""
+        """Whether the process left files. Without isolation they are deleted here."""
         try:
             left = os.listdir(self.folder)
         except OSError:
             return True
         if left and not self.isolated:
-            from shutil import rmtree  # here, for it would make every fork slower
+            from shutil import rmtree  # late: it would make every fork slower
 
             for name in left:
                 rmtree(os.path.join(self.folder, name), ignore_errors=True)

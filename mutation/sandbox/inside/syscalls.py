@@ -1,8 +1,8 @@
-"""The system calls that a confined process may make, by machine; all others are not there (ENOSYS).
+"""The system calls that a confined process may make, by machine. All others fail with ENOSYS.
 
-What a program needs that computes, tells the time, and writes files in its own folder. Not in the list,
-so impossible: to start a process or a thread, to signal or trace or look into another process, sockets,
-shared memory, mounts, namespaces, and whatever the kernel learns next.
+The list has what a program needs to compute, tell the time, and write files in its own folder. Everything
+else is impossible: to start a process or a thread, to signal, trace or inspect another process, to use
+sockets, shared memory, mounts or namespaces, and whatever future kernels add.
 """
 
 from __future__ import annotations
@@ -13,7 +13,10 @@ from typing import NamedTuple
 
 
 class Machine(NamedTuple):
-    """architecture: AUDIT_ARCH_*. calls: by name, allowed as they are. The rest only as `confine` says."""
+    """architecture: AUDIT_ARCH_*. calls: numbers by name, allowed with any arguments.
+
+    The others are allowed only with certain arguments; see `confine`.
+    """
 
     architecture: int
     calls: dict[str, int]
@@ -80,6 +83,6 @@ MACHINES = {
 
 
 def this_machine() -> Machine | None:
-    """The table of the machine this runs on; None if there is none."""
+    """The table of the machine that this runs on; None if there is none."""
     known = sys.platform == "linux" and sys.maxsize > 1 << 32
     return MACHINES.get(os.uname().machine) if known else None

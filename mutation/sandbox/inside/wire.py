@@ -1,9 +1,10 @@
-"""Plain data between processes: the only thing that crosses the border between program and tests.
+"""Plain data between processes: the only thing that passes between a program and its tests.
 
-A value is packed into JSON by its exact built-in type, sent as one frame, and built anew on the other
-side, so no method that a program wrote ever runs where its answers are compared. Not pickle and not
-marshal: a frame can hold nothing but data, whatever bytes a program writes. Lists are `["list", ...]`,
-so any other array is a tag with its payload; what is not plain is `["remote", handle]`, a number.
+A value is packed into JSON by its exact built-in type, sent as one frame, and rebuilt on the other side, so
+a method that a program defines never runs where its results are compared. Unlike pickle and marshal, a
+frame can contain nothing but data, whatever bytes a program writes. Every JSON array is a tag with its
+content: a list is `["list", ...]`, and an object that is not plain data is `["remote", handle]`, where the
+handle is a number.
 """
 
 from __future__ import annotations
@@ -21,19 +22,19 @@ from typing import Any
 
 Json = Any
 MAX_BYTES = 16 << 20
-"""The longest frame. A program that answers with more has exceeded its output limit."""
+"""The longest frame. A program that returns more has exceeded its output limit."""
 
 READ_BYTES = 1 << 16
 SECONDS = Struct("<d")
-"""How a limit on time follows the word "r"."""
+"""The format of the time limit that follows the command "r"."""
 
 CLASSES = {n: v for n, v in vars(builtins).items() if isinstance(v, type)} | {"NoneType": type(None)}
 SMALL = 1 << 256
-"""Integers below go as JSON numbers; larger ones in hexadecimal, whose length Python does not limit."""
+"""Smaller integers are JSON numbers. Larger ones are hexadecimal, whose length Python does not limit."""
 
 
 class WireError(Exception):
-    """A frame that holds no value: malformed, or nested too deeply."""
+    """A frame that cannot be read as a value: malformed, or nested too deeply."""
 
 
 class TooLong(WireError):
@@ -41,22 +42,23 @@ class TooLong(WireError):
 
 
 class Closed(Exception):
-    """The other side is gone."""
+    """The other side has closed the pipe."""
 
 
 class NotPlain(TypeError):
-    """A value that is not plain data, where only plain data can go."""
+    """A value that is not plain data, where only plain data can be passed."""
 
 
 def refuse(value: object) -> Json:
-    """What `pack` does by default with a value that is not plain data."""
+    """The default of `pack` for a value that is not plain data: raise NotPlain."""
     raise NotPlain(f"a {type(value).__name__} is not plain data and cannot be passed")
 
 
 def pack(value: object, other: Callable[[object], Json] = refuse) -> Json:
-    """The JSON form of a value; `other` packs what is not plain. A subclass goes as its built-in base.
+    """The JSON form of a value. An instance of a subclass is packed as its built-in base type.
 
-    Raises what `other` raises; WireError if the value is nested too deeply, or holds itself.
+    other: packs values that are not plain data.
+    Raises what `other` raises, and WireError if the value is nested too deeply or contains itself.
     """
     try:
         return _pack(value, other)
@@ -65,12 +67,12 @@ def pack(value: object, other: Callable[[object], Json] = refuse) -> Json:
 
 
 def unpack(packed: Json, remote: Callable[[int], object] | None = None) -> Any:
-    """The value of a JSON form. `remote` gives the object of a handle. Raises WireError."""
+    """The value of a JSON form. remote: returns the object for a handle. Raises WireError."""
     try:
         return _unpack(packed, remote)
     except (RecursionError, TypeError, ValueError, KeyError, IndexError, InvalidOperation, OverflowError,
             ZeroDivisionError) as error:  # fmt: skip
-        raise WireError(f"no value: {type(error).__name__}") from error
+        raise WireError(f"not a packed value: {type(error).__name__}") from error
 
 
 def _pack(value: Any, other: Callable[[object], Json]) -> Json:
@@ -105,7 +107,7 @@ def _pack(value: Any, other: Callable[[object], Json]) -> Json:
 
 
 def _pack_base(value: Any, other: Callable[[object], Json]) -> Json:
-    """As the built-in type that it is a subclass of, read by that type's own methods."""
+    """Pack an instance of a subclass as its built-in base type, read with that type's own methods."""
     if isinstance(value, int):
         return _pack(int.__index__(value), other)
     if isinstance(value, float):
@@ -127,9 +129,9 @@ def _pairs(parts: Iterable[Any]) -> list[tuple[Any, Any]]:
 
 
 def _whole(parts: list[Any]) -> list[int]:
-    """Numbers only: a text such as "1e999999999" would take for ever to become a fraction."""
+    """Only integers: converting a string such as "1e999999999" to a fraction would never end."""
     if not all(type(part) is int for part in parts):
-        raise WireError("not whole numbers")
+        raise WireError("not integers")
     return parts
 
 
@@ -159,12 +161,12 @@ _BUILD: dict[str, Callable[[list[Any]], Any]] = {
 def _unpack(packed: Json, remote: Callable[[int], object] | None) -> Any:
     if not isinstance(packed, list):
         if isinstance(packed, dict):
-            raise WireError("an object is no value")
+            raise WireError("a JSON object is not a packed value")
         return packed
     tag, *parts = packed
     if tag == "remote":
         if remote is None or type(parts[0]) is not int:
-            raise WireError("a handle, where only plain data can be")
+            raise WireError("a handle where only plain data is allowed")
         return remote(parts[0])
     return _BUILD[tag]([_unpack(part, remote) for part in parts])
 
@@ -173,14 +175,14 @@ _ENCODER = json.JSONEncoder(check_circular=False)
 
 
 class Pipe:
-    """Frames of JSON over a file descriptor: four bytes of length, then the text."""
+    """Frames of JSON over a file descriptor: four bytes with the length, then the text."""
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
         self._ahead = bytearray()
 
     def send(self, message: Json) -> None:
-        """Raises Closed; TooLong and WireError before anything is sent."""
+        """Send one frame. Raises Closed; TooLong or WireError if the message cannot be sent at all."""
         try:
             data = _ENCODER.encode(message).encode("ascii")
         except (RecursionError, ValueError) as error:
@@ -195,7 +197,7 @@ class Pipe:
             raise Closed from error
 
     def receive(self) -> Json:
-        """Raises Closed; WireError if the frame is not JSON, TooLong if it is too long to be read."""
+        """Read one frame. Raises Closed, WireError if it is not JSON, TooLong if it exceeds `MAX_BYTES`."""
         size = int.from_bytes(self._read(4), "big")
         if size > MAX_BYTES:
             raise TooLong(f"{size} bytes in one message")
