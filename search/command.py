@@ -30,12 +30,13 @@ def exit_code(work: Callable[[], int | None], *, report: Callable[[str], None] =
     """Run `work`; return its exit code, or the one that what it raised stands for.
 
     work: returns an exit code; None is `Exit.DONE`.
-    report: shows the one line that explains an error.
+    report: shows a line that explains an error; called for each message of the error.
     """
     try:
         return work() or Exit.DONE
     except SearchError as error:
-        report("error: " + " ".join(str(error).split()))
+        for message in error.args:
+            report("error: " + " ".join(str(message).split()))
         return Exit.USAGE
     except BrokenPipeError:  # the reader has seen enough, as `head` has
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

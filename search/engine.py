@@ -60,7 +60,7 @@ async def solve(
     seed: int = 0,
     limits: CostLimits = CostLimits(),
     lengths: LengthLimits = LengthLimits(),
-    answers: Answers | None = None,
+    answers: Answers | AnswersByProblem | None = None,
     concurrency: int = 64,
     trace: Trace | None = None,
     watch: Watch = lambda problem, event, node: None,
@@ -73,8 +73,8 @@ async def solve(
 
     problems: read to their end before the first is started.
     limits: what one problem may cost. budget: how long a step and a solution may get.
-    answers: how the task reads answers, or of each problem (`AnswersByProblem`); the default compares
-        whole texts.
+    answers: how answers are read, for all problems alike or for each (`AnswersByProblem`); the default
+        compares whole texts.
     """
     trace = trace or Trace()
     todo = list(problems)
@@ -88,7 +88,7 @@ async def solve(
         cost, events = Cost(), Events()
         try:
             recorder = trace.recorder(problem)
-            own = answers.about(problem) if isinstance(answers, AnswersByProblem) else answers
+            own = answers.answers(problem) if isinstance(answers, AnswersByProblem) else answers
             tree = Tree(
                 problem, policy, scorer, seed=seed, limits=limits, lengths=lengths, answers=own,
                 recorder=recorder, watch=lambda event, node: watch(problem, event, node),

@@ -1,4 +1,4 @@
-"""What can go wrong, by whose doing. Every message names the thing and the fix.
+"""Error types, grouped by who is responsible. Every message names the problem and the fix.
 
 A `SearchError` raised while one problem is worked on becomes that problem's `Outcome.error`;
 the others go on. `UsageError` is raised before anything is loaded or spent.
@@ -8,7 +8,10 @@ from __future__ import annotations
 
 
 class SearchError(Exception):
-    """Base of all errors of this package."""
+    """Base of all errors of this package. Each argument is a message of its own."""
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.args))
 
 
 class UsageError(SearchError):
@@ -16,16 +19,16 @@ class UsageError(SearchError):
 
 
 class PolicyError(SearchError):
-    """The policy gave no sample."""
+    """The policy failed to return a sample, or returned an invalid one."""
 
 
 class ScorerError(SearchError):
-    """The reward model gave no judgement, or one that is none."""
+    """The reward model failed to return a score, or returned an invalid one."""
 
 
 class ContextError(SearchError):
-    """A prefix does not fit a model's context window; nothing is ever cut in silence."""
+    """A prefix does not fit a model's context window. Prefixes are never truncated."""
 
 
 class TraceError(UsageError):
-    """A trace cannot be resumed: it belongs to another run, or is damaged before its last line."""
+    """A trace cannot be resumed: it belongs to another run, or it is damaged before its last line."""

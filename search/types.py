@@ -170,8 +170,8 @@ class Answers(Protocol):
 
 @runtime_checkable
 class AnswersByProblem(Protocol):
-    """Of a task whose answers can only be read knowing the problem: a program, which its inputs try."""
+    """How a task reads answers where that depends on the problem, e.g. programs with tests of their own."""
 
-    def about(self, problem: Problem) -> Answers:
-        """How the answers of this problem are read; asked once, before it is worked on."""
+    def answers(self, problem: Problem) -> Answers:
+        """How the answers to this problem are read; called once, before it is worked on."""
         ...

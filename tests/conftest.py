@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -43,7 +45,8 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Checkpoints:
     from bench.builtin.tokenizer import build_tokenizer
     from bench.builtin.training import batches, encode_solution, fit, language_loss, read_before
     from bench.tasks.generated.problems import Difficulty, generate
-    from prm.reading.layout import LABELS, Layout, save_layout
+    from prm.reading.head import LABELS
+    from prm.reading.layout import Layout, save_layout
 
     torch.set_num_threads(1)  # models this small only lose time by waiting for each other's threads
     folder = tmp_path_factory.mktemp("checkpoints")
@@ -70,3 +73,19 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Checkpoints:
     shutil.copytree(folder / "prm", folder / "no_layout", ignore=lambda *_: ["prm.json"])
     assert json.loads((folder / "prm" / "config.json").read_text())["id2label"]["2"] == "positive"
     return Checkpoints(*(str(folder / name) for name in ("policy", "prm", "two_labels", "no_layout")))
+
+
+SHORT = ["--step-tokens", "40", "--solution-tokens", "90"]
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty working folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("COLUMNS", raising=False)
+    yield tmp_path
+
+
+@pytest.fixture
+def models(checkpoints: Checkpoints) -> list[str]:
+    return ["--engine", "hf", "--policy", checkpoints.policy, "--prm", checkpoints.prm, *SHORT]

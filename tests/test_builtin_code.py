@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
 
 from bench.builtin.program_labels import labelled, labels_by_completion, mutated
-from bench.runner.cli.run import solve_with
-from bench.runner.models import BUILTIN, load_models
-from bench.runner.request import check
+from bench.runner.checkpoints import BUILTIN
+from bench.runner.execute import RunWatch, execute_strategy
+from bench.runner.models import load_run
 from bench.tasks import TASKS
 from bench.tasks.builtin_code import BuiltinCode, case_of
 from bench.tasks.generated.programs import HIDDEN, PUBLIC, SPLITS, generate_programs, split_of
@@ -21,6 +20,7 @@ from mutation.sandbox.sandbox import Sandbox
 from search.errors import UsageError
 from search.segment import SEGMENTERS
 from search.types import Problem, Step, Stop
+from tests.resumed import validated
 from tests.sandboxed import why_not
 
 
@@ -81,10 +81,10 @@ def test_the_task() -> None:
     problems = generate_programs("test", 0, 5)
     assert [e.problem.question for e in examples] == [p.question for p in problems]
     for example, problem in zip(examples, problems, strict=True):
-        answers = task.about(example.problem)
+        answers = task.answers(example.problem)
         program = answers.extract(problem.function.reference)
-        assert task.grade(program, example.reference).correct
-        assert not task.grade("def f(xs, n):\n    return 0\n", example.reference).correct
+        assert task.grade(example.problem, program).correct
+        assert not task.grade(example.problem, "def f(xs, n):\n    return 0\n").correct
         assert example.group == f"{problem.n_steps} steps"
     with pytest.raises(UsageError, match="--data"):
         task.load(Path("problems.jsonl"), None)
@@ -171,15 +171,15 @@ def test_every_word_of_the_task_is_one_token() -> None:
 def test_the_task_has_models_of_its_own() -> None:
     if reason := why_not():
         pytest.skip(reason)
-    run = check(["--task", "builtin-code", "--limit", "2"])
-    assert Path(run.models.policy) == BUILTIN / "code-policy"
-    assert run.models.prm is not None and Path(run.models.prm) == BUILTIN / "code-prm"
-    assert run.models.segmenter.name == "python" and run.score == "builtin-code"
-    other = check(["--task", "builtin-code", "--limit", "2", "--segment", "newline", "--prm", "weak"])
-    assert (other.models.segmenter.name, other.score) == ("newline", "weak")
-    arithmetic = check(["--limit", "2"])
-    assert arithmetic.models.policy_name == arithmetic.score == "builtin"
-    assert arithmetic.models.segmenter.name == "newline"
+    run = validated(["--task", "builtin-code", "--limit", "2"])
+    assert Path(run.policy.path) == BUILTIN / "code-policy"
+    assert run.prm is not None and run.prm.model is not None and Path(run.prm.model) == BUILTIN / "code-prm"
+    assert run.policy.segmenter.name == "python" and run.prm_name == "builtin-code"
+    other = validated(["--task", "builtin-code", "--limit", "2", "--segment", "newline", "--prm", "weak"])
+    assert (other.policy.segmenter.name, other.prm_name) == ("newline", "weak")
+    arithmetic = validated(["--limit", "2"])
+    assert arithmetic.policy.name == arithmetic.prm_name == "builtin"
+    assert arithmetic.policy.segmenter.name == "newline"
 
 
 @pytest.mark.slow
@@ -187,11 +187,10 @@ async def test_the_models_that_ship_write_programs_and_tell_mutants_from_referen
     if reason := why_not():
         pytest.skip(reason)
     asked = ["--task", "builtin-code", "--limit", "8", "--strategy", "hgs", "--engine", "hf"]
-    run = check([*asked, "--out", str(tmp_path / "run")])
-    models = await load_models(run.models)
-    try:
+    run = validated([*asked, "--out", str(tmp_path / "run")])
+    async with load_run(run) as models:
         problems = generate_programs("test", 0, 8)
-        summary = await solve_with(models, run, "cot", Console(quiet=True))
+        summary = await execute_strategy(run, models, "cot", RunWatch())
         assert summary.correct > 0 and not summary.failed
         said = []
         for problem in problems:
@@ -203,6 +202,4 @@ async def test_the_models_that_ship_write_programs_and_tell_mutants_from_referen
                 for texts in (steps, wrong)
             ]
             said.append((min(j.value for j in kept), changed[-1].value))
-    finally:
-        await models.close()
     assert sum(right > wrong for right, wrong in said) >= 7

@@ -12,7 +12,9 @@ pytest.importorskip("torch")
 
 from bench.builtin import card, make, sampling
 from bench.builtin.networks import Size
-from bench.runner.models import resolve
+from bench.runner.resolve import resolve_policy, resolve_prm
+from bench.runner.specs import PolicySpec, PRMSpec
+from bench.tasks.builtin import Builtin
 from prm.data.labels import read_labels
 
 
@@ -24,7 +26,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     }.items():
         monkeypatch.setattr(make, name, value)
     monkeypatch.setattr(card, "MEASURED_ON", 4)
-    monkeypatch.setattr(sampling, "resolve", lambda **asked: resolve(**{**asked, "engine": "hf"}))
+    monkeypatch.setattr(sampling, "choose_engine", lambda name, servers: "hf")
 
 
 @pytest.mark.slow
@@ -36,11 +38,9 @@ def test_every_model_is_made_and_nothing_twice(
     monkeypatch.setattr("sys.argv", arguments)
     make.main()
 
-    resolve(
-        policy=str(out / "policy"), prm=str(out / "prm"), engine="hf", servers=(), tokenizer=None,
-        dtype="auto", sampling=sampling.Sampling(), seeded=True,
-        segmenter=sampling.SEGMENTERS["newline"], guided=True,
-    )  # checks that both are what they should be
+    # Both are what they should be.
+    resolve_policy(PolicySpec(name=str(out / "policy"), engine="hf"), Builtin(), [])
+    resolve_prm(PRMSpec(name=str(out / "prm")), Builtin(), "hf")
     assert {s.split for s in read_labels(work / "labels-train.jsonl")} == {"train"}
     assert {s.split for s in read_labels(work / "labels-unseen.jsonl")} == {"validation"}
     metrics = json.loads((out / "metrics.json").read_text())

@@ -19,7 +19,7 @@ from search.engine import solve
 from search.errors import ScorerError, UsageError
 from search.segment import SEGMENTERS
 from search.strategies import STRATEGIES
-from search.types import Answers, Problem, Step, StepScore, StepScorer, Stop
+from search.types import Problem, Step, StepScore, StepScorer, Stop
 from tests.fakes import ScriptedPolicy
 from tests.sandboxed import why_not
 
@@ -131,8 +131,9 @@ def test_every_canonical_solution_passes(humaneval: HumanEval) -> None:
     rows = read_problems()
     grades = {}
     for name, case in humaneval.cases.items():
-        answer = humaneval.about(Problem(name, case.preamble)).extract(rows[name]["canonical_solution"])
-        grades[name] = humaneval.grade(answer, name)
+        problem = Problem(name, case.preamble)
+        answer = humaneval.answers(problem).extract(rows[name]["canonical_solution"])
+        grades[name] = humaneval.grade(problem, answer)
     assert len(grades) == 164 and all(g.correct for g in grades.values()), [
         (name, g.how) for name, g in grades.items() if not g.correct
     ]
@@ -149,12 +150,13 @@ def test_public_tests_hold_and_are_only_what_the_prompt_shows(humaneval: HumanEv
 def test_a_program_cannot_pass_by_changing_what_it_is_tested_with(humaneval: HumanEval) -> None:
     """HumanEval/32: `poly`, which checks the zero that was found, is given in the prompt."""
     forged = "def poly(xs, x):\n    return 0\n\ndef find_zero(xs):\n    return 0\n"
-    assert not humaneval.grade(forged, "HumanEval/32").correct
+    assert not humaneval.grade(Problem("HumanEval/32", ""), forged).correct
 
 
 def test_wrong_and_missing_answers(humaneval: HumanEval) -> None:
-    assert humaneval.grade(None, "HumanEval/53").how == "no program"
-    wrong = humaneval.grade("def add(x, y):\n    return x\n", "HumanEval/53")
+    add = Problem("HumanEval/53", PROMPT)
+    assert humaneval.grade(add, None).how == "no program"
+    wrong = humaneval.grade(add, "def add(x, y):\n    return x\n")
     assert (wrong.correct, wrong.how) == (False, "assertion")
 
 
@@ -173,8 +175,8 @@ def test_humaneval_with_more_inputs(tmp_path: Path) -> None:
     task = HumanEval()
     [example] = task.load(tmp_path, None)
     assert set(task.cases["HumanEval/53"].hidden) == {"", "plus"}
-    assert task.grade(PROMPT + "    return x + y\n", example.reference).correct
-    lucky = task.grade("def add(x, y):\n    return abs(x) + y\n", example.reference)
+    assert task.grade(example.problem, PROMPT + "    return x + y\n").correct
+    lucky = task.grade(example.problem, "def add(x, y):\n    return abs(x) + y\n")
     assert (lucky.correct, lucky.how) == (False, "assertion (plus)")
 
 
@@ -209,7 +211,7 @@ def steps(*texts: str, end: bool = True) -> list[Step]:
 async def test_the_public_tests_as_a_reward() -> None:
     if reason := why_not():
         pytest.skip(reason)
-    scorer: StepScorer = TestsScorer(Scripted())
+    scorer: StepScorer = TestsScorer(Scripted().public_tests)
     problem = Problem("t/1", PROMPT)
     right = await scorer.score(problem, steps("    z = x + y\n", "    return z\n"))
     wrong = await scorer.score(problem, steps("    z = x * y\n", "    return z\n"))
@@ -230,7 +232,7 @@ async def test_the_tests_overrule_a_reward_model_only_where_they_fail() -> None:
         async def score(self, problem: Problem, steps: list[Step], *, num_scored: int = 0) -> list[StepScore]:
             return [StepScore(0.1, 0.0, 0.9)] * (len(steps) - num_scored)
 
-    scorer = TestsScorer(Scripted(), Sure())
+    scorer = TestsScorer(Scripted().public_tests, Sure())
     problem = Problem("t/1", PROMPT)
     right = await scorer.score(problem, steps("    z = x + y\n", "    return z\n"))
     wrong = await scorer.score(problem, steps("    z = x * y\n", "    return z\n"))
@@ -244,15 +246,15 @@ async def test_votes_are_counted_by_behaviour() -> None:
         pytest.skip(reason)
     said = ["    return x * y\n", "    return x + y\n", "    z = y + x\n    return z\n"]
     policy = ScriptedPolicy({"": said} | {text: [""] for text in said})
-    task: Answers = Scripted()
+    task = Scripted()
     [outcome] = [
         o async for o in solve(
-            [Problem("t/1", PROMPT)], STRATEGIES["self_consistency"](n=3), policy, TestsScorer(Scripted()),
-            answers=task,
+            [Problem("t/1", PROMPT)], STRATEGIES["self_consistency"](n=3), policy,
+            TestsScorer(task.public_tests), answers=task,
         )
     ]  # fmt: skip
     assert outcome.error is None and outcome.answer is not None
-    assert Scripted().grade(outcome.answer, "t/1").correct
+    assert Scripted().grade(outcome.problem, outcome.answer).correct
 
 
 def test_steps_of_a_program_are_statements() -> None:

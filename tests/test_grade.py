@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 
 from bench.grading.equality import WORKER, How, normal_form, number, same_math, same_number
 from bench.grading.extract import last_box, math_answer, number_answer
-from bench.grading.grade import Grade, grade_math, grade_number, main, summary
+from bench.grading.grade import Grade, grade_math, grade_number
 from bench.grading.worker import MathWorker, Verdict
-from bench.tasks import TASKS
+from bench.runner.cli.grade import main, summary
+from bench.tasks import TEXT_TASKS
 
 balanced = st.recursive(
     st.text(alphabet="ab1+ ,\\{", max_size=5).map(lambda t: t.replace("\\", "").replace("{", "\\{ ")),
@@ -198,9 +199,9 @@ def test_hostile_answers_are_refused(answer: str, how: How) -> None:
 @pytest.mark.parametrize("task", ["gsm8k", "math", "jsonl"])
 @pytest.mark.parametrize("answer", ["9**9**9", "1" * 10_000, "__import__('os').abort()", "\\boxed{" * 1000])
 def test_hostile_solutions_are_wrong_for_every_task(task: str, answer: str) -> None:
-    grader = TASKS[task]()
+    grader = TEXT_TASKS[task]()
     for text in (answer, f"The answer is {answer}", f"\\boxed{{{answer}}}", f"#### {answer}"):
-        assert not grader.grade(grader.extract(text), "42").correct
+        assert not grader.compare(grader.extract(text), "42").correct
 
 
 @pytest.mark.parametrize("answer", ["(9^{9999})^{9999}", "(" * 400, "\\binom{10^9}{5 \\cdot 10^8}"])

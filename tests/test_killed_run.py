@@ -11,9 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.runner.models import load_models
-from bench.runner.request import check
-from tests.resumed import WORDS, assert_finished_is_the_uninterrupted_run, lines
+from bench.runner.models import load_run
+from tests.resumed import WORDS, assert_finished_is_the_uninterrupted_run, lines, validated
 
 
 @pytest.mark.slow
@@ -32,5 +31,5 @@ async def test_killed_then_finished_it_is_the_uninterrupted_run(tmp_path: Path) 
     victim.wait()
     with trace.open("r+b") as file:  # and in the middle of a line
         file.truncate(trace.stat().st_size - 7)
-    models = await load_models(check([*words, "--out", str(tmp_path / "whole")]).models)
-    await assert_finished_is_the_uninterrupted_run(trace, words, models)
+    async with load_run(validated([*words, "--out", str(tmp_path / "whole")])) as models:
+        await assert_finished_is_the_uninterrupted_run(trace, words, models)

@@ -16,7 +16,7 @@ from bench.report.summary import Graded, Summary, matched
 from bench.tasks.generated.problems import generate
 from prm.data.labels import LabelledSolution
 from search.engine import Outcome, solve_all
-from search.limits import Cost
+from search.limits import Cost, Events
 from search.strategies.best_of_n import BestOfN
 from search.types import Problem
 from tests.fakes import RandomWorld
@@ -26,7 +26,7 @@ PROBLEMS = [Problem(f"p{i}", f"Question {i}?") for i in range(5)]
 
 def summary(tokens: int, right: list[bool]) -> Summary:
     graded = [
-        Graded(Outcome(problem, (), None, None, Cost(policy_tokens=tokens), 0.0), ok)
+        Graded(Outcome(problem, (), None, None, Cost(policy_tokens=tokens), Events(), 0.0), ok)
         for problem, ok in zip(PROBLEMS, right, strict=False)
     ]
     return Summary("cot", {}, "builtin", 0, "policy", None, "revision", 0.0, graded)

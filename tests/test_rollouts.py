@@ -27,7 +27,7 @@ class Counting(Builtin):
     def extract(self, text: str) -> str | None:
         return text.rpartition("=")[2].strip() if "=" in text else None
 
-    def grade(self, answer: str | None, reference: str) -> Grade:
+    def compare(self, answer: str | None, reference: str) -> Grade:
         return Grade(answer == reference, "exact")
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
@@ -20,40 +19,29 @@ import pytest
 from jinja2 import Template
 from rich.console import Console
 
-from bench.runner.cli.display import Live, Transcript, progress
+from bench.report.summary import Graded
+from bench.runner.cli.display import ProgressLines, Transcript, progress
 from bench.runner.cli.run import main
-from bench.runner.request import check
+from prm.reading.calibration import Calibration
 from prm.reading.layout import read_layout, save_layout
-from search.engine import solve_all
+from search.engine import Outcome, solve_all
+from search.limits import Cost, Events
 from search.node import Node
 from search.params import describe, make_strategy, params
 from search.strategies import STRATEGIES
 from search.strategies.hgs import HGS
+from search.tree import TreeEvent
 from search.types import Problem
-from tests.conftest import Checkpoints
+from tests.commands import environment, start
+from tests.conftest import SHORT, Checkpoints
 from tests.fakes import BAD, MEH, ScriptedPolicy, ScriptedScorer
-from tests.terminal import hear_ctrl_c
+from tests.resumed import validated
 
-ROOT = Path(__file__).parents[1]
 FIELDS = (
     "strategy knobs task n correct accuracy ci95 policy_tokens policy_tokens_discarded prm_tokens "
     "prm_tokens_cached samples judgements backtracks duplicates exhausted errors seconds seed policy prm "
     "revision"
 ).split()
-SHORT = ["--step-tokens", "40", "--solution-tokens", "90"]
-
-
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An empty working folder."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("COLUMNS", raising=False)
-    yield tmp_path
-
-
-@pytest.fixture
-def models(checkpoints: Checkpoints) -> list[str]:
-    return ["--engine", "hf", "--policy", checkpoints.policy, "--prm", checkpoints.prm, *SHORT]
 
 
 def comparable(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -61,17 +49,6 @@ def comparable(row: Mapping[str, Any]) -> dict[str, Any]:
     left_out = {"seconds", "replayed", "prm_tokens", "prm_tokens_cached", "baseline", "revision", "command"}
     kept = {name: value for name, value in row.items() if name not in left_out}
     return {**kept, "prm_tokens_in_all": row["prm_tokens"] + row["prm_tokens_cached"]}
-
-
-def environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-
-
-def start(words: list[str], cwd: Path) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "search.run", *words], cwd=cwd, env=environment(), text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=hear_ctrl_c,
-    )  # fmt: skip
 
 
 def wait_for_lines(path: Path, lines: int, process: subprocess.Popen[str]) -> None:
@@ -205,12 +182,12 @@ def test_the_transcript_is_a_picture_of_the_search() -> None:
     console = Console(width=60, file=StringIO(), record=True)
     transcript = Transcript(console)
     policy, scorer = ScriptedPolicy(script), ScriptedScorer(scores)
-    [outcome] = solve_all([Problem("q", "?")], HGS(width=3), policy, scorer, watch=transcript.watch)
+    [outcome] = solve_all([Problem("q", "?")], HGS(width=3), policy, scorer, watch=transcript.event)
     assert outcome.text == "yes."
     assert [line.rstrip() for line in console.export_text().splitlines()] == [
         "  + go [1],  (0.90)",
         "    - x,  (0.10, rejected)",
-        "    - x,  (0.10, said before)",
+        "    - x,  (0.10, duplicate)",
         "    + y~  (0.90, cut: length)",
         "  <- nothing left to try after step 1: back",
         "  0 no,  (0.80)",
@@ -221,14 +198,14 @@ def test_the_transcript_is_a_picture_of_the_search() -> None:
     console = Console(width=60, file=StringIO(), record=True)
     script = {"": ["no,", "bad,"], "no,": ["bad.", "bad."], "bad,": ["end."]}
     policy, scorer = ScriptedPolicy(script), ScriptedScorer({"no,": MEH, "bad,": BAD, "bad.": BAD})
-    [outcome] = solve_all([Problem("q", "?")], HGS(width=2), policy, scorer, watch=Transcript(console).watch)
+    [outcome] = solve_all([Problem("q", "?")], HGS(width=2), policy, scorer, watch=Transcript(console).event)
     assert outcome.text == "no,bad."
     assert [line.rstrip() for line in console.export_text().splitlines()] == [
         "  0 no,  (0.80)",
         "  - bad,  (0.10, rejected)",
-        "  -> on from: no,",
+        "  -> continue from: no,",
         "    - bad.  (0.10, rejected)",
-        "    - bad.  (0.10, said before)",
+        "    - bad.  (0.10, duplicate)",
         "  <- nothing left to try after step 1: back",
         "<- nothing left to try after the question: back",
     ]
@@ -249,7 +226,7 @@ def test_without_vllm_it_says_so_and_uses_transformers(
 def test_a_prompt_of_ones_own_ends_where_its_user_says(here: Path, models: list[str]) -> None:
     (here / "shots.txt").write_text("Q: 1?\nA: 1\n\nQ: {question}\nA:")
     words = ["--question", "2?", "--prompt", "shots.txt", "--stop", "\\nQ:", "--stop", "END", *models]
-    assert check(words).models.prompt.stop == ("\nQ:", "END")
+    assert validated(words).policy.prompt.stop == ("\nQ:", "END")
 
 
 def test_one_faulty_problem_does_not_stop_the_others(
@@ -293,7 +270,7 @@ def test_a_killed_run_is_resumed_to_the_same_end(
     capfd.readouterr()
 
     assert main([*SLOW, *models, "--out", "run"]) == 2
-    assert "run holds a run of cot, best_of_n already: add --resume" in capfd.readouterr().err
+    assert "run already holds a run of cot, best_of_n: add --resume" in capfd.readouterr().err
     other = ["--seed", "1"]
     assert main([*SLOW, *models, *other, "--out", "run", "--resume"]) == 2
     assert "is the trace of another run (seed was 0, is 1)" in capfd.readouterr().err
@@ -320,158 +297,12 @@ def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(
     said, err = process.communicate()
     assert process.returncode == 130 and said == "", err
     assert "Traceback" not in err
-    assert err.splitlines()[-2] == "interrupted; to go on where it stopped:"
+    assert err.splitlines()[-2] == "interrupted; to continue where it stopped:"
     command = shlex.split(err.splitlines()[-1])
     assert command[1:3] == ["-m", "search.run"] and command[-1] == "--resume"
     assert main(command[3:]) == 0
     said, err = capfd.readouterr()
     assert "\nbest_of_n " in said and len(err.splitlines()) == 2
-
-
-# -- what is refused -----------------------------------------------------------------------------------
-
-REFUSED: dict[str, tuple[list[str], str]] = {
-    "strategy": (["--strategy", "hsg"], "unknown strategy 'hsg': did you mean hgs? there is best_of_n, "),
-    "strategies": (["--strategy", "cot,zzz"], "unknown strategy 'zzz'; there is best_of_n, cot, "),
-    "parameter": (["--set", "wdith=3"], "hgs has no parameter 'wdith': did you mean width? there is "),
-    "parameter of none": (
-        ["--strategy", "all", "--set", "widht=3"], "has a parameter 'widht': did you mean width?"
-    ),
-    "whole number": (["--set", "width=2.5"], "hgs: width takes a whole number, not '2.5'"),
-    "number": (["--set", "accept=nan"], "hgs: accept takes a number or none, not 'nan'"),
-    "range": (["--set", "width=0"], "hgs: width=0: it must be at least 1"),
-    "option": (["--set", "neutral=maybe"], "hgs: neutral is one of defer, accept, reject, not 'maybe'"),
-    "setting": (["--set", "width"], "--set takes KNOB=VALUE, not 'width'"),
-    "task": (["--task", "gsm8"], "unknown task 'gsm8': did you mean gsm8k?"),
-    "engine": (["--engine", "vlm"], "unknown engine 'vlm': did you mean vllm?"),
-    "segment": (["--segment", "new_line"], "unknown segmentation 'new_line': did you mean newline"),
-    "dtype": (["--dtype", "int4"], "unknown precision 'int4'"),
-    "server": (["--engine", "server"], "--engine server needs --server URL"),
-    "no server": (["--engine", "hf", "--server", "http://x/v1"], "--server is for --engine server, not hf"),
-    "temperature": (["--temperature", "-1"], "--temperature must be 0 or more, not -1.0"),
-    "top-p": (["--top-p", "0"], "--top-p must be above 0 and at most 1, not 0.0"),
-    "file": (["--problems", "absent.jsonl"], "cannot read absent.jsonl: "),
-    "data": (["--task", "gsm8k", "--data", "absent"], "cannot read absent: "),
-    "no data": (["--data", "x"], "the built-in task is generated: it takes no --data"),
-    "two files": (["--problems", "a", "--data", "b"], "--data is for --task; --problems "),
-    "line": (["--problems", "bad.jsonl"], "bad.jsonl, line 2: no field 'problem' or 'question'"),
-    "policy": (["--engine", "hf", "--policy", "./absent"], "--policy ./absent: there is no such folder"),
-    "policy file": (["--engine", "hf", "--policy", "bad.jsonl"], "--policy bad.jsonl: must be a folder"),
-    "policy folder": (["--engine", "hf", "--policy", "empty"], "empty is no checkpoint"),
-    "prm": (["--engine", "hf", "--prm", "../x/y"], "there is no such folder"),
-    "resume": (["--resume"], "--resume needs --out DIR, the run to go on with"),
-    "resume what": (["--resume", "--out", "absent"], "--resume: there is no run in absent"),
-    "out": (["--out", "bad.jsonl/run"], "--out: cannot write to bad.jsonl/run: bad.jsonl: it is a file"),
-    "json": (["--json", "absent/x.json"], "--json: cannot write absent/x.json"),
-    "question and out": (["--question", "?", "--out", "x"], "--out does not go with --question"),
-    "two strategies": (["--question", "?", "--strategy", "hgs,cot"], "takes one strategy, not hgs, cot"),
-    "no question": (["--question", " "], "--question is empty"),
-    "stop": (["--stop", ""], "--stop is empty"),
-    "tokenizer": (["--engine", "hf", "--tokenizer", "x"], "--tokenizer is for --engine server; hf takes"),
-    "dead server": (["--engine", "server", "--server", "http://127.0.0.1:9"], "see that the servers are up"),
-    "chat server": (
-        ["--engine", "server", "--server", "http://x", "--policy", "NAME", "--prompt", "chat"],
-        "--prompt chat: a chat prompt needs the model's template: give its --tokenizer",
-    ),
-    "limit": (["--limit", "0"], "argument --limit: takes a whole number of at least 1, not '0'"),
-    "seed": (["--seed", "x"], "argument --seed: invalid int value: 'x'"),
-    "both": (["--task", "math", "--question", "?"], "argument --question: not allowed with argument --task"),
-    "typo": (["--strategie", "hgs"], "unrecognized arguments: --strategie hgs"),
-}
-
-
-@pytest.mark.parametrize("fault", REFUSED)
-def test_bad_input_is_one_line_and_exit_code_2(
-    fault: str, here: Path, checkpoints: Checkpoints, capfd: pytest.CaptureFixture[str]
-) -> None:
-    words, said = REFUSED[fault]
-    (here / "empty").mkdir()
-    (here / "bad.jsonl").write_text('{"problem": "?", "answer": 1}\n{"answer": 1}\n')
-    before = time.monotonic()
-    for option, path in (("--policy", checkpoints.policy), ("--prm", checkpoints.prm)):
-        words = words if option in words else [*words, option, path]
-    assert main(words) == 2
-    assert time.monotonic() - before < 20
-    out, err = capfd.readouterr()
-    assert out == "" and err.startswith("error: ") and err.count("\n") == 1, err
-    assert said in err
-    assert {path.name for path in here.iterdir()} == {"empty", "bad.jsonl"}
-
-
-def test_a_model_of_the_wrong_kind(
-    here: Path, checkpoints: Checkpoints, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    good = {"--policy": checkpoints.policy, "--prm": checkpoints.prm}
-    faults = [
-        ({"--prm": checkpoints.policy}, "is no reward model of this kind"),
-        ({"--prm": checkpoints.no_layout}, "prm.json"),
-        ({"--prm": checkpoints.two_labels}, "the head has 2 outputs, prm.json names 3 labels"),
-        ({"--policy": checkpoints.prm}, "is a LlamaForSequenceClassification, not a causal language model"),
-    ]
-    for changed, said in faults:
-        words = [word for option, value in {**good, **changed}.items() for word in (option, value)]
-        assert main(["--engine", "hf", *words]) == 2
-        out, err = capfd.readouterr()
-        assert out == "" and err.count("\n") == 1 and err.startswith("error: --p") and said in err, err
-
-
-def test_a_causal_model_with_a_layout_is_still_no_reward_model(
-    here: Path, checkpoints: Checkpoints, capfd: pytest.CaptureFixture[str]
-) -> None:
-    shutil.copytree(checkpoints.policy, here / "fake")
-    shutil.copy(Path(checkpoints.prm) / "prm.json", here / "fake")
-    assert main(["--engine", "hf", "--policy", checkpoints.policy, "--prm", "fake"]) == 2
-    assert "fake is a LlamaForCausalLM: a reward model needs a" in capfd.readouterr().err
-
-
-def test_a_reward_model_with_a_broken_layout_is_refused(
-    here: Path, checkpoints: Checkpoints, capfd: pytest.CaptureFixture[str]
-) -> None:
-    shutil.copytree(checkpoints.prm, here / "broken")
-    (here / "broken" / "prm.json").write_text("{")
-    assert main(["--engine", "hf", "--policy", checkpoints.policy, "--prm", "broken"]) == 2
-    assert "broken/prm.json is not a layout" in capfd.readouterr().err
-
-
-def test_weights_that_cannot_be_read_are_one_line(
-    here: Path, checkpoints: Checkpoints, capfd: pytest.CaptureFixture[str]
-) -> None:
-    for option in ("policy", "prm"):
-        shutil.copytree(getattr(checkpoints, option), here / option)
-        (here / option / "model.safetensors").write_bytes(b"torn")
-    good = {"--policy": checkpoints.policy, "--prm": checkpoints.prm}
-    for option in ("policy", "prm"):
-        paths = {**good, f"--{option}": option}
-        words = [word for name, value in paths.items() for word in (name, value)]
-        assert main(["--engine", "hf", "--limit", "1", *words]) == 2
-        err = capfd.readouterr().err.splitlines()
-        assert err[-1].startswith(f"error: --{option} {option}: cannot be loaded: ") and len(err) == 1, err
-
-
-def test_a_hub_id_that_cannot_be_had_is_one_line(here: Path, checkpoints: Checkpoints) -> None:
-    words = ["--engine", "hf", "--policy", "nobody/nothing-7b", "--prm", checkpoints.prm]
-    process = start(words, here)
-    out, err = process.communicate()
-    assert (process.returncode, out) == (2, "")
-    assert err.startswith("error: --policy nobody/nothing-7b: ") and err.count("\n") == 1, err
-
-
-def test_a_prompt_longer_than_the_context(
-    here: Path, models: list[str], capfd: pytest.CaptureFixture[str]
-) -> None:
-    rows = [{"problem": text, "answer": 1} for text in ("1?", "7 " * 2100)]
-    (here / "mine.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    assert main(["--problems", "mine.jsonl", *models]) == 2
-    err = capfd.readouterr().err
-    assert err.count("\n") == 1 and "mine/2: its prompt takes " in err and "holds 2048" in err
-
-
-def test_prompts_are_named(here: Path, models: list[str], capfd: pytest.CaptureFixture[str]) -> None:
-    assert main(["--prompt", "plane", *models]) == 2
-    assert "unknown prompt 'plane', which is no file either: did you mean plain?" in capfd.readouterr().err
-    (here / "template.txt").write_text("no question")
-    assert main(["--prompt", "template.txt", *models]) == 2
-    assert "template.txt: a prompt template must hold {question}" in capfd.readouterr().err
 
 
 # -- the help, and what it looks like ------------------------------------------------------------------
@@ -481,12 +312,12 @@ def test_thresholds_fitted_for_a_reward_model_are_taken_unless_others_are_named(
     here: Path, checkpoints: Checkpoints
 ) -> None:
     shutil.copytree(checkpoints.prm, here / "prm")
-    save_layout(replace(read_layout("prm"), reject=0.3), here / "prm")
+    save_layout(replace(read_layout("prm"), calibration=Calibration(reject=0.3)), here / "prm")
     words = ["--strategy", "hgs,mcts", "--engine", "hf", "--policy", checkpoints.policy, "--prm", "prm"]
-    taken = check(words)
+    taken = validated(words)
     assert (taken.strategies["hgs"], taken.strategies["mcts"]) == (HGS(reject=0.3), make_strategy("mcts"))
-    assert check([*words, "--set", "reject=0.9"]).strategies["hgs"] == HGS(reject=0.9)
-    assert check([*words, "--set", "reject=none"]).strategies["hgs"] == HGS()
+    assert validated([*words, "--set", "reject=0.9"]).strategies["hgs"] == HGS(reject=0.9)
+    assert validated([*words, "--set", "reject=none"]).strategies["hgs"] == HGS()
 
 
 def test_the_help_names_every_strategy_and_knob(capfd: pytest.CaptureFixture[str]) -> None:
@@ -513,18 +344,25 @@ def test_help_and_bad_input_need_no_torch() -> None:
     assert ran.stdout == "set()\n", ran.stderr
 
 
+def graded(correct: bool) -> Graded:
+    return Graded(Outcome(Problem("", ""), (), None, None, Cost(), Events(), 0.0), correct)
+
+
 def test_the_progress_line_fits_a_terminal_and_is_quiet_elsewhere() -> None:
     terminal = Console(width=80, force_terminal=True, record=True, file=StringIO())
     with progress(terminal) as shown:
-        live = Live(shown, "self_consistency", 1000)
+        lines = ProgressLines(shown)
+        lines.begin("self_consistency", 1000)
         for index in range(999):
-            live.watch(Problem("", ""), "backtrack", Node((), None, None))
-            live.finished(index % 2 == 0)
+            lines.event(Problem("", ""), TreeEvent.BACKTRACK, Node((), None, None))
+            lines.graded(graded(index % 2 == 0))
         shown.refresh()
     [*_, drawn] = terminal.export_text().strip().split("self_consistency")  # it draws over itself
     assert "999/1000 50.1% right, 0 tok/s, 999 backtracks" in drawn
     assert len("self_consistency" + drawn) <= 80
     pipe = Console(width=80, force_terminal=False, record=True, file=StringIO())
     with progress(pipe) as shown:
-        Live(shown, "cot", 2).finished(True)
+        lines = ProgressLines(shown)
+        lines.begin("cot", 2)
+        lines.graded(graded(True))
     assert pipe.export_text() == ""

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bench.grading.grade import Grade
-from bench.tasks import TASKS
+from bench.tasks import TASKS, TEXT_TASKS
 from bench.tasks.base import Example
 from search.errors import UsageError
 from search.types import Problem
@@ -30,24 +30,24 @@ def write(path: Path, *lines: object) -> Path:
 
 def test_gsm8k(tmp_path: Path) -> None:
     write(tmp_path / "test.jsonl", GSM8K, GSM8K)
-    task = TASKS["gsm8k"]()
+    task = TEXT_TASKS["gsm8k"]()
     first, second = task.load(tmp_path, None)
     assert first == Example(Problem("gsm8k/test/1", GSM8K["question"]), "1,006", "2 steps")
     assert second.problem.id == "gsm8k/test/2"
     assert task.load(tmp_path / "test.jsonl", 1) == [first]
-    assert task.grade(task.extract("The answer is $1006."), first.reference) == Grade(True, "numeric")
+    assert task.grade(first.problem, task.extract("The answer is $1006.")) == Grade(True, "numeric")
 
 
 def test_math(tmp_path: Path) -> None:
     old = {"problem": "$2+1$?", "solution": "$\\boxed{3}$", "level": "Level 5", "type": "Algebra"}
     write(tmp_path / "math500.jsonl", MATH, old)
-    task = TASKS["math"]()
+    task = TEXT_TASKS["math"]()
     assert task.load(tmp_path, None) == [
         Example(Problem("math/test/algebra/1", "$1+1$?"), "2", "level 3"),
         Example(Problem("math/math500/2", "$2+1$?"), "3", "level 5"),
     ]
     assert task.equal("\\frac12", "0.5")
-    assert task.grade(None, "2") == Grade(False, "no answer")
+    assert task.grade(Problem("math/math500/2", "$2+1$?"), None) == Grade(False, "no answer")
 
 
 def test_own_task(tmp_path: Path) -> None:
@@ -58,12 +58,12 @@ def test_own_task(tmp_path: Path) -> None:
         {"question": "Factor.", "answer": "$(x-1)(x+1)$"},
         {"question": "Work.", "answer": "It is \\boxed{7}."},
     )
-    task = TASKS["jsonl"]()
+    task = TEXT_TASKS["jsonl"]()
     examples = task.load(path, None)
     assert [e.problem.id for e in examples] == ["mine/1", "big", "mine/3", "mine/4"]
     assert [e.reference for e in examples] == ["4", "1" + "0" * 16, "$(x-1)(x+1)$", "7"]
-    assert task.grade(task.extract("That makes 4.0 in all"), "4") == Grade(True, "numeric")
-    assert task.grade("x^2-1", examples[2].reference) == Grade(True, "math-verify")
+    assert task.grade(examples[0].problem, task.extract("That makes 4.0 in all")) == Grade(True, "numeric")
+    assert task.grade(examples[2].problem, "x^2-1") == Grade(True, "math-verify")
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_prompts_by_family(name: str) -> None:
 
 
 def test_the_few_shot_answers_are_found_by_the_tasks_own_extraction() -> None:
-    gsm8k, math = TASKS["gsm8k"](), TASKS["math"]()
+    gsm8k, math = TEXT_TASKS["gsm8k"](), TEXT_TASKS["math"]()
     shots = gsm8k.prompts["few-shot"].template.split("\n\n")
     assert [gsm8k.extract(shot) for shot in shots[:-1]] == ["6", "5", "39", "8", "9", "29", "33", "8"]
     shots = math.prompts["few-shot"].template.split("\n\nProblem:\n")

@@ -32,7 +32,7 @@ def test_ctrl_c_stops_the_search_and_what_it_says_goes_on(tmp_path: Path, run: l
     assert shown.end(60) == 130
     assert "Traceback" not in shown.text
     told, command = shown.text.rstrip().splitlines()[-2:]
-    assert told == "interrupted; to go on where it stopped:"
+    assert told == "interrupted; to continue where it stopped:"
     resumed = Terminal(shlex.split(command), tmp_path, environment())
     assert resumed.end(250) == 0
     assert "recorded in" in resumed.text and "8/8" in resumed.text

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -14,17 +14,22 @@ from rich.console import Console
 
 from bench.report.markdown import accuracy, interval, paired, percent, table
 from bench.report.summary import Summary, matched
-from bench.runner.cli.run import solve_with
-from bench.runner.models import load_models
-from bench.runner.request import check
+from bench.runner.cli.display import ProgressLines, progress
+from bench.runner.execute import execute
+from bench.runner.models import load_run
+from bench.runner.request import RunRequest, greedy_baseline
+from bench.runner.specs import PolicySpec, PRMSpec
+from search.params import make_strategy
 from search.strategies import UNGUIDED
+from search.strategies.cot import ChainOfThought
+from search.tree import Strategy
 
 COMPARED_ON = 500
 """Problems of the test split, none of them used in training or tuning."""
-SEARCHED = "hgs,mcts"
-"""What chooses its own cost; with the second judge and later ones, HGS alone."""
-WHOLE = "best_of_n,weighted_vote,self_consistency"
-"""What samples whole solutions: the least N that cost as much as HGS did; later, best-of-N alone."""
+SEARCHED = ("hgs", "mcts")
+"""Strategies that choose their own cost; with the second reward model and later ones, HGS alone."""
+WHOLE = ("best_of_n", "weighted_vote", "self_consistency")
+"""Strategies that sample whole solutions: the least N that cost as much as HGS; later, best-of-N alone."""
 Runs = dict[str, Summary]
 
 
@@ -35,9 +40,12 @@ def write_comparison(work: Path, policy: Path, judges: Mapping[str, str]) -> Non
     """
     found: dict[str, Runs] = {}
     for name, prm in judges.items():
-        strategies = ("hgs", "best_of_n") if found else (SEARCHED, WHOLE)
-        words = ["--task", "builtin-code", "--limit", str(COMPARED_ON), "--policy", str(policy), "--prm", prm]
-        found[name] = asyncio.run(_solved(words, work / f"compare-{name}", *strategies))
+        searched, whole = (("hgs",), ("best_of_n",)) if found else (SEARCHED, WHOLE)
+        base = RunRequest(
+            strategies={}, task="builtin-code", limit=COMPARED_ON, policy=PolicySpec(name=str(policy)),
+            prm=PRMSpec(name=prm), out=work / f"compare-{name}",
+        )
+        found[name] = asyncio.run(_solved(base, searched, whole))
     every = {(row["strategy"], row["judge"]): row for name in found for row in _rows(name, found[name])}
     rows = list(every.values())  # chain of thought once: it asks no reward model
     pairs = list(_pairs(found))
@@ -49,25 +57,34 @@ def write_comparison(work: Path, policy: Path, judges: Mapping[str, str]) -> Non
     print(page, end="")
 
 
-async def _solved(words: Sequence[str], out: Path, searched: str, whole: str) -> Runs:
-    """What `python -m search.run` does with these words. Errors of single problems stay with them."""
+async def _solved(base: RunRequest, searched: Sequence[str], whole: Sequence[str]) -> Runs:
+    """Run the strategies as `python -m search.run` does. Errors of single problems stay with them.
+
+    base: without strategies; its `out` is the folder above the runs.
+    """
     notes = Console(stderr=True)
-    models = await load_models(check([*words, "--strategy", searched]).models)
+    assert base.out is not None
+    out = base.out
 
-    async def run(strategies: str, *more: str) -> Runs:
-        said = [*words, "--strategy", strategies, *more]
-        notes.print(f"python -m search.run {' '.join(said)}", highlight=False)
-        folder = out / "-".join([strategies.replace(",", "-"), *more[-1:]])
-        asked = check([*said, "--out", str(folder), *(["--resume"] if folder.exists() else [])])
-        return {name: await solve_with(models, asked, name, notes) for name in asked.strategies}
+    def request(strategies: Mapping[str, Strategy], folder: str) -> RunRequest:
+        there = out / folder
+        return replace(base, strategies=strategies, out=there, resume=there.exists())
 
-    try:
-        found = await run(searched)
-        sampled = await run("cot", "--no-baseline", "--set", "temperature=none")
-        n = matched(found["hgs"], sampled["cot"])
-        return found | await run(whole, "--no-baseline", "--set", f"n={n}")
-    finally:
-        await models.close()
+    first = request(greedy_baseline() | {name: make_strategy(name) for name in searched}, "-".join(searched))
+
+    async with load_run(first.validate()) as models:
+
+        async def run(request: RunRequest) -> Runs:
+            notes.print(f"{', '.join(request.strategies)}: {request.out}", highlight=False)
+            with progress(notes) as shown:
+                made = await execute(request.validate(), models, ProgressLines(shown))
+            return {summary.strategy: summary for summary in made}
+
+        results = await run(first)
+        sampled = await run(request({"cot": ChainOfThought(temperature=None)}, "cot-temperature=none"))
+        n = matched(results["hgs"], sampled["cot"])
+        at_n = {name: make_strategy(name, {"n": str(n)}) for name in whole}
+        return results | await run(request(at_n, f"{'-'.join(whole)}-n={n}"))
 
 
 def _last(log: Path) -> dict[str, Any]:
@@ -100,7 +117,7 @@ def _rows(prm: str, summaries: Mapping[str, Summary]) -> Iterator[dict[str, Any]
 def _pairs(found: Mapping[str, Mapping[str, Summary]]) -> Iterator[dict[str, Any]]:
     """HGS against the other strategies with the first judge, and the judges against each other."""
     first, *_ = found
-    others = [*WHOLE.split(","), "mcts"]
+    others = [*WHOLE, "mcts"]
     asked = [((first, "hgs"), (first, other)) for other in others]
     for one, other in combinations(found, 2):
         asked += [((one, strategy), (other, strategy)) for strategy in ("hgs", "best_of_n")]

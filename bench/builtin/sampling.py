@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.progress import Progress
 
-from bench.runner.models import load_models, resolve
+from bench.runner.checkpoints import choose_engine
+from bench.runner.models import load
+from bench.runner.resolve import ResolvedPolicy, ResolvedPRM
 from bench.tasks.generated.checker import label_steps
 from bench.tasks.generated.problems import PROMPT, WordProblem
 from prm.data.labels import LabelledSolution, until_first_error
@@ -111,20 +113,16 @@ async def _run(
     manner: Manner,
 ) -> None:
     """Run the searches one after the other. Raises RuntimeError at the first problem that fails."""
-    settings = resolve(
-        policy=str(policy),
-        prm=str(prm),
-        engine=None,
-        servers=(),
-        tokenizer=None,
-        dtype="auto",
-        sampling=Sampling(),
-        seeded=True,
-        segmenter=manner.segmenter,
-        guided=prm is not None,
+    engine = choose_engine(None, servers=False)
+    resolved = ResolvedPolicy(
+        name=str(policy), path=str(policy), engine=engine, dtype="auto", tokenizer=str(policy), servers=(),
+        prompt=manner.prompt, segmenter=manner.segmenter, sampling=Sampling(), seeded=True,
     )
-    models = await load_models(replace(settings, prompt=manner.prompt))
-    try:
+    scores = None if prm is None else ResolvedPRM(
+        name=str(prm), model=str(prm), engine="vllm" if engine == "vllm" else "hf", dtype="auto",
+        public_tests=False,
+    )  # fmt: skip
+    async with load(resolved, scores) as models:
         with Progress() as progress:
             for strategy, problems in searches:
                 bar = progress.add_task(type(strategy).__name__, total=len(problems))
@@ -132,5 +130,3 @@ async def _run(
                     if outcome.error:
                         raise RuntimeError(f"{outcome.problem.id}: {outcome.error}")
                     progress.advance(bar)
-    finally:
-        await models.close()

@@ -17,7 +17,7 @@ from statistics import median
 from time import perf_counter
 from typing import Any
 
-from bench.runner.models import BUILTIN
+from bench.runner.checkpoints import BUILTIN
 from bench.tasks.builtin import Builtin
 from prm.reading.encoder import Encoder
 from prm.reading.layout import read_layout

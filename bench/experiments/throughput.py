@@ -15,7 +15,8 @@ import pstats
 from pathlib import Path
 from time import perf_counter
 
-from bench.runner.models import BUILTIN, NoScorer
+from bench.runner.checkpoints import BUILTIN
+from bench.runner.models import NoScorer
 from bench.tasks.builtin import Builtin
 from search.engine import solve
 from search.policies.stepping import Sampling
@@ -131,7 +132,7 @@ async def _solve(asked: argparse.Namespace, problems: list[Problem]) -> tuple[fl
         if profile is not None:
             profile.disable()
     finally:
-        policy.shutdown()
+        await policy.close()
     return max(rates), profile
 
 

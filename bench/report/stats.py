@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import comb, sqrt
@@ -39,3 +40,13 @@ def mcnemar(ours: Sequence[bool], theirs: Sequence[bool]) -> Paired:
     tail = sum(comb(n, k) for k in range(min(won, lost) + 1))
     p = min(1.0, 2 * tail / 2**n)
     return Paired(won, lost, 100 * (won - lost) / max(1, len(ours)), p)
+
+
+def pass_at_k(n: int, correct: int, k: int) -> float:
+    """The chance that one of `k` samples passes, drawn without replacement from `n` of which so many do.
+
+    Raises ValueError if k is not in 1 to n.
+    """
+    if not 1 <= k <= n:
+        raise ValueError(f"pass@{k} cannot be estimated from {n} samples")
+    return 1.0 - math.comb(n - correct, k) / math.comb(n, k)

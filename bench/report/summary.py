@@ -7,15 +7,14 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from math import ceil
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from bench.report.stats import Paired, mcnemar, wilson
 from search.engine import Outcome
 from search.limits import Cost, Events
-from search.strategies import STRATEGIES
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,150 +111,9 @@ class Summary:
         return result
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
-    """A column of the closing tables. cells: [strategies]."""
-
-    head: str
-    cells: Sequence[str]
-
-    @property
-    def width(self) -> int:
-        return max(map(len, [*self.head.split("\n"), *self.cells]))
-
-
 def matched(search: Summary, sampled: Summary) -> int:
     """The least N at which N sampled solutions cost at least what the search did, in policy tokens."""
     return max(1, ceil(search.cost.policy_tokens / max(1, sampled.cost.policy_tokens)))
-
-
-def closing_tables(
-    summaries: Sequence[Summary], baseline: Summary | None, width: int
-) -> list[RenderableType]:
-    """What a run came to, for a screen `width` columns wide: accuracy, then what it cost.
-
-    One table where it fits, else several; columns that belong together stay together.
-    """
-    first = summaries[0]
-    n = len(first.graded)
-    title = f"{first.task}, {n:,} problems, seed {first.seed}"
-    names = Column("strategy", [summary.strategy for summary in summaries])
-    rows = [summary.as_json(baseline) for summary in summaries]
-    parts: list[RenderableType] = [""]
-    for blocks in _fit([_accuracy(rows, baseline), _tokens(rows, baseline, n), _search(rows)], names, width):
-        parts += [_table(title, [names, *blocks]), ""]
-        title = ""
-    groups = [[column] for column in _groups(rows)]
-    title = "accuracy by kind of problem"
-    for blocks in _fit(groups, names, width):
-        parts += [_table(title, [names, *blocks]), ""]
-        title = ""
-    return [*parts, *_notes(summaries, baseline)]
-
-
-def _accuracy(rows: Sequence[dict[str, Any]], baseline: Summary | None) -> list[Column]:
-    def interval(row: dict[str, Any]) -> str:
-        low, high = row["ci95"]
-        return f"{row['accuracy']:.1%} [{100 * low:.1f}, {100 * high:.1f}]"
-
-    columns = [Column("accuracy\n[95 %]", [interval(row) for row in rows])]
-    if baseline is not None and len(rows) > 1:
-        paired = [row.get("versus") for row in rows]
-        columns += [
-            Column("gain,\npoints", ["" if v is None else f"{v['points']:+.1f}" for v in paired]),
-            Column("p", ["" if v is None else _p(v["p"]) for v in paired]),
-        ]
-    return [*columns, Column("errors", [f"{row['errors']:,}" for row in rows])]
-
-
-def _tokens(rows: Sequence[dict[str, Any]], baseline: Summary | None, n: int) -> list[Column]:
-    columns = [
-        Column("policy\ntokens", [f"{row['policy_tokens']:,}" for row in rows]),
-        Column("thrown\naway", [f"{row['policy_tokens_discarded']:,}" for row in rows]),
-        Column("tokens a\nproblem", [f"{row['policy_tokens'] / max(1, n):,.0f}" for row in rows]),
-    ]
-    if baseline is not None and len(rows) > 1:
-        unit = max(1, baseline.cost.policy_tokens)
-        ratios = [f"{row['policy_tokens'] / unit:.2f}" for row in rows]
-        columns.append(Column(f"times\n{baseline.strategy}", ratios))
-    return [
-        *columns,
-        Column("PRM\ntokens", [f"{row['prm_tokens']:,}" for row in rows]),
-        Column("from\ncache", [f"{row['prm_tokens_cached']:,}" for row in rows]),
-    ]
-
-
-def _search(rows: Sequence[dict[str, Any]]) -> list[Column]:
-    heads = {
-        "samples": "samples", "judgements": "judged\nsteps", "backtracks": "back-\ntracks",
-        "duplicates": "dupli-\ncates", "exhausted": "budget\nended",
-    }  # fmt: skip
-    columns = [Column(head, [f"{row[field]:,}" for row in rows]) for field, head in heads.items()]
-    return [*columns, Column("seconds", [f"{row['seconds']:,.1f}" for row in rows])]
-
-
-def _groups(rows: Sequence[dict[str, Any]]) -> list[Column]:
-    sizes: dict[str, int] = {name: group["n"] for name, group in rows[0]["by_group"].items()}
-    return [
-        Column(f"{name}\n(n={n:,})", [f"{row['by_group'][name]['accuracy']:.0%}" for row in rows])
-        for name, n in sizes.items()
-    ]
-
-
-GAP = 2
-
-
-def _fit(groups: Sequence[Sequence[Column]], names: Column, width: int) -> list[list[Column]]:
-    """Put as many groups into a table as fit beside the names."""
-    tables: list[list[Column]] = []
-    left = 0
-    for group in groups:
-        needed = sum(column.width + GAP for column in group)
-        if not tables or needed > left:
-            tables.append([])
-            left = width - names.width
-        tables[-1] += group
-        left -= needed
-    return tables
-
-
-def _table(title: str, columns: Sequence[Column]) -> RenderableType:
-    from rich import box
-    from rich.table import Table
-
-    shown = Table(
-        title=title or None, title_justify="left", title_style="bold", header_style="bold",
-        box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, GAP - 1, 0, 0),
-    )  # fmt: skip
-    for index, column in enumerate(columns):
-        justify: Literal["left", "right"] = "right" if index else "left"
-        shown.add_column(column.head, justify=justify, no_wrap=True, vertical="bottom")
-    for row in zip(*(column.cells for column in columns), strict=True):
-        shown.add_row(*row)
-    return shown
-
-
-def _notes(summaries: Sequence[Summary], baseline: Summary | None) -> list[RenderableType]:
-    """What the columns mean, and which knobs were set."""
-    from rich.text import Text
-
-    lines = []
-    for summary in summaries:
-        default = asdict(STRATEGIES[summary.strategy]())  # type: ignore[call-overload]
-        changed = [f"{param}={value}" for param, value in summary.params.items() if value != default[param]]
-        if changed:
-            lines.append(f"{summary.strategy} with {' '.join(changed)}")
-    if baseline is not None and len(summaries) > 1:
-        lines.append(f"gain: over {baseline.strategy}, greedy, on the same problems; p: McNemar's exact test")
-    lines.append(
-        "thrown away: policy tokens that are not in the chosen solutions; PRM tokens: computed by the reward "
-        "model; budget ended: problems whose search ran into its limits"
-    )
-    return [Text(line, "dim") for line in lines]
-
-
-def _p(p: float) -> str:
-    return "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def _natural(name: str) -> list[tuple[int, str]]:

@@ -1,232 +1,200 @@
-"""What a run is asked to do: checked in full before a model is loaded or a token spent."""
+"""What a run is asked to do: the one typed request between every door and the engine.
+
+A door (the command line, an experiment, a server) makes a `RunRequest`. `validate` looks at all of it
+before a model is loaded or a token spent, and gives the `Run` that `bench.runner.execute` executes.
+"""
 
 from __future__ import annotations
 
-import argparse
-import math
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from time import strftime
 from typing import Any
 
-from bench.runner.cli.options import BASELINE, parser
-from bench.runner.models import BUILTIN_POLICIES, Settings, choose_prompt, resolve
+from bench.runner.faults import Faults
+from bench.runner.resolve import ResolvedPolicy, ResolvedPRM, resolve_policy, resolve_prm
+from bench.runner.specs import PolicySpec, PRMSpec
 from bench.tasks import TASKS
 from bench.tasks.base import Example, Task
-from bench.tasks.code import CodeTask
 from search.errors import UsageError
 from search.limits import CostLimits, LengthLimits
-from search.params import has_param, make_strategy, nearest, params, with_params
-from search.policies.stepping import Sampling
-from search.segment import SEGMENTERS
-from search.strategies import STRATEGIES, UNGUIDED
+from search.params import nearest, params, with_params
+from search.strategies import UNGUIDED
+from search.strategies.cot import ChainOfThought
 from search.trace import Trace
 from search.tree import Strategy
 from search.types import Problem
 
-TESTS = "tests"
+BASELINE = "cot"
 
 
-@dataclass(frozen=True, slots=True)
-class Usual:
-    """What a task's run takes where the user says nothing: the models that ship, and what ends a step."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRequest:
+    """Strategies, on a task's problems, with a policy and a reward model.
 
-    models: str = "builtin"
-    segment: str = "newline"
-
-
-USUAL = {"builtin-code": Usual("builtin-code", "python")}
-"""By task, where it is not what every other one takes."""
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """A checked request: all that can be wrong with it and seen without loading a model was looked at.
-
-    words: the command line. asked: its options, as they were given.
+    strategies: by the name that traces and results have; run in order.
+    task: a name of `bench.tasks.TASKS`. data: its data, None is the task's own source. limit: the first
+        problems. question: one question instead of the task's problems; it is not recorded.
+    prm: None runs without a reward model.
+    fitted_thresholds: thresholds that `prm.calibrate` fitted are used by strategies that have them as
+        parameters (`accept`, `reject`).
+    limits: what one problem may cost. lengths: how long a step and a solution may get.
+    concurrency: problems at a time. out: the folder of the traces, None is a new one in runs/.
+    resume: continue the run in `out`.
     """
 
-    words: Sequence[str]
-    asked: argparse.Namespace
-    strategies: dict[str, Strategy]
+    strategies: Mapping[str, Strategy]
+    task: str = "builtin"
+    data: Path | None = None
+    limit: int | None = None
+    question: str | None = None
+    policy: PolicySpec = PolicySpec()
+    prm: PRMSpec | None = PRMSpec()
+    fitted_thresholds: bool = True
+    limits: CostLimits = field(default_factory=CostLimits)
+    lengths: LengthLimits = LengthLimits()
+    seed: int = 0
+    concurrency: int = 64
+    out: Path | None = None
+    resume: bool = False
+
+    def validate(self) -> Run:
+        """The run, ready to be executed. Loads no model, spends no token, writes nothing.
+
+        Raises UsageError, which lists everything that is wrong.
+        """
+        faults = Faults()
+        out = self.out or Path("runs") / f"{self._source}-{strftime('%Y%m%d-%H%M%S')}"
+        with faults.collected():
+            self._check_numbers(faults)
+        if self.question is None:
+            with faults.collected():
+                self._check_out(out)
+        elif not self.question.strip():
+            faults.add("the question is empty")
+        task: Task | None = None
+        examples: list[Example] = []
+        with faults.collected():
+            task = self._task()
+            examples = self._examples(task)
+        policy: ResolvedPolicy | None = None
+        prm: ResolvedPRM | None = None
+        if task is not None:
+            with faults.collected():
+                policy = resolve_policy(self.policy, task, [example.problem for example in examples])
+            if self.prm is not None and not UNGUIDED.issuperset(self.strategies):
+                with faults.collected():
+                    prm = resolve_prm(self.prm, task, None if policy is None else policy.engine)
+        faults.raise_if_any()
+        assert task is not None and policy is not None
+        run = Run(
+            request=self, strategies=self._with_thresholds(prm), task=task, examples=examples,
+            policy=policy, prm=prm, out=out,
+        )
+        if self.resume:
+            for name in run.strategies:
+                if run.trace_path(name).exists():
+                    run.trace(name).close()  # refused now if it is another run's
+        return run
+
+    @property
+    def _source(self) -> str:
+        return self.data.stem if self.task == "jsonl" and self.data is not None else self.task
+
+    def _check_numbers(self, faults: Faults) -> None:
+        if not self.strategies:
+            faults.add("no strategy is named")
+        if self.concurrency < 1:
+            faults.add(f"concurrency={self.concurrency}: it must be at least 1")
+        if self.limit is not None and self.limit < 1:
+            faults.add(f"limit={self.limit}: it must be at least 1")
+
+    def _check_out(self, out: Path) -> None:
+        """Check that the run can be recorded in `out`. Raises UsageError."""
+        existing = [name for name in self.strategies if (out / f"{name}.jsonl").exists()]
+        if existing and not self.resume:
+            there = ", ".join(existing)
+            raise UsageError(f"{out} already holds a run of {there}: add --resume, or give another --out")
+        if self.resume and self.out is None:
+            raise UsageError("--resume needs --out DIR, the run to continue")
+        if self.resume and not out.is_dir():
+            raise UsageError(f"--resume: there is no run in {out}")
+        above = next(folder for folder in (out, *out.parents) if folder.exists())
+        if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+            fault = "it is not writable" if above.is_dir() else "it is a file"
+            raise UsageError(f"--out: cannot write to {out}: {above}: {fault}")
+
+    def _task(self) -> Task:
+        if self.task not in TASKS:
+            raise UsageError(f"unknown task {self.task!r}{nearest(self.task, TASKS)}")
+        return TASKS[self.task]()
+
+    def _examples(self, task: Task) -> list[Example]:
+        if self.question is not None:
+            return [Example(Problem("question", self.question), "")]
+        return task.load(self.data, self.limit)
+
+    def _with_thresholds(self, prm: ResolvedPRM | None) -> dict[str, Strategy]:
+        """The strategies with the reward model's own thresholds: it knows best what its values mean."""
+        if prm is None or not self.fitted_thresholds:
+            return dict(self.strategies)
+        return {
+            name: with_params(strategy, {p: at for p, at in prm.thresholds.items() if p in params(strategy)})
+            for name, strategy in self.strategies.items()
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """A validated request: names resolved, problems read, prompt chosen. Made by `RunRequest.validate`."""
+
+    request: RunRequest
+    strategies: Mapping[str, Strategy]
     task: Task
     examples: list[Example]
-    models: Settings
-    lengths: LengthLimits
-    limits: CostLimits
-    seed: int
+    policy: ResolvedPolicy
+    prm: ResolvedPRM | None
     out: Path
-    data: str
-    public_tests: bool
-    """Whether the question's own tests are run as a reward."""
+
+    @property
+    def described(self) -> str:
+        """The models, in words."""
+        model = None if self.prm is None else self.prm.model_name
+        prm = "" if model is None else f" and reward model {model}"
+        return f"policy {self.policy.name}{prm} on {self.policy.engine}"
 
     @property
     def prm_name(self) -> str | None:
-        """What scores steps, as the user named it."""
-        return self.asked.prm if self.public_tests else self.models.prm_name
+        """What scores steps, as the user named it; None if no strategy uses it."""
+        return None if self.prm is None else self.prm.name
 
     def identity(self, name: str) -> dict[str, Any]:
-        """What makes two runs the same run: resuming needs all of it to be equal."""
+        """What makes two runs of the strategy `name` the same run: resuming needs all of it to be equal."""
+        request = self.request
         return {
             "strategy": name,
-            "knobs": params(self.strategies[name]),
+            "params": params(self.strategies[name]),
             "task": self.task.name,
-            "data": self.data,
-            "seed": self.seed,
-            "budget": [self.lengths.step_tokens, self.lengths.solution_tokens],
-            "limits": [self.limits.samples, self.limits.policy_tokens, self.limits.scores],
-            **({"public_tests": True} if self.public_tests else {}),
-            **self.models.identity(),
+            "data": "" if request.data is None else str(request.data.resolve()),
+            "seed": request.seed,
+            "lengths": [request.lengths.step_tokens, request.lengths.solution_tokens],
+            "limits": [request.limits.samples, request.limits.policy_tokens, request.limits.scores],
+            **self.policy.identity(),
+            **({"prm": None, "prm_weights": None} if self.prm is None else self.prm.identity()),
         }
+
+    def trace_path(self, name: str) -> Path:
+        return self.out / f"{name}.jsonl"
 
     def trace(self, name: str) -> Trace:
         """The trace of a strategy; close it. Raises TraceError if it is another run's."""
         self.out.mkdir(parents=True, exist_ok=True)  # not before: what is refused leaves nothing behind
-        return Trace(self.out / f"{name}.jsonl", self.identity(name))
+        return Trace(self.trace_path(name), self.identity(name))
 
 
-def check(words: Sequence[str]) -> Run:
-    """Find everything that is wrong with the request. Raises UsageError; loads no model."""
-    asked = parser().parse_args(words)
-    usual = USUAL.get(asked.task, Usual())
-    for option, value in (("policy", usual.models), ("prm", usual.models), ("segment", usual.segment)):
-        if getattr(asked, option) is None:
-            setattr(asked, option, value)
-    _check_options(asked)
-    strategies = _strategies(asked)
-    if asked.segment not in SEGMENTERS:
-        raise UsageError(f"unknown segmentation {asked.segment!r}{nearest(asked.segment, SEGMENTERS)}")
-    source = asked.task if asked.problems is None else asked.problems.stem
-    out: Path = asked.out or Path("runs") / f"{source}-{strftime('%Y%m%d-%H%M%S')}"
-    if asked.question is None and not asked.print_prompt:
-        _check_output(asked, out, strategies)
-    task, examples, data = _problems(asked)
-    public_tests, prm = _score(asked.prm, task)
-    models = resolve(
-        policy=asked.policy,
-        prm=prm,
-        engine=asked.engine,
-        servers=asked.server,
-        tokenizer=asked.tokenizer,
-        dtype=asked.dtype,
-        sampling=Sampling(asked.temperature, asked.top_p),
-        seeded=not asked.no_seeded,
-        segmenter=SEGMENTERS[asked.segment],
-        guided=prm != "" and not UNGUIDED.issuperset(strategies),
-    )
-    strategies = _with_thresholds(strategies, asked, models.thresholds)
-    stops = [text.replace("\\n", "\n") for text in asked.stop]
-    problems = [example.problem for example in examples]
-    models = choose_prompt(models, task.prompts, asked.prompt, stops, problems)
-    run = Run(
-        words, asked, strategies, task, examples, models,
-        LengthLimits(asked.step_tokens, asked.solution_tokens),
-        CostLimits(policy_tokens=asked.max_tokens), asked.seed, out, data, public_tests,
-    )
-    if asked.resume:
-        for name in strategies:
-            if (out / f"{name}.jsonl").exists():
-                run.trace(name).close()
-    return run
+def greedy_baseline() -> dict[str, Strategy]:
+    """Plain greedy chain of thought, which every other strategy is compared with."""
+    return {BASELINE: ChainOfThought()}
 
-
-def _check_options(asked: argparse.Namespace) -> None:
-    """Options that exclude each other, and values out of range."""
-    if not (math.isfinite(asked.temperature) and asked.temperature >= 0):
-        raise UsageError(f"--temperature must be 0 or more, not {asked.temperature}")
-    if not 0 < asked.top_p <= 1:
-        raise UsageError(f"--top-p must be above 0 and at most 1, not {asked.top_p}")
-    if asked.question is not None:
-        if not asked.question.strip():
-            raise UsageError("--question is empty")
-        for option in ("out", "json", "data"):
-            if getattr(asked, option) is not None:
-                raise UsageError(f"--{option} does not go with --question: one question keeps no record")
-    if asked.problems is not None and asked.data is not None:
-        raise UsageError("--data is for --task; --problems names its file already")
-    if "" in asked.stop:
-        raise UsageError("--stop is empty: it would end every solution at once")
-    if asked.resume and asked.out is None:
-        raise UsageError("--resume needs --out DIR, the run to go on with")
-
-
-def _strategies(asked: argparse.Namespace) -> dict[str, Strategy]:
-    """The strategies with their knobs, the baseline before them."""
-    names = list(STRATEGIES) if asked.strategy == "all" else [n.strip() for n in asked.strategy.split(",")]
-    settings = dict(map(_setting, asked.set))
-    strategies = {}
-    for name in names:
-        alone = len(names) == 1 or name not in STRATEGIES
-        own = {param: text for param, text in settings.items() if alone or has_param(name, param)}
-        strategies[name] = make_strategy(name, own)
-    for param in settings:
-        if not any(has_param(name, param) for name in names):
-            known = {known for name in names for known in params(strategies[name])}
-            raise UsageError(f"none of {', '.join(names)} has a parameter {param!r}{nearest(param, known)}")
-    if asked.question is not None:
-        if len(names) > 1:
-            raise UsageError(f"--question takes one strategy, not {', '.join(names)}")
-    elif not asked.no_baseline and BASELINE not in strategies:
-        strategies = {BASELINE: make_strategy(BASELINE), **strategies}
-    return strategies
-
-
-def _with_thresholds(
-    strategies: dict[str, Strategy], asked: argparse.Namespace, fitted: dict[str, float]
-) -> dict[str, Strategy]:
-    """The reward model's own thresholds, where the user names none: it knows best what its numbers mean."""
-    if any(param in ("accept", "reject") for param, _ in map(_setting, asked.set)):
-        return strategies
-    return {
-        name: with_params(strategy, {param: at for param, at in fitted.items() if has_param(name, param)})
-        for name, strategy in strategies.items()
-    }
-
-
-def _check_output(asked: argparse.Namespace, out: Path, strategies: dict[str, Strategy]) -> None:
-    """Whether the run can be recorded in `out`, and its results where --json says."""
-    existing = [name for name in strategies if (out / f"{name}.jsonl").exists()]
-    if existing and not asked.resume:
-        there = ", ".join(existing)
-        raise UsageError(f"{out} holds a run of {there} already: add --resume, or give another --out")
-    if asked.resume and not out.is_dir():
-        raise UsageError(f"--resume: there is no run in {out}")
-    if asked.json is not None and (asked.json.is_dir() or not os.access(asked.json.parent, os.W_OK)):
-        raise UsageError(f"--json: cannot write {asked.json}")
-    above = next(folder for folder in (out, *out.parents) if folder.exists())
-    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
-        fault = "it may not be written to" if above.is_dir() else "it is a file"
-        raise UsageError(f"--out: cannot write to {out}: {above}: {fault}")
-
-
-def _problems(asked: argparse.Namespace) -> tuple[Task, list[Example], str]:
-    """The task, its problems, and where they are from. Raises UsageError."""
-    if asked.question is not None:
-        name = asked.task if asked.policy in BUILTIN_POLICIES else "jsonl"
-        return TASKS[name](), [Example(Problem("question", asked.question), "")], ""
-    if asked.problems is not None:
-        task, data = TASKS["jsonl"](), asked.problems
-    elif asked.task not in TASKS:
-        raise UsageError(f"unknown task {asked.task!r}{nearest(asked.task, TASKS)}")
-    else:
-        task, data = TASKS[asked.task](), asked.data
-    return task, task.load(data, asked.limit), "" if data is None else str(data.resolve())
-
-
-def _score(asked: str, task: Task) -> tuple[bool, str]:
-    """Whether to run the question's own tests, and which reward model there is, "" if none."""
-    first, _, prm = asked.partition("+")
-    if first != TESTS:
-        return False, asked
-    if not isinstance(task, CodeTask):
-        raise UsageError(f"--prm {asked}: the task {task.name} is not one of programs: no tests to run")
-    return True, prm
-
-
-def _setting(text: str) -> tuple[str, str]:
-    param, equals, value = text.partition("=")
-    if not equals or not param or not value:
-        raise UsageError(f"--set takes KNOB=VALUE, not {text!r}")
-    return param.strip(), value.strip()

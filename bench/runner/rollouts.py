@@ -1,39 +1,66 @@
-"""python -m prm.rollouts: label steps by where they lead: sample on from every prefix with a policy.
-
---how estimate completes every prefix of sampled solutions: hard labels (+1 if any completion is right)
-and soft ones (the share that is) in one file. --how bisect finds first errors by binary search, and
-reuses the tree. Everything sampled is kept in OUT.trace, so that --resume goes on at no cost. Problems
-of evaluation sets are refused. On the built-in task, the labels are compared with the exact checker.
-"""
+"""Labels from rollouts: samples on from every prefix with a policy, and labels steps by where they lead."""
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from bench.runner.models import choose_prompt, load_models, resolve
-from bench.tasks import TASKS
-from bench.tasks.base import Example, Task
+from bench.runner.models import NoScorer, load_policy
+from bench.runner.resolve import resolve_policy
+from bench.runner.specs import PolicySpec
+from bench.tasks import TEXT_TASKS
+from bench.tasks.base import Example, TextTask
+from bench.tasks.generated.checker import label_steps
+from bench.tasks.generated.problems import generate
 from prm.data.estimation import Bisect, Estimate, records
 from prm.data.guard import Guard
 from prm.data.labels import LabelledSolution, write_labels
 from prm.data.rows import parsed, read_rows
-from search.command import exit_code
 from search.engine import Outcome, solve
 from search.errors import UsageError
 from search.limits import Cost, Events
 from search.node import Node
-from search.policies.stepping import Sampling
-from search.segment import SEGMENTERS
 from search.trace import Trace
 from search.types import Policy, Problem, StepScorer
 
 TRAINING_SEED = 300
 """Of the built-in task's training problems that are labelled here."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolloutsRequest:
+    """Which problems to label, and how.
+
+    out: where labels are written; what is sampled is kept in OUT.trace. resume: continue that trace.
+    how: "estimate" completes every prefix of `solutions` samples; "bisect" makes `searches` binary
+        searches. rollouts: completions of a prefix. task: a name of `TEXT_TASKS`. problems: a file or hub
+        data set of training problems, None is the built-in ones. limit: the first problems.
+    """
+
+    out: Path
+    resume: bool
+    how: Literal["estimate", "bisect"]
+    rollouts: int
+    solutions: int
+    searches: int
+    task: str
+    problems: str | None
+    limit: int | None
+    policy: PolicySpec
+    seed: int
+
+    def __post_init__(self) -> None:
+        for name in ("rollouts", "solutions", "searches"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"--{name}: it must be at least 1")
+
+    @property
+    def trace_path(self) -> Path:
+        return self.out.with_name(self.out.name + ".trace")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +75,8 @@ class Labelled:
 
 
 async def label(
-    examples: Sequence[Example], task: Task, how: Estimate | Bisect, policy: Policy, scorer: StepScorer, *,
-    trace: Trace, seed: int, concurrency: int = 64,
+    examples: Sequence[Example], task: TextTask, how: Estimate | Bisect, policy: Policy,
+    scorer: StepScorer, *, trace: Trace, seed: int, concurrency: int = 64,
 ) -> Labelled:
     """Label the problems' solutions by rollouts of the policy, through the engine."""
     from rich.progress import Progress
@@ -81,44 +108,49 @@ async def label(
     return Labelled(made, rollouts, failed, cost, events)
 
 
-def read_examples(task: Task, problems: str | None, limit: int | None) -> list[Example]:
-    """Training problems and their answers, without those of evaluation sets. Raises UsageError."""
-    if problems is None:
-        if task.name != "builtin":
-            raise UsageError(f"--task {task.name} needs --problems FILE: training problems with answers")
-        from bench.tasks.generated.problems import generate
+def read_examples(task: TextTask, problems: str | None, limit: int | None) -> list[Example]:
+    """Training problems and their answers, without those of evaluation sets; `task` can grade them then.
 
-        return [
-            Example(Problem(p.id, p.question), str(p.answer))
-            for p in generate("train", TRAINING_SEED, limit or 100)
-        ]
+    Raises UsageError.
+    """
+    examples = _builtin_examples(task, limit) if problems is None else _own_examples(task, problems, limit)
+    task.add(examples)
+    return examples
 
+
+def _builtin_examples(task: TextTask, limit: int | None) -> list[Example]:
+    if task.name != "builtin":
+        raise UsageError(f"--task {task.name} needs --problems FILE: training problems with answers")
+    return [
+        Example(Problem(p.id, p.question), str(p.answer))
+        for p in generate("train", TRAINING_SEED, limit or 100)
+    ]
+
+
+def _own_examples(task: TextTask, problems: str, limit: int | None) -> list[Example]:
     def parse(row: dict[str, Any]) -> list[tuple[str, str]]:
         question = row["problem"] if "problem" in row else row["question"]
         return [(question, str(row["answer"]).rpartition("####")[2].strip())]
 
-    found = list(parsed(read_rows(problems), parse))[:limit]
+    pairs = list(parsed(read_rows(problems), parse))[:limit]
     guard = Guard.known()
-    asked = [LabelledSolution(question, ("",), (0,), "", "train", "") for question, _ in found]
+    asked = [LabelledSolution(question, ("",), (0,), "", "train", "") for question, _ in pairs]
     kept = {solution.question for solution in guard.filter(asked)}
     print(guard.describe())
     if not kept:
         raise UsageError(f"{problems}: nothing is left to label")
     return [
         Example(Problem(f"{task.name}/train/{n}", question), answer)
-        for n, (question, answer) in enumerate(found)
+        for n, (question, answer) in enumerate(pairs)
         if question in kept
     ]
 
 
 def agreement(solutions: Sequence[LabelledSolution]) -> tuple[int, int]:
-    """On the built-in task: how many counted labels the exact checker agrees with, and of how many.
+    """On the built-in task: how many counted labels the exact checker agrees with, and how many there are.
 
-    It is right or wrong that is compared: rollouts know no neutral steps.
+    Only right and wrong are compared: rollouts know no neutral steps.
     """
-    from bench.tasks.generated.checker import label_steps
-    from bench.tasks.generated.problems import generate
-
     by_question = {p.question: p for p in generate("train", TRAINING_SEED, 10_000)}
     agreed = total = 0
     for solution in solutions:
@@ -129,94 +161,50 @@ def agreement(solutions: Sequence[LabelledSolution]) -> tuple[int, int]:
     return agreed, total
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line. Returns the exit code."""
-    return exit_code(lambda: _run(_parse(arguments)))
-
-
-def _run(asked: argparse.Namespace) -> None:
-    if asked.out.exists():
-        raise UsageError(f"{asked.out} is there already: name another --out")
-    trace_path: Path = asked.out.with_name(asked.out.name + ".trace")
-    if trace_path.exists() and not asked.resume:
-        raise UsageError(f"{trace_path} is there already: --resume goes on with it")
-    task = TASKS[asked.task]()
-    examples = read_examples(task, asked.problems, asked.limit)
-    references = {example.problem.id: example.reference for example in examples}
+def label_problems(request: RolloutsRequest) -> None:
+    """Label the problems of the request and write the labels. Prints what was done. Raises UsageError."""
+    if request.out.exists():
+        raise UsageError(f"{request.out} already exists: give another --out")
+    if request.trace_path.exists() and not request.resume:
+        raise UsageError(f"{request.trace_path} already exists: add --resume to continue it")
+    task = TEXT_TASKS[request.task]()
+    examples = read_examples(task, request.problems, request.limit)
+    problems = {example.problem.id: example.problem for example in examples}
 
     def right(id_: str, answer: str | None) -> bool:
-        return task.grade(answer, references[id_]).correct
+        return task.grade(problems[id_], answer).correct
 
+    temperature = request.policy.sampling.temperature
     how: Estimate | Bisect
-    if asked.how == "estimate":
-        how = Estimate(right, asked.solutions, asked.rollouts, asked.temperature)
+    if request.how == "estimate":
+        how = Estimate(right, request.solutions, request.rollouts, temperature)
     else:
-        how = Bisect(right, asked.searches, asked.rollouts, temperature=asked.temperature)
-    settings = resolve(
-        policy=asked.policy, prm="builtin", engine=asked.engine, servers=asked.server, tokenizer=None,
-        dtype="auto", sampling=Sampling(asked.temperature), seeded=True, segmenter=SEGMENTERS[asked.segment],
-        guided=False,
-    )  # fmt: skip
-    settings = choose_prompt(settings, task.prompts, None, [], [example.problem for example in examples])
-    names = ("how", "solutions", "searches", "rollouts", "temperature", "task", "problems", "seed")
-    identity: Mapping[str, Any] = {name: getattr(asked, name) for name in names}
-    trace = Trace(trace_path, {**identity, **settings.identity()})
+        how = Bisect(right, request.searches, request.rollouts, temperature=temperature)
+    resolved = resolve_policy(request.policy, task, list(problems.values()))
+    identity: dict[str, Any] = {
+        "how": request.how, "solutions": request.solutions, "searches": request.searches,
+        "rollouts": request.rollouts, "temperature": temperature, "task": request.task,
+        "problems": request.problems, "seed": request.seed, **resolved.identity(), "prm": None,
+        "prm_weights": None,
+    }  # fmt: skip
 
-    async def work() -> Labelled:
-        models = await load_models(settings)
-        try:
-            return await label(
-                examples, task, how, models.policy, models.scorer, trace=trace, seed=asked.seed
-            )
-        finally:
-            await models.close()
+    async def work(trace: Trace) -> Labelled:
+        async with load_policy(resolved) as policy:
+            return await label(examples, task, how, policy, NoScorer(), trace=trace, seed=request.seed)
 
-    try:
-        made = asyncio.run(work())
-    finally:
-        trace.close()
+    with closing(Trace(request.trace_path, identity)) as trace:
+        made = asyncio.run(work(trace))
     for id_, why in made.failed.items():
         print(f"{id_}: {why}")
     if not made.solutions:
         raise UsageError("no step was labelled: no rollout was right, or every problem failed")
-    write_labels(asked.out, made.solutions)
+    write_labels(request.out, made.solutions)
     labels = [solution.labels[i] for solution in made.solutions for i in solution.counted]
     print(
         f"{len(labels):,} steps labelled, {sum(label > 0 for label in labels):,} of them right, by "
         f"{made.rollouts:,} rollouts and {made.cost.policy_tokens:,} tokens "
-        f"({made.events.replayed:,} calls from the trace): {asked.out}"
+        f"({made.events.replayed:,} calls from the trace): {request.out}"
     )
-    if task.name == "builtin" and asked.problems is None:
+    if request.task == "builtin" and request.problems is None:
         agreed, total = agreement(made.solutions)
         print(f"the exact checker agrees with {agreed:,} of {total:,} labels ({agreed / total:.1%})")
-
-
-def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m prm.rollouts", description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
-    add = parser.add_argument
-    add("--out", type=Path, required=True, metavar="FILE", help="where the labels go")
-    add("--resume", action="store_true", help="go on with OUT.trace")
-    add("--how", choices=("estimate", "bisect"), default="estimate", help="see above (%(default)s)")
-    add("--rollouts", type=int, default=8, metavar="N", help="completions of a prefix (%(default)s)")
-    add("--solutions", type=int, default=1, metavar="N", help="estimate: solutions a problem (%(default)s)")
-    add("--searches", type=int, default=8, metavar="N", help="bisect: searches a problem (%(default)s)")
-    add("--task", choices=sorted(TASKS), default="builtin", help="how answers are read (%(default)s)")
-    add("--problems", metavar="FILE",
-        help='training problems, {"problem", "answer"} a line (the built-in training problems)',
-    )  # fmt: skip
-    add("--limit", type=int, metavar="N", help="the first N problems (all; 100 built-in ones)")
-    add("--policy", default="builtin", metavar="MODEL", help="path or hub id (%(default)s)")
-    add("--engine", choices=("vllm", "server", "hf"), help="what samples (vLLM where it is installed)")
-    add("--server", nargs="+", default=[], metavar="URL", help="for --engine server")
-    add("--segment", choices=sorted(SEGMENTERS), default="newline", help="where steps end (%(default)s)")
-    add("--temperature", type=float, default=0.8, help="(%(default)s)")
-    add("--seed", type=int, default=0, help="(%(default)s)")
-    asked = parser.parse_args(arguments)
-    for name in ("rollouts", "solutions", "searches"):
-        if getattr(asked, name) < 1:
-            raise UsageError(f"--{name}: it must be at least 1")
-    return asked
-

@@ -1,4 +1,4 @@
-"""The benchmarks by name. A user's own task needs none of this: `jsonl` takes any problems and answers.
+"""The benchmarks by name. Your own problems need no code: the task `jsonl` reads any problems and answers.
 
 Importing this imports no task; a task imports `datasets` and math-verify when it needs them.
 """
@@ -9,22 +9,22 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from bench.tasks.base import Task
+    from bench.tasks.base import Task, TextTask
 
 
-def _builtin() -> Task:
+def _builtin() -> TextTask:
     from bench.tasks.builtin import Builtin
 
     return Builtin()
 
 
-def _gsm8k() -> Task:
+def _gsm8k() -> TextTask:
     from bench.tasks.gsm8k import Gsm8k
 
     return Gsm8k()
 
 
-def _math() -> Task:
+def _math() -> TextTask:
     from bench.tasks.math import Math
 
     return Math()
@@ -48,19 +48,21 @@ def _mbpp() -> Task:
     return Mbpp()
 
 
-def _jsonl() -> Task:
+def _jsonl() -> TextTask:
     from bench.tasks.jsonl import Jsonl
 
     return Jsonl()
 
 
-TASKS: dict[str, Callable[[], Task]] = {
-    "builtin": _builtin,
-    "gsm8k": _gsm8k,
-    "math": _math,
-    "builtin-code": _builtin_code,
-    "humaneval": _humaneval,
-    "mbpp": _mbpp,
-    "jsonl": _jsonl,
-}
-"""Every task that the command lines know, by name."""
+TEXT_TASKS: dict[str, Callable[[], TextTask]] = {
+    "builtin": _builtin, "gsm8k": _gsm8k, "math": _math, "jsonl": _jsonl
+}  # fmt: skip
+"""Tasks whose answers are compared with a reference answer."""
+
+CODE_TASKS: dict[str, Callable[[], Task]] = {
+    "builtin-code": _builtin_code, "humaneval": _humaneval, "mbpp": _mbpp
+}  # fmt: skip
+"""Tasks whose answers are programs, graded by running tests."""
+
+TASKS: dict[str, Callable[[], Task]] = {**TEXT_TASKS, **CODE_TASKS}
+"""Every task that the command lines know."""

@@ -1,25 +1,27 @@
-"""What a task is: problems with references, a prompt by model family, and a way to grade.
+"""What a task is: problems with references, prompts by model family, and how answers are read and graded.
 
 The reference stays on this side: a strategy sees only `Example.problem`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from bench.grading.grade import Grade
 from search.prompts import Prompt
-from search.types import Answers, Problem
+from search.types import Answers, Problem, Step, StepScore
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A problem and its reference answer, in the form that the task's `grade` takes.
+    """A problem and its reference answer.
 
-    group: what accuracy is broken down by ("level 3", "4 steps"); "" if the task has no such thing.
+    reference: "" where tests decide, not an answer. group: what accuracy is broken down by ("level 3",
+        "4 steps"); "" if the task has no such thing.
     """
 
     problem: Problem
@@ -27,17 +29,90 @@ class Example:
     group: str = ""
 
 
-class Task(Answers, Protocol):
-    """A benchmark. Also tells the engine how to read answers (`extract`, `equal`)."""
+@dataclass(frozen=True, slots=True)
+class Defaults:
+    """What a run of a task uses where the request names nothing."""
+
+    policy: str = "builtin"
+    prm: str = "builtin"
+    segment: str = "newline"
+
+
+class PublicTests(Protocol):
+    """Tests that a question itself shows, run on a partial or finished solution."""
+
+    def score(self, problem: Problem, steps: Sequence[Step]) -> StepScore:
+        """The score of the last step, given those before it. Blocks. Raises ScorerError."""
+        ...
+
+
+class Task(ABC):
+    """A benchmark.
+
+    prompts: by model family; the first is for base models, "chat" for models with a chat template.
+    public_tests: None if answers are not programs.
+    """
 
     name: str
     prompts: Mapping[str, Prompt]
-    """By model family; the first is for base models, "chat" for models with a chat template."""
+    defaults = Defaults()
+
+    @property
+    def public_tests(self) -> PublicTests | None:
+        return None
+
+    @abstractmethod
+    def load(self, data: Path | None, limit: int | None) -> list[Example]:
+        """The first `limit` test problems, from a path or the task's own source; they can be graded then.
+
+        Raises UsageError.
+        """
+
+    @abstractmethod
+    def answers(self, problem: Problem) -> Answers:
+        """How the answers to this problem are read and compared."""
+
+    @abstractmethod
+    def grade(self, problem: Problem, answer: str | None) -> Grade:
+        """Grade an extracted answer to a loaded problem; None is wrong. Never raises, never hangs."""
+
+
+class TextTask(Task):
+    """A task whose answers are read alike for all problems, and compared with a reference answer.
+
+    It is its own `Answers`.
+    """
+
+    def __init__(self) -> None:
+        self._references: dict[str, str] = {}
+
+    @abstractmethod
+    def examples(self, data: Path | None, limit: int | None) -> list[Example]:
+        """As `load`."""
+
+    @abstractmethod
+    def extract(self, text: str) -> str | None:
+        """The final answer in a solution's text, None if there is none."""
+
+    @abstractmethod
+    def equal(self, a: str, b: str) -> bool:
+        """True if two extracted answers are the same answer."""
+
+    @abstractmethod
+    def compare(self, answer: str | None, reference: str) -> Grade:
+        """Grade an answer against a reference answer."""
 
     def load(self, data: Path | None, limit: int | None) -> list[Example]:
-        """The test problems, from a path or the Hugging Face hub. Raises UsageError."""
-        ...
+        examples = self.examples(data, limit)
+        self.add(examples)
+        return examples
 
-    def grade(self, answer: str | None, reference: str) -> Grade:
-        """Grade an extracted answer; None is wrong. Never raises, never hangs."""
-        ...
+    def add(self, examples: Iterable[Example]) -> None:
+        """Problems of your own, to be graded by this task's rules."""
+        self._references |= {example.problem.id: example.reference for example in examples}
+
+    def answers(self, problem: Problem) -> Answers:
+        return self
+
+    def grade(self, problem: Problem, answer: str | None) -> Grade:
+        return self.compare(answer, self._references[problem.id])

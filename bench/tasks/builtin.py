@@ -11,7 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from bench.grading.grade import Grade
-from bench.tasks.base import Example
+from bench.tasks.base import Example, TextTask
 from bench.tasks.generated.problems import PROMPT, generate
 from search.errors import UsageError
 from search.prompts import Prompt
@@ -24,7 +24,7 @@ DEFAULT_SIZE = 100
 ANSWER = re.compile(r"The answer is (\d{1,18})\.\s*$")
 
 
-class Builtin:
+class Builtin(TextTask):
     """The test split, in a fixed order: --limit N takes the first N of them."""
 
     name = "builtin"
@@ -32,7 +32,7 @@ class Builtin:
         {"plain": Prompt(PROMPT), "chat": Prompt("{question}", chat=True)}
     )
 
-    def load(self, data: Path | None, limit: int | None) -> list[Example]:
+    def examples(self, data: Path | None, limit: int | None) -> list[Example]:
         """The first `limit` test problems, grouped by their number of steps. Raises UsageError."""
         if data is not None:
             raise UsageError("the built-in task is generated: it takes no --data")
@@ -47,5 +47,5 @@ class Builtin:
     def equal(self, a: str, b: str) -> bool:
         return a.isdecimal() and b.isdecimal() and int(a) == int(b)
 
-    def grade(self, answer: str | None, reference: str) -> Grade:
+    def compare(self, answer: str | None, reference: str) -> Grade:
         return Grade(answer is not None and self.equal(answer, reference), "exact")

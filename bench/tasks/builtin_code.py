@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from bench.tasks.base import Example
+from bench.tasks.base import Defaults, Example
 from bench.tasks.code import SANDBOX, CodeCase, CodeTask
 from bench.tasks.generated.programs import ProgramProblem, generate_programs
 from mutation.sandbox.verdict import Suite
@@ -29,6 +29,7 @@ class BuiltinCode(CodeTask):
     """The test split, in a fixed order: --limit N takes the first N of them."""
 
     name = "builtin-code"
+    defaults = Defaults("builtin-code", "builtin-code", "python")
     prompts: Mapping[str, Prompt] = MappingProxyType(
         {"plain": PROMPT, "chat": Prompt("{question}", chat=True)}
     )
@@ -40,7 +41,7 @@ class BuiltinCode(CodeTask):
         SANDBOX.get()  # refused now rather than at the first grade
         problems = generate_programs("test", TEST_SEED, DEFAULT_SIZE if limit is None else limit)
         self.cases |= {problem.id: case_of(problem) for problem in problems}
-        return [Example(Problem(p.id, p.question), p.id, f"{p.n_steps} steps") for p in problems]
+        return [Example(Problem(p.id, p.question), "", f"{p.n_steps} steps") for p in problems]
 
 
 def case_of(problem: ProgramProblem) -> CodeCase:

@@ -1,29 +1,30 @@
 """What HumanEval and MBPP have in common: a solution is a program, and its tests decide.
 
-A solution's text is read as a program of one problem (`CodeTask.about`), graded by running the hidden tests
-in the sandbox, and compared with other solutions by what they answer to generated inputs, as AlphaCode
-(Li et al. 2022, arXiv:2203.07814) and CodeT (Chen et al. 2022, arXiv:2207.10397) do.
+A solution's text is read as a program for one problem (`CodeTask.answers`), graded by running the hidden
+tests in the sandbox (`CodeTask.grade`), and compared with other solutions by their outputs for generated
+inputs, as in AlphaCode (Li et al. 2022, arXiv:2203.07814) and CodeT (Chen et al. 2022, arXiv:2207.10397).
 """
 
 from __future__ import annotations
 
 import ast
 import atexit
+import codeop
 import re
 import threading
-from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 
 from bench.grading.grade import Grade
-from bench.tasks.base import Example
+from bench.tasks.base import PublicTests, Task
 from bench.tasks.code_inputs import generated_inputs
 from mutation.sandbox.sandbox import Sandbox
 from mutation.sandbox.verdict import Limits, Suite
+from search.errors import ScorerError
 from search.prompts import Prompt
-from search.types import Answers, Problem
+from search.tree import TextAnswers
+from search.types import Answers, Problem, Step, StepScore, Stop
 
 FENCED = re.compile(r"```(?:python|py)?[ \t]*\n(.*?)(?:\n```|\Z)", re.DOTALL)
 INPUTS = 20
@@ -141,39 +142,29 @@ def _statements(preamble: str) -> list[ast.stmt]:
     return ast.parse(preamble + "    pass\n").body
 
 
-class CodeTask(ABC):
-    """Reads, compares and grades programs; a task adds where its problems are from.
+class CodeTask(Task):
+    """Reads, compares and grades programs; a subclass says where its problems come from.
 
-    Before `about`, which the engine calls for each problem, a solution is only text.
+    cases: by problem id; filled by `load`.
     """
-
-    name: str
-    prompts: Mapping[str, Prompt]
 
     def __init__(self) -> None:
         self.cases: dict[str, CodeCase] = {}
 
-    @abstractmethod
-    def load(self, data: Path | None, limit: int | None) -> list[Example]:
-        """As every task's; also fills `cases`. Raises UsageError."""
+    @property
+    def public_tests(self) -> PublicTests:
+        return ShownTests(self.name, self.cases)
 
-    def about(self, problem: Problem) -> Answers:
-        """How to read the answers of this one problem."""
+    def answers(self, problem: Problem) -> Answers:
+        """Programs for the problem; of a problem that was not loaded, only the text is known."""
         case = self.cases.get(problem.id)
-        return self if case is None else CodeAnswers(case)
+        return TextAnswers() if case is None else CodeAnswers(case)
 
-    def extract(self, text: str) -> str | None:
-        return text if text.strip() else None
-
-    def equal(self, a: str, b: str) -> bool:
-        return a == b
-
-    def grade(self, answer: str | None, reference: str) -> Grade:
-        """Run the hidden tests of the problem whose id the reference is; `how` is the first bad verdict."""
+    def grade(self, problem: Problem, answer: str | None) -> Grade:
+        """Run the problem's hidden tests; `how` is the first bad verdict."""
         if answer is None:
             return Grade(False, "no program")
-        case = self.cases[reference]
-        for kind, suite in case.hidden.items():
+        for kind, suite in self.cases[problem.id].hidden.items():
             verdict = SANDBOX.get().run(answer, suite)
             if not verdict.passed:
                 return Grade(False, f"{verdict.outcome}{f' ({kind})' if kind else ''}")
@@ -202,6 +193,48 @@ class CodeAnswers:
     def _run(self, program: str) -> str:
         verdict = SANDBOX.get().outputs(program, self._case.entry_point, self._inputs)
         return repr((verdict.outcome, verdict.recorded))
+
+
+PASSED = StepScore(0.0, 0.0, 1.0)
+OPEN = StepScore(0.0, 1.0, 0.0)
+FAILED = StepScore(1.0, 0.0, 0.0)
+
+
+class ShownTests:
+    """The tests that the questions show, run on programs. The hidden tests are never run here.
+
+    An unfinished program is not run: it is neutral while it can still become a program, else negative.
+    """
+
+    def __init__(self, task: str, cases: Mapping[str, CodeCase]) -> None:
+        self._task, self._cases = task, cases
+
+    def score(self, problem: Problem, steps: Sequence[Step]) -> StepScore:
+        """The score of the last step, given those before it. Raises ScorerError for an unknown problem."""
+        case = self._cases.get(problem.id)
+        if case is None:
+            raise ScorerError(f"{problem.id} is no problem of the task {self._task}: no tests to run")
+        text = "".join(step.text for step in steps)
+        if steps[-1].stop is not Stop.END:
+            return OPEN if _can_continue(case, text) else FAILED
+        program = program_of(case, text)
+        if program is None:
+            return FAILED
+        if case.public is None:
+            return OPEN
+        return PASSED if SANDBOX.get().run(program, case.public).passed else FAILED
+
+
+def _can_continue(case: CodeCase, text: str) -> bool:
+    """Whether the text is the beginning of a program; prose around a block always may be."""
+    source = case.preamble + text
+    if "```" in text or f"def {case.entry_point}" not in source:
+        return True
+    try:
+        codeop.compile_command(source, symbol="exec")  # no error while more may follow
+    except (SyntaxError, ValueError, OverflowError):
+        return False
+    return True
 
 
 def literal_calls(code: str, name: str) -> Iterable[tuple[object, ...]]:

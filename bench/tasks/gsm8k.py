@@ -14,20 +14,20 @@ from pathlib import Path
 from bench.grading.equality import number, same_number
 from bench.grading.extract import number_answer
 from bench.grading.grade import Grade, grade_number
-from bench.tasks.base import Example
+from bench.tasks.base import Example, TextTask
 from bench.tasks.prompts import GSM8K
 from prm.data.rows import Row, hub_rows, json_lines
 from search.errors import UsageError
 from search.types import Problem
 
 
-class Gsm8k:
+class Gsm8k(TextTask):
     """`data`: a file in the original format, or a folder that holds test.jsonl."""
 
     name = "gsm8k"
     prompts = GSM8K
 
-    def load(self, data: Path | None, limit: int | None) -> list[Example]:
+    def examples(self, data: Path | None, limit: int | None) -> list[Example]:
         """The test problems, grouped by the number of lines of the worked solution. Raises UsageError."""
         if data is None:
             rows, split = hub_rows("openai/gsm8k", "test", "main", stream=False), "test"
@@ -44,7 +44,7 @@ class Gsm8k:
         """True if both are the same number, exactly."""
         return same_number(a, b)[0]
 
-    def grade(self, answer: str | None, reference: str) -> Grade:
+    def compare(self, answer: str | None, reference: str) -> Grade:
         """Exact comparison as numbers."""
         return grade_number(answer, reference)
 

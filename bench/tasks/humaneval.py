@@ -53,7 +53,7 @@ class HumanEval(CodeTask):
         for row in rows:
             case = _case(row, plus)
             self.cases[case.id] = case
-            examples.append(Example(Problem(case.id, case.preamble), case.id))
+            examples.append(Example(Problem(case.id, case.preamble), ""))
         return examples
 
 

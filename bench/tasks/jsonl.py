@@ -14,20 +14,20 @@ from pathlib import Path
 from bench.grading.equality import WORKER, number, same_math
 from bench.grading.extract import math_answer, number_answer
 from bench.grading.grade import Grade, grade_math, grade_number
-from bench.tasks.base import Example
+from bench.tasks.base import Example, TextTask
 from bench.tasks.prompts import MATH
 from prm.data.rows import Row, json_lines
 from search.errors import UsageError
 from search.types import Problem
 
 
-class Jsonl:
+class Jsonl(TextTask):
     """`data`: the file. Answers are compared as numbers if both are, else mathematically."""
 
     name = "jsonl"
     prompts = MATH
 
-    def load(self, data: Path | None, limit: int | None) -> list[Example]:
+    def examples(self, data: Path | None, limit: int | None) -> list[Example]:
         """The problems of the file. Raises UsageError, also if math-verify does not load."""
         if data is None:
             raise UsageError("the task jsonl has no data of its own; give a file by --data PATH")
@@ -48,7 +48,7 @@ class Jsonl:
         """True if both are the same number, or the same mathematically."""
         return same_math(a, b)[0]
 
-    def grade(self, answer: str | None, reference: str) -> Grade:
+    def compare(self, answer: str | None, reference: str) -> Grade:
         """Exact if both are numbers, else mathematical equality."""
         both = answer is not None and number(answer) is not None and number(reference) is not None
         return grade_number(answer, reference) if both else grade_math(answer, reference)

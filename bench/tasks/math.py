@@ -16,20 +16,20 @@ from pathlib import Path
 from bench.grading.equality import WORKER, same_math
 from bench.grading.extract import last_box, math_answer
 from bench.grading.grade import Grade, grade_math
-from bench.tasks.base import Example
+from bench.tasks.base import Example, TextTask
 from bench.tasks.prompts import MATH
 from prm.data.rows import Row, hub_rows, json_lines
 from search.errors import UsageError
 from search.types import Problem
 
 
-class Math:
+class Math(TextTask):
     """`data`: a JSONL file, or a folder that holds math500.jsonl."""
 
     name = "math"
     prompts = MATH
 
-    def load(self, data: Path | None, limit: int | None) -> list[Example]:
+    def examples(self, data: Path | None, limit: int | None) -> list[Example]:
         """The test problems, grouped by level. Raises UsageError, also if math-verify does not load."""
         if data is None:
             rows, source = hub_rows("HuggingFaceH4/MATH-500", "test", stream=False), "math500"
@@ -48,7 +48,7 @@ class Math:
         """True if both are the same mathematically; symmetric."""
         return same_math(a, b)[0]
 
-    def grade(self, answer: str | None, reference: str) -> Grade:
+    def compare(self, answer: str | None, reference: str) -> Grade:
         """Mathematical equality; answers that would stall sympy are wrong."""
         return grade_math(answer, reference)
 

@@ -40,7 +40,7 @@ class Mbpp(CodeTask):
         SANDBOX.get()  # refused now rather than at the first grade
         for problem in problems:
             self.cases[problem.id] = _case(problem)
-        return [Example(Problem(p.id, p.question), p.id) for p in problems]
+        return [Example(Problem(p.id, p.question), "") for p in problems]
 
 
 def _case(problem: CodeProblem) -> CodeCase:

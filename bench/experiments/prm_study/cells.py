@@ -1,104 +1,124 @@
-"""Runs of one policy with several judges and strategies, each recorded as `search.run` records it."""
+"""Runs of one policy with several reward models and strategies, each recorded as `search.run` records it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from contextlib import AsyncExitStack
+from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
 
 from bench.report.summary import Summary
-from bench.runner.cli.run import replay, solve_with
-from bench.runner.models import Models, NoScorer, load_models
-from bench.runner.request import check
+from bench.runner.cli.display import ProgressLines, progress
+from bench.runner.execute import execute_strategy, replay
+from bench.runner.models import Models, NoScorer, load_policy
+from bench.runner.request import Run, RunRequest
+from bench.runner.specs import PolicySpec, PRMSpec
 from prm.scoring.scorers import HFScorer
 from search.limits import Cost, charge, metered
+from search.params import make_strategy
 from search.types import Policy, Problem, Step, StepScore, StepScorer, Until
 
 
 class RememberingPolicy:
-    """Samples each call once. Asked again, it says the same and charges the same, for it would have."""
+    """Samples each call once. The same call again returns and charges the same, as the policy would."""
 
     def __init__(self, policy: Policy):
         self._policy = policy
-        self._known: dict[tuple[object, ...], tuple[list[Step], Cost]] = {}
+        self._sampled: dict[tuple[object, ...], tuple[list[Step], Cost]] = {}
 
     async def propose(
         self, problem: Problem, steps: Sequence[Step], *, until: Until, max_tokens: int, seed: int,
         temperature: float | None = None,
     ) -> list[Step]:
-        key = (problem.id, *_said(steps), until, max_tokens, seed, temperature)
-        if key not in self._known:
+        key = (problem.id, *_key(steps), until, max_tokens, seed, temperature)
+        if key not in self._sampled:
             with metered() as spent:
-                said = await self._policy.propose(
+                steps_made = await self._policy.propose(
                     problem, steps, until=until, max_tokens=max_tokens, seed=seed, temperature=temperature
                 )
-            self._known[key] = said, spent
-        said, spent = self._known[key]
+            self._sampled[key] = steps_made, spent
+        steps_made, spent = self._sampled[key]
         charge(**asdict(spent))
-        return said
+        return steps_made
 
 
-Judged = dict[tuple[object, ...], tuple[list[StepScore], Cost]]
+Scored = dict[tuple[object, ...], tuple[list[StepScore], Cost]]
 
 
 class RememberingScorer:
-    """Judges each call once, as `RememberingPolicy` samples. known: what it remembers."""
+    """Scores each call once, as `RememberingPolicy` samples. scores: what it remembers."""
 
-    def __init__(self, scorer: StepScorer, known: Judged):
-        self._scorer, self._known = scorer, known
+    def __init__(self, scorer: StepScorer, scores: Scored):
+        self._scorer, self._scores = scorer, scores
 
     async def score(self, problem: Problem, steps: Sequence[Step], *, num_scored: int = 0) -> list[StepScore]:
-        key = (problem.id, *_said(steps), num_scored)
-        if key not in self._known:
+        key = (problem.id, *_key(steps), num_scored)
+        if key not in self._scores:
             with metered() as spent:
-                said = await self._scorer.score(problem, steps, num_scored=num_scored)
-            self._known[key] = said, spent
-        said, spent = self._known[key]
+                result = await self._scorer.score(problem, steps, num_scored=num_scored)
+            self._scores[key] = result, spent
+        result, spent = self._scores[key]
         charge(**asdict(spent))
-        return said
+        return result
 
 
-def _said(steps: Sequence[Step]) -> list[tuple[str, tuple[int, ...]]]:
-    """One text may be of two sequences of tokens, which a model goes on from in two ways."""
+def _key(steps: Sequence[Step]) -> list[tuple[str, tuple[int, ...]]]:
+    """With the tokens: a model may continue the same text differently when it is tokenised differently."""
     return [(step.text, tuple(step.token_ids)) for step in steps]
 
 
 class Cells:
-    """The runs of one policy, in `work`. The policy is loaded when a run is not recorded in full.
+    """The runs of one policy, kept in `work`. The policy is loaded when a run is not fully recorded.
 
-    Judges run on transformers: they are loaded in a second, and judge as fast as on vLLM's CPU engine.
+    Reward models run on transformers: they load in a second, and are as fast as on vLLM's CPU engine.
+    Close it.
     """
 
     def __init__(self, policy: str, work: Path, notes: Console):
         self._policy, self._work, self._notes = policy, work, notes
-        self._loaded: Models | None = None
+        self._stack = AsyncExitStack()
         self._remembering: RememberingPolicy | None = None
-        self._judged: dict[str, Judged] = {}
+        self._scored: dict[str, Scored] = {}
 
     async def run(self, strategy: str, n_problems: int, prm: str | None = None, **params: object) -> Summary:
-        """One strategy on the first test problems; prm: a path or a name, as `search.run` takes it."""
+        """One strategy on the first test problems.
+
+        prm: a path or a name, as `PRMSpec` takes it. params: of the strategy.
+        """
         prm_name = "none" if prm is None else Path(prm).name
         name = "-".join([strategy, *(f"{param}={value}" for param, value in params.items())])
         out = self._work / prm_name / name
-        words = ["--strategy", strategy, "--no-baseline", "--policy", self._policy, "--out", str(out)]
-        words += ["--limit", str(n_problems)]
-        words += [] if prm is None else ["--prm", prm]
-        words += ["--set", *(f"{param}={value}" for param, value in params.items())] if params else []
-        run = check([*words, "--resume"] if out.is_dir() else words)
+        settings = {param: str(value) for param, value in params.items()}
+        run = RunRequest(
+            strategies={strategy: make_strategy(strategy, settings)},
+            limit=n_problems,
+            policy=PolicySpec(name=self._policy),
+            prm=PRMSpec(name=prm),
+            fitted_thresholds=settings.keys().isdisjoint(("accept", "reject")),
+            out=out,
+            resume=out.is_dir(),
+        ).validate()
         if out.is_dir() and (recorded := await replay(run)):
             return recorded[0]
         self._notes.print(f"{self._policy}, reward model {prm_name}: {name}")
         if self._remembering is None:
-            self._loaded = await load_models(replace(run.models, prm=None))
-            self._remembering = RememberingPolicy(self._loaded.policy)
-        scorer: StepScorer = NoScorer()
-        if run.models.prm is not None:  # a new one each time, so that its cache is this run's own
-            known = self._judged.setdefault(run.models.prm, {})
-            scorer = RememberingScorer(HFScorer(run.models.prm, dtype=run.models.dtype), known)
-        return await solve_with(Models(self._remembering, scorer), run, strategy, self._notes)
+            policy = await self._stack.enter_async_context(load_policy(run.policy))
+            self._remembering = RememberingPolicy(policy)
+        if run.prm is None or run.prm.model is None:
+            return await self._execute(run, strategy, NoScorer())
+        scores = self._scored.setdefault(run.prm.model, {})
+        # A new scorer for each run, so that its cache is the run's own.
+        async with HFScorer(run.prm.model, dtype=run.prm.dtype) as scorer:
+            return await self._execute(run, strategy, RememberingScorer(scorer, scores))
+
+    async def _execute(self, run: Run, strategy: str, scorer: StepScorer) -> Summary:
+        assert self._remembering is not None
+        with progress(self._notes) as shown:
+            return await execute_strategy(
+                run, Models(self._remembering, scorer), strategy, ProgressLines(shown)
+            )
 
     async def close(self) -> None:
-        if self._loaded is not None:
-            await self._loaded.close()
+        await self._stack.aclose()

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from bench.experiments.prm_study.cells import RememberingPolicy
 from bench.experiments.prm_study.models import Sizes
 from bench.runner import rollouts
-from bench.runner.models import load_models
-from bench.runner.request import check
+from bench.runner.models import NoScorer, load_policy
+from bench.runner.resolve import resolve_policy
 from bench.runner.rollouts import TRAINING_SEED
+from bench.runner.specs import PolicySpec
+from bench.tasks.base import Example
 from bench.tasks.builtin import Builtin
 from bench.tasks.generated.checker import label_steps
 from bench.tasks.generated.problems import generate
@@ -63,37 +66,31 @@ async def label(work: Path, sizes: Sizes) -> None:
     """Write `labels-rollouts.jsonl`, what three judges learn from, and `agreement.json`."""
     task = Builtin()
     examples = rollouts.read_examples(task, None, sizes.solutions)
-    references = {example.problem.id: example.reference for example in examples}
+    problems = {example.problem.id: example.problem for example in examples}
     tried = examples[: sizes.tried]
 
     def right(id_: str, answer: str | None) -> bool:
-        return task.grade(answer, references[id_]).correct
+        return task.grade(problems[id_], answer).correct
 
-    settings = check(["--strategy", "cot"]).models
-    models = await load_models(settings)
-    policy = RememberingPolicy(models.policy)
-    trace = Trace(work / "rollouts.trace", {"rollouts": sizes.rollouts, **settings.identity()})
-    found: list[Agreement] = []
-    try:
-        made = await rollouts.label(
-            examples, task, Estimate(right, 1, sizes.rollouts), policy, models.scorer, trace=trace, seed=0
-        )
-        found.append(compare("estimate, all", sizes.rollouts, made, sizes.solutions))
-        for width in TRIED:
-            few = await rollouts.label(
-                tried, task, Estimate(right, 1, width), policy, models.scorer, trace=Trace(), seed=0
-            )
-            found.append(compare("estimate", width, few, sizes.solutions))
-        for width in TRIED[1:]:
-            few = await rollouts.label(
-                tried, task, Bisect(right, SEARCHES, width), policy, models.scorer, trace=Trace(), seed=0
-            )
-            found.append(compare("bisect", width, few, sizes.solutions))
-    finally:
-        trace.close()
-        await models.close()
+    async def labelled(on: Sequence[Example], how: Estimate | Bisect, trace: Trace) -> rollouts.Labelled:
+        return await rollouts.label(on, task, how, policy, NoScorer(), trace=trace, seed=0)
+
+    resolved = resolve_policy(PolicySpec(), task, list(problems.values()))
+    identity = {"rollouts": sizes.rollouts, **resolved.identity(), "prm": None, "prm_weights": None}
+    rows: list[Agreement] = []
+    async with load_policy(resolved) as loaded:
+        policy = RememberingPolicy(loaded)
+        with closing(Trace(work / "rollouts.trace", identity)) as trace:
+            made = await labelled(examples, Estimate(right, 1, sizes.rollouts), trace)
+            rows.append(compare("estimate, all", sizes.rollouts, made, sizes.solutions))
+            for width in TRIED:
+                few = await labelled(tried, Estimate(right, 1, width), Trace())
+                rows.append(compare("estimate", width, few, sizes.solutions))
+            for width in TRIED[1:]:
+                few = await labelled(tried, Bisect(right, SEARCHES, width), Trace())
+                rows.append(compare("bisect", width, few, sizes.solutions))
     write_labels(work / "labels-rollouts.jsonl", _in_full(made.solutions))
-    (work / "agreement.json").write_text(json.dumps([asdict(row) for row in found], indent=2) + "\n")
+    (work / "agreement.json").write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n")
 
 
 def _in_full(solutions: Sequence[LabelledSolution]) -> list[LabelledSolution]:

@@ -24,7 +24,7 @@ from bench.builtin.training import (
     language_loss,
     solutions,
 )
-from bench.runner.models import BUILTIN
+from bench.runner.checkpoints import BUILTIN
 from bench.runner.rollouts import TRAINING_SEED
 from bench.tasks.generated.problems import WordProblem, generate
 from prm.data.labels import LabelledSolution, read_labels, until_first_error, write_labels

@@ -14,7 +14,7 @@ from bench.builtin.sampling import labelled
 from bench.experiments.prm_study.cells import Cells
 from bench.experiments.prm_study.models import SUPERVISIONS, UNLABELLED, Sizes, measured
 from bench.report.summary import Summary, matched
-from bench.runner.models import BUILTIN_PRMS
+from bench.runner.checkpoints import BUILTIN_PRMS
 from bench.tasks.builtin import TEST_SEED
 from bench.tasks.generated.problems import generate
 from prm.data.labels import LabelledSolution

@@ -11,6 +11,8 @@ from rich.padding import Padding
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from bench.report.summary import Graded
+from bench.runner.execute import RunWatch
 from search.engine import Outcome
 from search.node import Node
 from search.tree import TreeEvent
@@ -20,16 +22,18 @@ MARKS = {Label.POSITIVE: ("+", "green"), Label.NEUTRAL: ("0", "yellow"), Label.N
 REFRESH_S = 0.2
 
 
-class Live:
-    """Problems done, accuracy so far, tokens a second, backtracks and time left, on one line."""
+class ProgressLines(RunWatch):
+    """A line for each strategy: problems done, accuracy, tokens per second, backtracks and time left."""
 
-    def __init__(self, progress: Progress, name: str, total: int):
-        self._progress, self._start, self._shown = progress, perf_counter(), 0.0
-        self._task = progress.add_task(name, total=total, facts="")
+    def __init__(self, progress: Progress):
+        self._progress = progress
+
+    def begin(self, strategy: str, problems: int) -> None:
+        self._start, self._shown = perf_counter(), 0.0
+        self._task = self._progress.add_task(strategy, total=problems, facts="")
         self._done = self._correct = self._tokens = self._backtracks = 0
 
-    def watch(self, problem: Problem, event: TreeEvent, node: Node) -> None:
-        """To be handed to `solve`."""
+    def event(self, problem: Problem, event: TreeEvent, node: Node) -> None:
         if event is TreeEvent.SAMPLE and node.step is not None:
             self._tokens += node.step.n_tokens
         elif event is TreeEvent.BACKTRACK:
@@ -37,9 +41,9 @@ class Live:
         if perf_counter() - self._shown > REFRESH_S:
             self._show()
 
-    def finished(self, correct: bool) -> None:
+    def graded(self, graded: Graded) -> None:
         self._done += 1
-        self._correct += correct
+        self._correct += graded.correct
         self._show()
 
     def _show(self) -> None:
@@ -62,24 +66,26 @@ def progress(console: Console) -> Iterator[Progress]:
         yield shown
 
 
-class Transcript:
-    """Prints one problem's search: each step with its judgement, rejections and backtracks."""
+class Transcript(RunWatch):
+    """Prints one problem's search: each step with its score, rejections and backtracks."""
 
     def __init__(self, console: Console):
         self._console = console
         self._waiting: dict[Node, None] = {}
-        self._judged: Node | None = None
-        self._here: set[Node] = set()  # where the next step follows without a word
+        self._scored: Node | None = None
+        self._here: set[Node] = set()  # nodes after which the next step needs no explanation
 
-    def begin(self, problem: Problem) -> None:
+    def question(self, problem: Problem) -> None:
+        """Print the question, before its search begins."""
         self._console.print(Text(problem.question, "bold"))
         self._console.print(
-            Text("\n+ positive, 0 neutral, - negative, and how probably the step is not wrong\n", "dim")
+            Text("\n+ positive, 0 neutral, - negative; in brackets: P(the step is not wrong)\n", "dim")
         )
 
     def end(self, outcome: Outcome) -> None:
-        if self._judged is not None:  # nothing followed it: the search failed
-            self._print(self._judged)
+        """Print the answer and the cost."""
+        if self._scored is not None:  # nothing followed it: the search failed
+            self._print(self._scored)
         cost, events = outcome.cost, outcome.events
         if outcome.error:
             self._console.print(Text(f"\nfailed: {outcome.error}", "red"))
@@ -89,22 +95,21 @@ class Transcript:
             self._console.print(Text(f"\nanswer: {answer}", "bold"))
         facts = (
             f"{cost.samples:,} samples, {cost.policy_tokens:,} policy tokens "
-            f"({cost.policy_tokens_discarded:,} thrown away), {cost.prm_tokens:,} reward-model tokens "
+            f"({cost.policy_tokens_discarded:,} discarded), {cost.prm_tokens:,} reward-model tokens "
             f"({cost.prm_tokens_cached:,} more from the cache), {events.backtracks:,} backtracks, "
             f"{outcome.seconds:.1f} s"
         )
         self._console.print(Text(facts, "dim"))
 
-    def watch(self, problem: Problem, event: TreeEvent, node: Node) -> None:
-        """To be handed to `solve`, with one problem."""
-        if self._judged is not None:
-            self._print(self._judged, rejected=event is TreeEvent.REJECT and node is self._judged)
-            self._judged = None
+    def event(self, problem: Problem, event: TreeEvent, node: Node) -> None:
+        if self._scored is not None:
+            self._print(self._scored, rejected=event is TreeEvent.REJECT and node is self._scored)
+            self._scored = None
         if event is TreeEvent.SAMPLE:
-            self._waiting[node] = None  # printed with its judgement, if one follows
+            self._waiting[node] = None  # printed with its score, if one follows
         elif event is TreeEvent.SCORE:
             self._waiting.pop(node, None)
-            self._judged = node  # printed with what follows: it may be rejected
+            self._scored = node  # printed with what follows: it may be rejected
         elif event is TreeEvent.BACKTRACK:
             self._flush()
             at = "the question" if node.parent is None else f"step {len(node.path)}"
@@ -122,14 +127,14 @@ class Transcript:
         assert node.step is not None and node.parent is not None
         if self._here and node.parent not in self._here:
             after = "the question" if node.parent.step is None else node.parent.step.text.strip()
-            self._line(node.parent, Text(f"-> on from: {after}", "magenta"))
+            self._line(node.parent, Text(f"-> continue from: {after}", "magenta"))
         self._here = {node, node.parent}
         mark, colour = (".", "dim") if node.score is None else MARKS[node.label]
         notes = [] if node.score is None else [f"{node.value:.2f}"]
         if node.step.stop not in (Stop.STEP, Stop.END):
             notes.append(f"cut: {node.step.stop.value}")
         if node.duplicate_of is not None:
-            notes.append("said before")
+            notes.append("duplicate")
         if rejected:
             notes.append("rejected")
         self._line(node, Text.assemble(

@@ -4,65 +4,82 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
 from bench.grading.equality import MAX_CHARS
 from bench.grading.grade import Grade
 from bench.report.stats import wilson
-from bench.tasks import TASKS
-from bench.tasks.base import Task
+from bench.tasks import TEXT_TASKS
+from bench.tasks.base import TextTask
 from prm.data.rows import Row, json_lines
+from search.command import exit_code
 from search.errors import UsageError
 
 DESCRIPTION = f"""
-Grade the answers of FILE, a JSONL of {{"prediction": ..., "reference": ...}}. Writes each line with
-"extracted" (the final answer found in the prediction), "correct", and "how" it was decided.
+Grade the answers of FILE, a JSONL with one {{"prediction": ..., "reference": ...}} per line. Writes each
+line with "extracted" (the final answer found in the prediction), "correct", and "how" it was decided.
 
-Prediction and reference may each be a whole solution or a bare answer: if the task finds a final
-answer in the text (a box, "The answer is ...", "#### ..."), that counts; else a text of one line
-and at most {MAX_CHARS} characters is itself the answer, and a longer one has none.
+Prediction and reference may each be a whole solution or a bare answer. If the task finds a final answer
+in the text (a box, "The answer is ...", "#### ..."), that counts. Otherwise a text of one line with at
+most {MAX_CHARS} characters is itself the answer, and a longer text has none.
 """
 
 
-def final_answer(task: Task, text: str) -> str | None:
-    """The final answer in a solution, or the text itself if it is a bare answer."""
-    bare = text.strip()
-    is_bare = bare and "\n" not in bare and len(bare) <= MAX_CHARS
-    return task.extract(text) or (bare if is_bare else None)
+@dataclass(frozen=True, slots=True)
+class GradeRequest:
+    """file: what to grade. task: a name of `TEXT_TASKS`. out: None is standard output.
+
+    gold: `file` is the task's own data; its worked solutions are graded against its own answers.
+    """
+
+    file: Path
+    task: str
+    out: Path | None
+    gold: bool
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line. Returns the exit code: 2 if the request is wrong, before anything is written."""
+    return exit_code(lambda: grade_file(_parse(arguments)))
+
+
+def _parse(arguments: Sequence[str] | None) -> GradeRequest:
     parser = argparse.ArgumentParser(prog="python -m bench.grade", description=DESCRIPTION)
     parser.add_argument("file", metavar="FILE", type=Path)
-    parser.add_argument("--task", required=True, choices=TASKS, help="how answers are found and compared")
-    parser.add_argument("--out", metavar="PATH", type=Path, help="write here, not to standard output")
+    parser.add_argument(
+        "--task", required=True, choices=TEXT_TASKS, help="how answers are extracted and compared"
+    )
+    parser.add_argument("--out", metavar="PATH", type=Path, help="write here instead of to standard output")
     parser.add_argument(
         "--gold", action="store_true",
         help="FILE is a task's own data: grade its worked solutions against its own answers",
     )  # fmt: skip
-    asked = parser.parse_args(arguments)
-    task = TASKS[asked.task]()
-    try:
-        rows = list(json_lines(asked.file))
-        pairs = [_gold_pair(row) if asked.gold else _pair(row) for row in rows]
-        with ExitStack() as stack:
-            out = stack.enter_context(_create(asked.out, asked.file)) if asked.out else sys.stdout
-            grades = _write(out, zip(rows, _progress(pairs), strict=True), task)
-    except UsageError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except BrokenPipeError:  # the reader has seen enough, as `head` has
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    args = parser.parse_args(arguments)
+    return GradeRequest(args.file, args.task, args.out, args.gold)
+
+
+def grade_file(request: GradeRequest) -> None:
+    """Grade every line; a summary goes to standard error. Raises UsageError before anything is written."""
+    task = TEXT_TASKS[request.task]()
+    rows = list(json_lines(request.file))
+    pairs = [_gold_pair(row) if request.gold else _pair(row) for row in rows]
+    with ExitStack() as stack:
+        out = stack.enter_context(_create(request.out, request.file)) if request.out else sys.stdout
+        grades = _write(out, zip(rows, _progress(pairs), strict=True), task)
     print(summary(grades), file=sys.stderr)
-    return 0
+
+
+def final_answer(task: TextTask, text: str) -> str | None:
+    """The final answer in a solution, or the text itself if it is a bare answer."""
+    bare = text.strip()
+    is_bare = bare and "\n" not in bare and len(bare) <= MAX_CHARS
+    return task.extract(text) or (bare if is_bare else None)
 
 
 def summary(grades: Sequence[Grade]) -> str:
@@ -74,11 +91,11 @@ def summary(grades: Sequence[Grade]) -> str:
     return f"{correct} of {n} correct, {correct / n:.2%} (95% interval {low:.2%} to {high:.2%}): {decided}"
 
 
-def _write(out: TextIO, pairs: Iterable[tuple[Row, tuple[str, str]]], task: Task) -> list[Grade]:
+def _write(out: TextIO, pairs: Iterable[tuple[Row, tuple[str, str]]], task: TextTask) -> list[Grade]:
     grades = []
     for row, (prediction, reference) in pairs:
         extracted = final_answer(task, prediction)
-        grade = task.grade(extracted, final_answer(task, reference) or reference)
+        grade = task.compare(extracted, final_answer(task, reference) or reference)
         grades.append(grade)
         line = row.fields | {"extracted": extracted, "correct": grade.correct, "how": grade.how}
         out.write(json.dumps(line) + "\n")
@@ -114,7 +131,3 @@ def _progress(pairs: Sequence[tuple[str, str]]) -> Iterator[tuple[str, str]]:
     from rich.progress import track
 
     yield from track(pairs, "grading", console=Console(stderr=True), transient=True)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,29 +1,53 @@
-"""The options of `python -m search.run`, and its help."""
+"""The options of `python -m search.run`: from words to a `RunRequest`."""
 
 from __future__ import annotations
 
 import argparse
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from textwrap import wrap
 from typing import NoReturn
 
-from bench.runner.models import DTYPES
+from bench.runner.checkpoints import BUILTIN_POLICIES, DTYPES
+from bench.runner.faults import Faults
+from bench.runner.request import BASELINE, RunRequest, greedy_baseline
+from bench.runner.specs import PolicySpec, PRMSpec
 from bench.tasks import TASKS
 from search.errors import UsageError
-from search.params import describe
+from search.limits import CostLimits, LengthLimits
+from search.params import describe, has_param, make_strategy, nearest, params
+from search.policies.stepping import Sampling
 from search.segment import SEGMENTERS
 from search.strategies import STRATEGIES
+from search.tree import Strategy
 
-BASELINE = "cot"
 DEBUG = "PRM_SEARCH_DEBUG"
+
+
+@dataclass(frozen=True, slots=True)
+class CommandLine:
+    """A command line, understood.
+
+    words: as given. strategy: the value of --strategy. json: where results are also written.
+    print_prompt: print the first problem's prompt instead of running.
+    """
+
+    words: tuple[str, ...]
+    request: RunRequest
+    strategy: str
+    json: Path | None
+    print_prompt: bool
+    engine_named: bool
 
 ABOUT = """\
 Solve problems step by step: a policy (a language model) proposes steps, a process reward model
-judges them, a strategy decides where to go. Without options: HGS-PRM on the built-in problems with
-the built-in models, beside plain greedy chain of thought.
+(PRM) scores each of them, and a strategy decides where to continue. Without options: HGS-PRM on
+the built-in problems with the built-in models, next to plain greedy chain of thought.
 """
 MORE = f"""\
-strategies, their knobs and the knobs' defaults (change them with --set KNOB=VALUE ...):
+strategies with their parameters and defaults (change them with --set PARAM=VALUE ...):
 
 {describe()}
 
@@ -33,11 +57,91 @@ examples:
   python -m search.run --question "Ann has 5 coins. Ben owns 3 more coins than Ann. How many
       coins does Ben have?"
   python -m search.run --task gsm8k --data test.jsonl --policy PATH_OR_ID --prm PATH_OR_ID
-  python -m search.run --out runs/mine --resume        go on with an interrupted run
+  python -m search.run --out runs/mine --resume        continue an interrupted run
 
 exit codes: 0 done; 1 every problem of a strategy failed; 2 the request is wrong, nothing was spent;
-130 interrupted. {DEBUG}=1 shows the libraries' own messages, and the trace of an error.
+130 interrupted. {DEBUG}=1 shows the libraries' own messages, and the traceback of an error.
 """
+
+
+def parse(words: Sequence[str]) -> CommandLine:
+    """Understand a command line. Raises UsageError for what is wrong with the words themselves."""
+    args = _parser().parse_args(words)
+    faults = Faults()
+    strategies: dict[str, Strategy] = {}
+    settings: dict[str, str] = {}
+    with faults.collected():
+        settings = dict(map(_setting, args.set))
+        strategies = _strategies(args, settings)
+    with faults.collected():
+        _check_combination(args)
+    faults.raise_if_any()
+    source = TASKS.get(args.task)
+    foreign = args.policy is not None and args.policy not in BUILTIN_POLICIES
+    plain = args.problems is not None or (args.question is not None and source is not None and foreign)
+    request = RunRequest(
+        strategies=strategies,
+        task="jsonl" if plain else args.task,
+        data=args.data if args.problems is None else args.problems,
+        limit=args.limit,
+        question=args.question,
+        policy=PolicySpec(
+            name=args.policy, engine=args.engine, dtype=args.dtype, servers=tuple(args.server),
+            tokenizer=args.tokenizer, prompt=args.prompt,
+            stop=tuple(text.replace("\\n", "\n") for text in args.stop), segment=args.segment,
+            sampling=Sampling(args.temperature, args.top_p), seeded=not args.no_seeded,
+        ),
+        prm=PRMSpec(name=args.prm, dtype=args.dtype),
+        fitted_thresholds=settings.keys().isdisjoint(("accept", "reject")),
+        limits=CostLimits(policy_tokens=args.max_tokens),
+        lengths=LengthLimits(args.step_tokens, args.solution_tokens),
+        seed=args.seed,
+        concurrency=args.concurrency,
+        out=args.out,
+        resume=args.resume,
+    )
+    return CommandLine(
+        tuple(words), request, args.strategy.strip(), args.json, args.print_prompt, args.engine is not None
+    )
+
+
+def _strategies(args: argparse.Namespace, settings: dict[str, str]) -> dict[str, Strategy]:
+    """The strategies with their parameters, the baseline before them."""
+    names = list(STRATEGIES) if args.strategy == "all" else [n.strip() for n in args.strategy.split(",")]
+    strategies = {}
+    for name in names:
+        alone = len(names) == 1 or name not in STRATEGIES
+        own = {param: text for param, text in settings.items() if alone or has_param(name, param)}
+        strategies[name] = make_strategy(name, own)
+    for param in settings:
+        if not any(has_param(name, param) for name in names):
+            known = {known for name in names for known in params(strategies[name])}
+            raise UsageError(f"none of {', '.join(names)} has a parameter {param!r}{nearest(param, known)}")
+    if args.question is not None:
+        if len(names) > 1:
+            raise UsageError(f"--question takes one strategy, not {', '.join(names)}")
+    elif not args.no_baseline and BASELINE not in strategies:
+        strategies = {**greedy_baseline(), **strategies}
+    return strategies
+
+
+def _setting(text: str) -> tuple[str, str]:
+    param, equals, value = text.partition("=")
+    if not equals or not param or not value:
+        raise UsageError(f"--set takes PARAM=VALUE, not {text!r}")
+    return param.strip(), value.strip()
+
+
+def _check_combination(args: argparse.Namespace) -> None:
+    """Options that exclude each other. Raises UsageError."""
+    if args.question is not None:
+        for option in ("out", "json", "data"):
+            if getattr(args, option) is not None:
+                raise UsageError(f"--{option} does not go with --question: one question keeps no record")
+    if args.problems is not None and args.data is not None:
+        raise UsageError("--data is for --task; --problems names its file already")
+    if args.json is not None and (args.json.is_dir() or not os.access(args.json.parent, os.W_OK)):
+        raise UsageError(f"--json: cannot write {args.json}")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -54,11 +158,11 @@ class _Help(argparse.RawDescriptionHelpFormatter):
         return wrap(text, width, break_on_hyphens=False)
 
 
-def parser() -> argparse.ArgumentParser:
+def _parser() -> argparse.ArgumentParser:
     options = _Parser(
         prog="python -m search.run", description=ABOUT, epilog=MORE, allow_abbrev=False,
         formatter_class=lambda prog: _Help(prog, max_help_position=28, width=100),
-        usage="%(prog)s [--strategy NAME] [--set KNOB=VALUE ...]\n"
+        usage="%(prog)s [--strategy NAME] [--set PARAM=VALUE ...]\n"
         "           [--task NAME | --problems FILE | --question TEXT] [--policy PATH_OR_ID]\n"
         "           [--prm PATH_OR_ID] [--engine NAME] [--limit N] [--seed S] [--out DIR] [--resume]\n"
         "           [--json PATH] [more options, below]",
@@ -71,10 +175,10 @@ def parser() -> argparse.ArgumentParser:
     )
     which.add_argument(
         "--problems", metavar="FILE", type=Path,
-        help='problems of your own: a line {"problem": "2 + 2?", "answer": "4"} each',
+        help='your own problems, one {"problem": "2 + 2?", "answer": "4"} per line',
     )
     which.add_argument(
-        "--question", metavar="TEXT", help="solve this one and print the search as it happens",
+        "--question", metavar="TEXT", help="solve this one question and print the search as it happens",
     )
     what.add_argument(
         "--data", metavar="PATH", type=Path,
@@ -82,7 +186,7 @@ def parser() -> argparse.ArgumentParser:
     )
     what.add_argument(
         "--limit", metavar="N", type=_positive,
-        help="the first N problems (default: all of them; of the built-in task, 100)",
+        help="only the first N problems (default: all; 100 of the built-in tasks)",
     )
 
     how = options.add_argument_group("how to search")
@@ -91,18 +195,18 @@ def parser() -> argparse.ArgumentParser:
         help=f"{', '.join(STRATEGIES)}; several with commas between them; or all (default: hgs)",
     )
     how.add_argument(
-        "--set", metavar="KNOB=VALUE", nargs="+", action="extend", default=[],
-        help="knobs of the strategy (below); of several strategies, those that have the knob",
+        "--set", metavar="PARAM=VALUE", nargs="+", action="extend", default=[],
+        help="parameters of the strategy (listed below); with several strategies, of those that have them",
     )
     how.add_argument(
-        "--seed", metavar="S", type=int, default=0, help="the same seed gives the same search (default: 0)",
+        "--seed", metavar="S", type=int, default=0, help="the same seed gives the same results (default: 0)",
     )
     how.add_argument(
-        "--no-baseline", action="store_true", help=f"do not run greedy chain of thought ({BASELINE}) as well",
+        "--no-baseline", action="store_true", help=f"do not also run greedy chain of thought ({BASELINE})",
     )
     how.add_argument(
         "--segment", metavar="NAME",
-        help=f"what ends a step: {', '.join(SEGMENTERS)} (default: newline; of the built-in code task, "
+        help=f"what ends a step: {', '.join(SEGMENTERS)} (default: newline; for the built-in code task, "
         "python)",
     )
     how.add_argument(
@@ -115,80 +219,83 @@ def parser() -> argparse.ArgumentParser:
     )
     how.add_argument(
         "--max-tokens", metavar="N", type=_positive,
-        help="most policy tokens a problem may cost in all; one that needs more fails",
+        help="policy tokens that one problem may cost in all; a problem that needs more fails",
     )
 
     models = options.add_argument_group("models")
     models.add_argument(
         "--policy", metavar="PATH_OR_ID",
-        help="a causal language model, in a folder or on the hub (default: the built-in one; of the built-in "
+        help="a causal language model: a folder or a hub id (default: the built-in one; for the built-in "
         "code task, its own)",
     )
     models.add_argument(
         "--prm", metavar="PATH_OR_ID",
-        help="a reward model: a name that `python -m prm.zoo` lists, a specification (YAML), or a folder or "
-        "hub id with its prm.json; or weak, the built-in one that knows no more than the policy "
-        "(default: the built-in one that does); or, for programs, tests: those "
-        "that the question shows are run; tests+PATH_OR_ID: they overrule the model where they fail",
+        help="a reward model: a name that `python -m prm.zoo` lists, a specification (YAML), a folder or "
+        "hub id with a prm.json, or weak, a built-in one that knows no more than the policy (default: the "
+        "built-in one). For programs also tests, which runs the tests that the question shows, and "
+        "tests+PATH_OR_ID, where failing tests overrule the model",
     )
     models.add_argument(
         "--engine", metavar="NAME",
-        help="vllm; hf, which is transformers; server, any OpenAI-compatible one (default: vllm if it is "
+        help="vllm; hf (transformers); or server (any OpenAI-compatible server) (default: vllm if it is "
         "installed, else hf)",
     )
     models.add_argument(
         "--server", metavar="URL", action="append", default=[],
-        help="base URL for --engine server, e.g. http://localhost:8000/v1; again for more servers",
+        help="base URL for --engine server, e.g. http://localhost:8000/v1; repeat for more servers",
     )
     models.add_argument(
         "--tokenizer", metavar="PATH_OR_ID",
-        help="of the server's model: gives the chat template, and prefixes travel as token ids "
+        help="tokenizer of the server's model, for its chat template and to send prefixes as token ids "
         "(default: that of --policy if it is a folder, else none)",
     )
     models.add_argument(
         "--prompt", metavar="NAME_OR_FILE",
-        help="a prompt of the task, or a text file with {question} in it (default: the model's chat "
-        "template if it has one, else the task's first prompt)",
+        help="a prompt of the task by name, or a text file that contains {question} (default: the model's "
+        "chat template if it has one, else the task's first prompt)",
     )
     models.add_argument(
         "--stop", metavar="TEXT", action="append", default=[],
-        help="what ends a solution, beside the prompt's own stop strings, \\n for a newline; again for more",
+        help="text that ends a solution, in addition to the prompt's own stop strings; \\n is a newline; "
+        "repeat for more",
     )
     models.add_argument(
-        "--print-prompt", action="store_true", help="print the first problem's prompt, and stop",
+        "--print-prompt", action="store_true", help="print the first problem's prompt and exit",
     )
     models.add_argument(
         "--temperature", metavar="T", type=float, default=0.8,
-        help="at which strategies sample that do not set their own (default: 0.8)",
+        help="sampling temperature of strategies that do not set their own (default: 0.8)",
     )
     models.add_argument(
         "--top-p", metavar="P", type=float, default=1.0,
-        help="sample from the most probable tokens that make up P (default: 1, from all)",
+        help="nucleus sampling (default: 1, off)",
     )
     models.add_argument(
         "--dtype", metavar="NAME", default="auto",
         help=f"precision of the weights: {', '.join(DTYPES)} "
-        "(default: auto, as they are stored; float32 on a CPU without bfloat16)",
+        "(default: auto: as stored, or float32 on a CPU without bfloat16)",
     )
     models.add_argument(
         "--no-seeded", action="store_true",
-        help="sample without a seed of each request's own: may be faster, but cannot be repeated",
+        help="do not seed each request: may be faster, but runs cannot be repeated",
     )
 
     output = options.add_argument_group("running and output")
     output.add_argument(
-        "--concurrency", metavar="C", type=_positive, default=64, help="problems at a time (default: 64)",
+        "--concurrency", metavar="C", type=_positive, default=64,
+        help="problems worked on at a time (default: 64)",
     )
     output.add_argument(
-        "--out", metavar="DIR", type=Path, help="where the run is recorded (default: runs/TASK-DATE-TIME)",
+        "--out", metavar="DIR", type=Path,
+        help="folder that the run is recorded in (default: runs/TASK-DATE-TIME)",
     )
     output.add_argument(
         "--resume", action="store_true",
-        help="go on with the run in --out where it was interrupted; one that has ended is shown again",
+        help="continue the interrupted run in --out; a finished run is shown again",
     )
     output.add_argument(
         "--json", metavar="PATH", type=Path,
-        help="write the results there as well: an object, or a list of them for several strategies",
+        help="also write the results there: one object, or a list for several strategies",
     )
     return options
 

@@ -1,4 +1,4 @@
-"""What a run says at its end: the tables, the JSON, what failed, how to go on."""
+"""What `python -m search.run` says at its end: tables, JSON, failures, and how to continue."""
 
 from __future__ import annotations
 
@@ -12,19 +12,23 @@ from typing import Any
 
 from rich.console import Console
 
-from bench.report.summary import Summary, closing_tables
-from bench.runner.cli.options import BASELINE
-from bench.runner.request import Run
+from bench.report.summary import Summary
+from bench.report.tables import closing_tables
+from bench.runner.cli.options import CommandLine
+from bench.runner.request import BASELINE, Run
+from search.command import Exit
 from search.errors import UsageError
 from search.terminal import widened
 
 
-def report(run: Run, summaries: Sequence[Summary], console: Console, notes: Console) -> int:
+def report(
+    line: CommandLine, run: Run, summaries: Sequence[Summary], console: Console, notes: Console
+) -> int:
     """Print the closing tables, write the JSON, name what failed. Returns the exit code."""
     baseline = next((s for s in summaries if s.strategy == BASELINE and s.params["temperature"] == 0), None)
     for part in closing_tables(summaries, baseline, widened(console).width):
         console.print(part, highlight=False)
-    code = 0
+    code = Exit.DONE
     for summary in summaries:
         failed = summary.failed
         if failed:
@@ -32,33 +36,34 @@ def report(run: Run, summaries: Sequence[Summary], console: Console, notes: Cons
             count = f"{len(failed)} of {len(summary.graded)} problems failed"
             say(notes, f"{summary.strategy}: {count}; the first, {first}", "red")
         if len(failed) == len(summary.graded):
-            code = 1
+            code = Exit.FAILED
     say(notes, f"recorded in {run.out}")
-    if run.asked.json is not None:
-        _write_json(run, summaries, baseline)
+    if line.json is not None:
+        _write_json(line.json, line, summaries, baseline)
     return code
 
 
-def _write_json(run: Run, summaries: Sequence[Summary], baseline: Summary | None) -> None:
+def _write_json(
+    path: Path, line: CommandLine, summaries: Sequence[Summary], baseline: Summary | None
+) -> None:
     """One object for one strategy, the baseline inside it; a list for several."""
-    command = {"command": _command(run.words)}
+    command = {"command": _command(line.words)}
     rows = {summary.strategy: summary.as_json(baseline) | command for summary in summaries}
     written: Any = list(rows.values())
-    if (asked := run.asked.strategy.strip()) in rows:
-        written = rows[asked]
-        if baseline is not None and asked != baseline.strategy:
+    if line.strategy in rows:
+        written = rows[line.strategy]
+        if baseline is not None and line.strategy != baseline.strategy:
             written["baseline"] = rows[baseline.strategy]
-    path: Path = run.asked.json
     try:
         path.write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
     except OSError as error:
         raise UsageError(f"--json: cannot write {path}: {error.strerror}") from error
 
 
-def resume_command(run: Run) -> str:
-    """The command that goes on with the run."""
-    kept = [word for word in run.words if word != "--resume"]
-    if run.asked.out is None:
+def resume_command(line: CommandLine, run: Run) -> str:
+    """The command that continues the run."""
+    kept = [word for word in line.words if word != "--resume"]
+    if line.request.out is None:
         kept += ["--out", str(run.out)]
     return _command([*kept, "--resume"])
 

@@ -1,0 +1,97 @@
+"""Executes a run: every strategy over every problem, graded while the others are worked on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import aclosing, closing
+from time import perf_counter
+from typing import Any
+
+from bench.report.summary import Graded, Summary
+from bench.runner.checkpoints import revision
+from bench.runner.models import Models, NoScorer
+from bench.runner.request import Run
+from search.engine import Outcome, solve
+from search.errors import PolicyError
+from search.node import Node
+from search.params import params
+from search.tree import TreeEvent
+from search.types import Problem, Step
+
+
+class RunWatch:
+    """Told what happens while a run is executed. Does nothing; displays override what they show."""
+
+    def begin(self, strategy: str, problems: int) -> None:
+        """A strategy begins on so many problems."""
+
+    def event(self, problem: Problem, event: TreeEvent, node: Node) -> None:
+        """Something happened in a problem's tree."""
+
+    def graded(self, graded: Graded) -> None:
+        """A problem is finished."""
+
+
+async def execute(run: Run, models: Models, watch: RunWatch) -> list[Summary]:
+    """Run all strategies of `run`, one after the other."""
+    return [await execute_strategy(run, models, name, watch) for name in run.strategies]
+
+
+async def execute_strategy(run: Run, models: Models, name: str, watch: RunWatch) -> Summary:
+    """Run the strategy `name` over all problems. An error of one problem stays with that problem."""
+    request, strategy = run.request, run.strategies[name]
+    examples = {example.problem.id: example for example in run.examples}
+    start = perf_counter()
+
+    async def grade(outcome: Outcome) -> Graded:
+        example = examples[outcome.problem.id]
+        grade = await asyncio.to_thread(run.task.grade, outcome.problem, outcome.answer)
+        graded = Graded(outcome, grade.correct, example.group)
+        watch.graded(graded)
+        return graded
+
+    watch.begin(name, len(examples))
+    with closing(run.trace(name)) as trace:
+        outcomes = solve(
+            [example.problem for example in run.examples], strategy, models.policy, models.scorer,
+            seed=request.seed, limits=request.limits, lengths=request.lengths, answers=run.task,
+            concurrency=request.concurrency, trace=trace, watch=watch.event,
+        )
+        async with aclosing(outcomes):
+            grading = [asyncio.create_task(grade(outcome)) async for outcome in outcomes]
+        graded = await asyncio.gather(*grading)
+    return Summary(
+        name, params(strategy), run.task.name, request.seed, run.policy.name, run.prm_name, revision(),
+        perf_counter() - start, graded,
+    )
+
+
+async def answer(run: Run, models: Models, watch: RunWatch) -> Outcome:
+    """Answer the run's one question by its one strategy. Nothing is recorded or graded."""
+    [strategy] = run.strategies.values()
+    [example] = run.examples
+    request = run.request
+    outcomes = solve(
+        [example.problem], strategy, models.policy, models.scorer, seed=request.seed,
+        limits=request.limits, lengths=request.lengths, answers=run.task, watch=watch.event,
+    )
+    [outcome] = [outcome async for outcome in outcomes]
+    return outcome
+
+
+class _NoModels(NoScorer):
+    """In place of the models while a run is replayed: what is not recorded fails."""
+
+    async def propose(self, problem: Problem, steps: Sequence[Step], **how: Any) -> list[Step]:
+        raise PolicyError("not recorded")
+
+
+async def replay(run: Run) -> list[Summary] | None:
+    """The results of a run that is recorded whole, without a model; None if something is missing."""
+    nothing, summaries = Models(_NoModels(), _NoModels()), list[Summary]()
+    for name in run.strategies:
+        summaries.append(await execute_strategy(run, nothing, name, RunWatch()))
+        if summaries[-1].failed:
+            return None
+    return summaries

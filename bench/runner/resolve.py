@@ -1,0 +1,218 @@
+"""From a model's spec to what is loaded: the one place where names become paths, engines and prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from math import isfinite
+from pathlib import Path
+from typing import Any, Literal
+
+from bench.runner.checkpoints import (
+    BUILTIN_POLICIES,
+    BUILTIN_PRMS,
+    Engine,
+    check_dtype,
+    check_exists,
+    check_is_policy,
+    choose_engine,
+    context_of,
+    fingerprint,
+    prm_fingerprint,
+    quiet_transformers,
+    tokenizer_of,
+)
+from bench.runner.specs import PolicySpec, PRMSpec
+from bench.tasks.base import Task
+from prm.reading.zoo import find, is_specified
+from search.errors import UsageError
+from search.params import nearest
+from search.policies.stepping import Sampling, encode_prompt
+from search.prompts import Prompt, read_template
+from search.segment import SEGMENTERS, Segmenter
+from search.types import Problem
+
+TESTS = "tests"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResolvedPolicy:
+    """A policy that is there and of the right kind; not loaded.
+
+    name: as the user said it. path: a folder or hub id. tokenizer: path or hub id, None if prefixes go to a
+    server as text.
+    """
+
+    name: str
+    path: str
+    engine: Engine
+    dtype: str
+    tokenizer: str | None
+    servers: tuple[str, ...]
+    prompt: Prompt
+    segmenter: Segmenter
+    sampling: Sampling
+    seeded: bool
+
+    def identity(self) -> dict[str, Any]:
+        """What of the policy a run's results depend on; kept in its trace."""
+        return {
+            "engine": self.engine,
+            "policy": self.name,
+            "policy_weights": fingerprint(self.path),
+            "tokenizer": self.tokenizer if self.engine == "server" else None,
+            "sampling": asdict(self.sampling),
+            "segmenter": self.segmenter.name,
+            "dtype": self.dtype,
+            "seeded": self.seeded,
+            "prompt": asdict(self.prompt),
+        }
+
+    def shown_prompt(self, problem: Problem) -> str:
+        """The text that the policy would continue."""
+        if self.tokenizer is None:
+            return self.prompt.fill(problem.question)
+        return encode_prompt(tokenizer_of(self.tokenizer), self.prompt, problem.question).text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResolvedPRM:
+    """What scores steps: a reward model that is there and of the right kind, public tests, or both.
+
+    name: as the user said it. model: what `prm.reading.zoo.find` finds it by; None if only tests score.
+    """
+
+    name: str
+    model: str | None
+    engine: Literal["hf", "vllm"]
+    dtype: str
+    public_tests: bool
+
+    def identity(self) -> dict[str, Any]:
+        """What of the reward model a run's results depend on; kept in its trace."""
+        return {
+            "prm": self.model_name,
+            "prm_weights": None if self.model is None else prm_fingerprint(self.model),
+            **({"public_tests": True} if self.public_tests else {}),
+        }
+
+    @property
+    def model_name(self) -> str | None:
+        """As the user named the model alone, without the tests."""
+        return None if self.model is None else self.name.removeprefix(f"{TESTS}+")
+
+    @property
+    def thresholds(self) -> dict[str, float]:
+        """What `prm.calibrate` fitted, by the parameters of HGS that take it; empty if nothing."""
+        if self.model is None:
+            return {}
+        return find(self.model).layout.calibration.thresholds
+
+
+def resolve_policy(spec: PolicySpec, task: Task, problems: Sequence[Problem]) -> ResolvedPolicy:
+    """Check that the policy is there, and choose its prompt. Loads no weights. Raises UsageError.
+
+    problems: each must leave room in the model's context.
+    """
+    name = spec.name or task.defaults.policy
+    _check_sampling(spec.sampling)
+    check_dtype(spec.dtype)
+    segment = spec.segment or task.defaults.segment
+    if segment not in SEGMENTERS:
+        raise UsageError(f"unknown segmentation {segment!r}{nearest(segment, SEGMENTERS)}")
+    if "" in spec.stop:
+        raise UsageError("--stop is empty: it would end every solution at once")
+    engine = choose_engine(spec.engine, servers=bool(spec.servers))
+    if engine == "server" and not spec.servers:
+        raise UsageError("--engine server needs --server URL, e.g. http://localhost:8000/v1")
+    if spec.servers and engine != "server":
+        raise UsageError(f"--server is for --engine server, not {engine}")
+    if spec.tokenizer is not None and engine != "server":
+        raise UsageError(f"--tokenizer is for --engine server; {engine} takes the policy's own")
+    path = str(BUILTIN_POLICIES.get(name, name))
+    if engine != "server" or name in BUILTIN_POLICIES:
+        check_exists("--policy", name, path)
+        quiet_transformers()
+        check_is_policy(name, path)
+    tokenizer = spec.tokenizer
+    if tokenizer is None and (engine != "server" or Path(path).is_dir()):
+        tokenizer = path
+    loaded = None if tokenizer is None else tokenizer_of(tokenizer)
+    prompt = _choose_prompt(name, task, spec.prompt, loaded)
+    prompt = replace(prompt, stop=(*prompt.stop, *spec.stop))
+    if loaded is not None and engine != "server":
+        _check_room(name, context_of(path), loaded, prompt, problems)
+    return ResolvedPolicy(
+        name=name, path=path, engine=engine, dtype=spec.dtype, tokenizer=tokenizer, servers=spec.servers,
+        prompt=prompt, segmenter=SEGMENTERS[segment], sampling=spec.sampling, seeded=spec.seeded,
+    )
+
+
+def resolve_prm(spec: PRMSpec, task: Task, policy_engine: Engine | None) -> ResolvedPRM:
+    """Check that the reward model is there and of the right kind. Loads no weights. Raises UsageError.
+
+    policy_engine: None if the policy could not be resolved.
+    """
+    name = spec.name or task.defaults.prm
+    check_dtype(spec.dtype)
+    first, _, model = name.partition("+")
+    tests = first == TESTS
+    if tests and task.public_tests is None:
+        raise UsageError(f"--prm {name}: the task {task.name} is not one of programs: no tests to run")
+    model = model if tests else name
+    wanted = spec.engine or policy_engine
+    engine = choose_engine(None if wanted == "server" else wanted, servers=False)
+    path = str(BUILTIN_PRMS.get(model, model)) if model else None
+    if path is not None:
+        if not is_specified(path):
+            check_exists("--prm", model, path)
+        quiet_transformers()
+        try:
+            find(path)
+        except UsageError as error:
+            raise UsageError(f"--prm: {error}") from error
+    return ResolvedPRM(
+        name=name, model=path, engine="vllm" if engine == "vllm" else "hf", dtype=spec.dtype,
+        public_tests=tests,
+    )
+
+
+def _check_sampling(sampling: Sampling) -> None:
+    if not (isfinite(sampling.temperature) and sampling.temperature >= 0):
+        raise UsageError(f"--temperature must be 0 or more, not {sampling.temperature}")
+    if not 0 < sampling.top_p <= 1:
+        raise UsageError(f"--top-p must be above 0 and at most 1, not {sampling.top_p}")
+
+
+def _choose_prompt(policy: str, task: Task, name: str | None, tokenizer: Any) -> Prompt:
+    """A prompt of the task by name, or a template file; by default the chat template if there is one."""
+    has_template = tokenizer is not None and bool(tokenizer.chat_template)
+    if name is None:
+        prompts = task.prompts
+        return prompts["chat"] if "chat" in prompts and has_template else next(iter(prompts.values()))
+    if name in task.prompts:
+        prompt = task.prompts[name]
+    elif Path(name).is_file():
+        prompt = read_template(Path(name))
+    else:
+        raise UsageError(f"unknown prompt {name!r}, which is no file either{nearest(name, task.prompts)}")
+    if prompt.chat and tokenizer is None:
+        raise UsageError(f"--prompt {name}: a chat prompt needs the model's template: give its --tokenizer")
+    if prompt.chat and not has_template:
+        raise UsageError(f"--prompt {name}: the tokenizer of {policy} has no chat template")
+    return prompt
+
+
+def _check_room(
+    policy: str, context: int | None, tokenizer: Any, prompt: Prompt, problems: Sequence[Problem]
+) -> None:
+    """Raise UsageError if a problem's prompt fills the policy's context."""
+    if context is None:
+        return
+    for problem in problems:
+        taken = len(encode_prompt(tokenizer, prompt, problem.question).token_ids)
+        if taken >= context:
+            raise UsageError(
+                f"{problem.id}: its prompt takes {taken} tokens, the context of {policy} "
+                f"holds {context}; choose a shorter --prompt or another --policy"
+            )
