@@ -13,7 +13,7 @@ from search.limits import Cost, CostLimits, Events, LengthLimits, LimitReached, 
 from search.node import Node
 from search.strategies import STRATEGIES
 from search.trace import Trace
-from search.tree import Strategy, Tree, TreeEvent
+from search.tree import Strategy, Tree, TreeEvent, Unguided
 from search.types import (
     Answers,
     Label,
@@ -52,6 +52,7 @@ __all__ = [
     "TraceError",
     "Tree",
     "TreeEvent",
+    "Unguided",
     "Until",
     "UsageError",
     "charge",

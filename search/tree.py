@@ -26,6 +26,12 @@ class Strategy(Protocol):
     async def __call__(self, tree: Tree) -> Node: ...
 
 
+class Unguided:
+    """A base of strategies that never use the reward model, so that none has to be loaded."""
+
+    __slots__ = ()
+
+
 class TreeEvent(StrEnum):
     """What a watcher is told about, as it happens."""
 

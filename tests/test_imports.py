@@ -204,7 +204,7 @@ def test_what_runs_in_the_sandbox_needs_nothing_that_is_not_there(path: Path) ->
 HEAVY_MAY = {
     "search/vllm_engine.py", "search/precision.py", "prm/reading/layout.py",
     "prm/scoring/model.py", "prm/scoring/scorers.py", "prm/scoring/tree_cache.py",
-    "prm/scoring/vllm_decoders.py", "bench/runner/models.py",
+    "prm/scoring/vllm_decoders.py", "bench/runner/checkpoints.py",
 }  # fmt: skip
 RIM = ("search/policies/", "prm/training/", "prm/evaluation/", "bench/builtin/", "bench/experiments/")
 # What is itself only imported late, or only ever run to make the models.

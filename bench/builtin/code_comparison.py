@@ -20,9 +20,9 @@ from bench.runner.models import load_run
 from bench.runner.request import RunRequest, greedy_baseline
 from bench.runner.specs import PolicySpec, PRMSpec
 from search.params import make_strategy
-from search.strategies import UNGUIDED
+from search.strategies import STRATEGIES
 from search.strategies.cot import ChainOfThought
-from search.tree import Strategy
+from search.tree import Strategy, Unguided
 
 COMPARED_ON = 500
 """Problems of the test split, none of them used in training or tuning."""
@@ -111,7 +111,8 @@ def _judging(logs: Mapping[str, Mapping[str, Any]]) -> list[str]:
 def _rows(prm: str, summaries: Mapping[str, Summary]) -> Iterator[dict[str, Any]]:
     baseline = summaries["cot"]
     for strategy, summary in summaries.items():
-        yield {"judge": "" if strategy in UNGUIDED else prm, **summary.as_json(baseline)}
+        unguided = issubclass(STRATEGIES[strategy], Unguided)
+        yield {"judge": "" if unguided else prm, **summary.as_json(baseline)}
 
 
 def _pairs(found: Mapping[str, Mapping[str, Summary]]) -> Iterator[dict[str, Any]]:
@@ -132,7 +133,7 @@ def _pairs(found: Mapping[str, Mapping[str, Summary]]) -> Iterator[dict[str, Any
 
 
 def _named(strategy: str, prm: str) -> str:
-    return f"`{strategy}`" if strategy in UNGUIDED else f"`{strategy}`, `{prm}`"
+    return f"`{strategy}`" if issubclass(STRATEGIES[strategy], Unguided) else f"`{strategy}`, `{prm}`"
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -21,10 +21,9 @@ from bench.tasks.base import Example, Task
 from search.errors import UsageError
 from search.limits import CostLimits, LengthLimits
 from search.params import nearest, params, with_params
-from search.strategies import UNGUIDED
 from search.strategies.cot import ChainOfThought
 from search.trace import Trace
-from search.tree import Strategy
+from search.tree import Strategy, Unguided
 from search.types import Problem
 
 BASELINE = "cot"
@@ -84,7 +83,7 @@ class RunRequest:
         if task is not None:
             with faults.collected():
                 policy = resolve_policy(self.policy, task, [example.problem for example in examples])
-            if self.prm is not None and not UNGUIDED.issuperset(self.strategies):
+            if self.prm is not None and self._guided:
                 with faults.collected():
                     prm = resolve_prm(self.prm, task, None if policy is None else policy.engine)
         faults.raise_if_any()
@@ -98,6 +97,11 @@ class RunRequest:
                 if run.trace_path(name).exists():
                     run.trace(name).close()  # refused now if it is another run's
         return run
+
+    @property
+    def _guided(self) -> bool:
+        """Whether any strategy uses the reward model; if none does, none is looked at."""
+        return not all(isinstance(strategy, Unguided) for strategy in self.strategies.values())
 
     @property
     def _source(self) -> str:

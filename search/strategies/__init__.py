@@ -1,4 +1,4 @@
-"""The strategies, by the name they have on the command line. To add one: a file, a line here."""
+"""The strategies, by their names on the command line. To add one, write a file and add a line here."""
 
 from collections.abc import Mapping
 
@@ -18,6 +18,3 @@ STRATEGIES: Mapping[str, type[Strategy]] = {
     "weighted_vote": WeightedVote,
     "mcts": MCTS,
 }
-
-UNGUIDED = frozenset({"cot", "self_consistency"})
-"""Those that never ask a reward model, so that none need be loaded."""

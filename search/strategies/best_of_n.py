@@ -1,6 +1,6 @@
-"""Best-of-N: sample N solutions, keep the one that the reward model likes best.
+"""Best-of-N: sample N solutions and return the one with the highest value.
 
-Cobbe et al. 2021, arXiv:2110.14168; with step values, Lightman et al. 2023, arXiv:2305.20050.
+Cobbe et al. 2021, arXiv:2110.14168; with values of steps, Lightman et al. 2023, arXiv:2305.20050.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from search.values import Aggregate, at_least, path_value
 
 @dataclass(frozen=True, slots=True)
 class BestOfN:
-    """aggregate: how step values become a solution's value; Lightman et al. use the product.
+    """aggregate: how step values are combined into a solution's value; Lightman et al. use the product.
 
-    Solutions without an answer are only chosen if there is no other. Ties go to the first.
+    A solution without an answer is chosen only if none has an answer. Ties go to the first.
     """
 
     n: int = 8

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from search.node import Node
-from search.tree import Tree
+from search.tree import Tree, Unguided
 from search.values import at_least
 
 
 @dataclass(frozen=True, slots=True)
-class ChainOfThought:
+class ChainOfThought(Unguided):
     """temperature: 0 is greedy, the baseline; None is the policy's own."""
 
     temperature: float | None = 0.0

@@ -1,6 +1,6 @@
 """HGS-PRM: heuristic greedy search with step-level backtracking.
 
-Ma et al. 2023, "Let's reward step by step", arXiv:2310.10080. What it leaves open is a parameter.
+Ma et al. 2023, "Let's reward step by step", arXiv:2310.10080. What the paper leaves open is a parameter.
 """
 
 from __future__ import annotations
@@ -16,17 +16,16 @@ from search.values import at_least, path_value, share
 
 @dataclass(frozen=True, slots=True)
 class HGS:
-    """Descend into the first positive child, else the best neutral one, else go back up.
+    """Descend into the first positive child, else into the best neutral one, else backtrack.
 
-    width: children sampled at a node before it is given up (the paper's bandwidth B).
+    width: children sampled at a node before backtracking from it (the paper's bandwidth B).
     max_samples, max_tokens: limits on the search; None is unbounded.
-    neutral: enter neutral children only after positive ones failed, enter them like positive ones, or never.
-    accept: for scalar and two-class reward models: positive from this value on, negative below.
-    reject: the least P(negative) that counts as negative; None takes the most probable label.
-    temperature: of a node's first child; None is the policy's own.
-    escalation: added to it for each further child, since at low temperatures resamples repeat themselves.
-    on_dead_end: when all nodes are dead, take back the best rejected one, or end the search.
-    on_budget: without a solution, finish the most probable deepest prefix greedily, start over, or abstain.
+    neutral: enter neutral children after all positive ones, treat them as positive, or as negative.
+    accept: for scalar and two-class reward models: values from this one on are positive, others negative.
+    reject: the least P(negative) that counts as negative; None uses the most probable label.
+    temperature: for a node's first child, None is the policy's own; each further child adds escalation.
+    on_dead_end: when the whole tree is rejected, enter the best rejected node, or end the search.
+    on_budget: without a solution, complete the best of the deepest prefixes greedily, start over, or abstain.
     """
 
     width: int = 16
@@ -48,22 +47,22 @@ class HGS:
 
     async def __call__(self, tree: Tree) -> Node:
         entered, rejected = list[Node](), list[Node]()
-        found = None
+        solution = None
         with tree.limit(samples=self.max_samples, policy_tokens=self.max_tokens):
-            found = await self._descend(tree, tree.root, entered, rejected)
-            while not found and rejected and self.on_dead_end == "readmit":
+            solution = await self._descend(tree, tree.root, entered, rejected)
+            while not solution and rejected and self.on_dead_end == "readmit":
                 best = min(rejected, key=lambda node: (-node.value, node.address))
                 rejected.remove(best)
-                found = await self._descend(tree, best, entered, rejected)
-        if found or self.on_budget == "abstain":
-            return found or tree.root
+                solution = await self._descend(tree, best, entered, rejected)
+        if solution or self.on_budget == "abstain":
+            return solution or tree.root
         starts = entered if self.on_budget == "best_prefix" else [tree.root]
         start = min(starts, key=lambda n: (-len(n.path), -path_value(n, "product"), n.address))
         [solution] = await tree.complete([start], temperature=0.0)
         return solution
 
     async def _descend(self, tree: Tree, top: Node, entered: list[Node], rejected: list[Node]) -> Node | None:
-        """The first solution at or below `top`, None if all of it is dead."""
+        """The first solution at or below `top`; None if there is none."""
         path = [top]
         entered.append(top)
         while path and not path[-1].is_terminal:
@@ -75,7 +74,7 @@ class HGS:
         return path[-1] if path else None
 
     async def _next(self, tree: Tree, node: Node, entered: list[Node], rejected: list[Node]) -> Node | None:
-        """The child to enter: a positive one as soon as there is one, then the neutral ones, best first."""
+        """The child to enter next: the first positive one, else the best neutral one, else None."""
         for retry in range(len(node.children), self.width):
             heat = None if self.temperature is None else self.temperature + retry * self.escalation
             [child] = await tree.expand([node], temperature=heat)
@@ -89,7 +88,7 @@ class HGS:
 
     def _verdict(self, tree: Tree, child: Node) -> Label | None:
         if child.duplicate_of or (child.is_terminal and tree.answer(child) is None):
-            return None  # a duplicate, or cut short: charged, but not entered
+            return None  # a duplicate, or no answer at its end: charged, but not entered
         score, label = child.scored, child.label
         if self.accept is not None:
             return Label.POSITIVE if score.value >= self.accept else Label.NEGATIVE

@@ -16,24 +16,24 @@ from search.values import Aggregate, at_least, path_value
 
 @dataclass(slots=True)
 class Stats:
-    """What this search believes of a node; the tree knows nothing of it."""
+    """Statistics of a node. They belong to this search; the tree does not hold them."""
 
     visits: int = 0
-    total: float = 0.0  # of backed-up values, each in [0, 1]
+    total: float = 0.0  # sum of the backed-up values, each in [0, 1]
     children: list[Node] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
 class MCTS:
-    """Select by UCT, expand, evaluate, back up; the best solution met is the answer.
+    """Select by UCT, expand, evaluate, back up. The answer is the best solution that was found.
 
     simulations: rounds; each expands at most one node.
-    width: children sampled of an expanded node; duplicates are dropped.
+    width: children sampled at an expanded node; duplicates are dropped.
     exploration: w in UCT = Q + w * sqrt(ln N(parent) / max(1, N(child))); an unvisited child's Q
         is its reward-model value (RAP's fast reward).
-    depth: steps after which a path is not expanded, only completed.
-    value: evaluate a new node by the reward model, or by a rollout that the reward model judges.
-    aggregate: how step values become the value of a path.
+    depth: number of steps from which on a path is no longer expanded, only completed.
+    value: evaluate a new node by its score, or by the score of a rollout from it.
+    aggregate: how step values are combined into the value of a path.
     """
 
     simulations: int = 16
@@ -52,22 +52,22 @@ class MCTS:
         stats, solutions = await self.search(tree)
         if solutions:
             return max(solutions, key=self._path_value)
-        node = tree.root  # no solution met: finish the most visited path
+        node = tree.root  # no solution was found: complete the most visited path
         while stats[node].children:
             node = max(stats[node].children, key=lambda child: stats[child].visits)
         [solution] = await tree.complete([node], temperature=0.0)
         return solution
 
     async def search(self, tree: Tree) -> tuple[dict[Node, Stats], list[Node]]:
-        """Run the simulations. Returns every node's statistics, and the solutions met."""
+        """Run the simulations. Returns the statistics of every node and the solutions found."""
         stats = {tree.root: Stats()}
         solutions: set[Node] = set()
         for _ in range(self.simulations):
             leaf = self._select(stats, tree.root)
             if not leaf.is_terminal and len(leaf.path) < self.depth:
                 children = await tree.expand([leaf], self.width, temperature=self.temperature)
-                found = {child.duplicate_of or child for child in children}  # a rollout may have been first
-                stats[leaf].children = sorted(found, key=lambda child: child.address)
+                distinct = {child.duplicate_of or child for child in children}  # rollouts add children too
+                stats[leaf].children = sorted(distinct, key=lambda child: child.address)
                 stats.update((child, Stats()) for child in stats[leaf].children)
                 leaf = max(stats[leaf].children, key=self._path_value)
             end = leaf
@@ -82,7 +82,7 @@ class MCTS:
         return stats, sorted(solutions, key=lambda node: node.address)
 
     def _select(self, stats: dict[Node, Stats], node: Node) -> Node:
-        """Follow the highest UCT from `node` to one that was not expanded yet."""
+        """Follow the highest UCT from `node` down to a node that is not expanded yet."""
         while children := stats[node].children:
             parent = stats[node]
             node = max(children, key=lambda child: self._uct(child, stats[child], parent))

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from search.node import Node
-from search.tree import Tree
+from search.tree import Tree, Unguided
 from search.values import at_least
 
 
 @dataclass(frozen=True, slots=True)
-class SelfConsistency:
-    """Equal answers vote together; solutions without one do not vote. Ties go to the first."""
+class SelfConsistency(Unguided):
+    """Solutions with equal answers vote together; one without an answer has no vote. Ties go to the first."""
 
     n: int = 8
     temperature: float | None = None

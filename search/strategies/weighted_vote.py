@@ -1,4 +1,4 @@
-"""Reward-weighted vote: each solution votes for its answer with its value.
+"""Reward-weighted vote: each solution votes for its answer, weighted by its value.
 
 Uesato et al. 2022, arXiv:2211.14275; Li et al. 2022, arXiv:2206.02336.
 """
@@ -14,7 +14,10 @@ from search.values import Aggregate, at_least, path_value
 
 @dataclass(frozen=True, slots=True)
 class WeightedVote:
-    """Of the winning answer, the solution of the highest value is returned. Ties go to the first."""
+    """Returns the winning answer's solution with the highest value. Ties go to the first.
+
+    aggregate: how step values are combined into a solution's value.
+    """
 
     n: int = 8
     temperature: float | None = None
