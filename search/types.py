@@ -1,10 +1,11 @@
-"""The nouns of the engine and the protocols it is built against. Standard library only.
+"""The nouns of the engine and the protocols it is built on. Standard library only.
 
-Problem   what is asked; it holds no reference answer.
-Step      one reasoning step, as the policy emitted it.
-Judgement what a reward model says of one step.
-Policy    proposes steps.      StepScorer  judges them.
-Answers   reads the final answer off a solution.
+Problem     a question, without its reference answer
+Step        one reasoning step, as the policy emitted it
+StepScore   a reward model's probabilities for one step
+Policy      proposes steps
+StepScorer  scores steps
+Answers     reads the final answer in a solution's text
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Protocol, runtime_checkable
 from search.errors import ScorerError
 
 Address = tuple[int, ...]
-"""Where a node sits: the child index at each level; () is the root, (0, 2) its first child's third."""
+"""A node's place in the tree: the child index at each level. () is the root, (0, 2) its first child's third."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,7 @@ class Problem:
     """A question. It holds no reference answer, so no strategy can see one.
 
     id: unique in a run, e.g. "gsm8k/test/17"; seeds, traces and resuming are keyed by it.
-    question: task text, before any prompt template.
+    question: the text of the task, before any prompt template.
     """
 
     id: str
@@ -37,13 +38,13 @@ class Stop(StrEnum):
     """Why a step ends where it does. Only END finishes a solution."""
 
     STEP = "step"
-    """At the step delimiter; the solution goes on."""
+    """At the step delimiter; the solution continues."""
     END = "end"
     """The model ended its turn, or a stop string of the prompt was reached."""
     LENGTH = "length"
     """Cut at a token limit; the text may be incomplete."""
     REPETITION = "repetition"
-    """The same step over and over; cut, for it would go on so."""
+    """The same step several times in a row; cut."""
 
 
 class Until(StrEnum):
@@ -69,7 +70,7 @@ class Step:
     token_ids: the policy's own tokens; prefixes are re-sent as tokens, never re-tokenised.
         Empty if the policy has none to show (a server that only speaks text).
     logprob: sum over the tokens, in nats, at temperature 1; 0.0 if the policy does not report it.
-    n_tokens: what the step cost; needs to be given only where `token_ids` is empty.
+    n_tokens: tokens of the step; needed only if `token_ids` is empty.
     """
 
     text: str
@@ -84,13 +85,13 @@ class Step:
 
     @property
     def is_blank(self) -> bool:
-        """True if it says nothing: the model ended the solution right after the step before."""
+        """True if there is no text: the model ended the solution right after the previous step."""
         return not self.text.strip()
 
 
 @dataclass(frozen=True, slots=True)
 class StepScore:
-    """A reward model's probabilities for one step; they sum to 1. Raises ScorerError if not.
+    """A reward model's probabilities for one step. Raises ScorerError if they do not sum to 1.
 
     Two-class models have neutral = 0.
     """
@@ -104,7 +105,7 @@ class StepScore:
         if not all(isfinite(p) and p >= 0 for p in parts) or abs(sum(parts) - 1) > 1e-3:
             raise ScorerError(
                 f"the reward model returned {parts}, which are not probabilities; "
-                "check its weights, its precision and its layout (prm.json)"
+                "check its weights, its precision and its prm.json"
             )
 
     @property
@@ -134,37 +135,42 @@ class Policy(Protocol):
         seed: int,
         temperature: float | None = None,
     ) -> list[Step]:
-        """Sample one continuation of `steps`: one step, or all the rest (`Until.END`).
+        """Sample one continuation of `steps`: the next step, or all the rest (`Until.END`).
 
-        max_tokens: for this call. seed: equal arguments, equal sample, whatever else is in flight.
-        temperature: None is the policy's own; 0 is greedy.
+        Calls `search.charge(policy_tokens=...)` for every token it samples, kept or not, and
+        `prompt_tokens` and `prompt_tokens_cached` if it can tell.
+
+        max_tokens: the most that this call may sample. temperature: None is the policy's own, 0 is greedy.
+        seed: equal arguments give equal samples, whatever else is in flight.
         Returns at least one step; only the last may have a `stop` other than STEP.
-        Raises PolicyError; ContextError if the prefix does not fit the context window.
+        Raises PolicyError, or ContextError if the prefix does not fit the context window.
         """
         ...
 
 
 class StepScorer(Protocol):
-    """A process reward model. Safe to call concurrently; batching is its own business."""
+    """A process reward model (PRM). Safe to call concurrently: it does its own batching."""
 
     async def score(self, problem: Problem, steps: Sequence[Step], *, num_scored: int = 0) -> list[StepScore]:
-        """Judge every step after the first `known`, given those before it.
+        """Score every step after the first `num_scored`, given the steps before it.
 
-        Returns [len(steps) - known]. A judgement does not depend on later steps.
-        Raises ScorerError; ContextError if the steps do not fit the context window.
+        Calls `search.charge(prm_tokens=..., prm_tokens_cached=...)`.
+
+        Returns [len(steps) - num_scored]. A score does not depend on later steps.
+        Raises ScorerError, or ContextError if the steps do not fit the context window.
         """
         ...
 
 
 class Answers(Protocol):
-    """How a task reads answers. Equality is mathematical where the task is ("1/2" and "0.5")."""
+    """How a task reads answers."""
 
     def extract(self, text: str) -> str | None:
         """The final answer in a solution's text, None if there is none."""
         ...
 
     def equal(self, a: str, b: str) -> bool:
-        """True if two extracted answers are the same answer. May block; never raises."""
+        """True if two extracted answers are the same answer ("1/2" and "0.5"). May block; never raises."""
         ...
 
 
