@@ -19,7 +19,8 @@ from typing import Protocol, runtime_checkable
 from search.errors import ScorerError
 
 Address = tuple[int, ...]
-"""A node's place in the tree: the child index at each level. () is the root, (0, 2) its first child's third."""
+"""A node's place in the tree: the child index at each level. () is the root, (0, 2) its first child's
+third."""
 
 
 @dataclass(frozen=True, slots=True)
