@@ -1,7 +1,29 @@
 """python -m prm.zoo: list the reward models known by name."""
 
-from prm.reading.zoo import main
-from search.command import run
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from prm.reading.zoo import zoo
+from search.command import exit_code
+
+
+def _print_zoo() -> None:
+    for name, entry in zoo().items():
+        layout = entry.layout
+        print(
+            f"{name:<17} {entry.model:<54} {layout.head.kind}, {layout.head.type} head, {layout.aggregate}"
+        )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    argparse.ArgumentParser(
+        prog="python -m prm.zoo", description="List the reward models known by name."
+    ).parse_args(arguments)
+    return exit_code(_print_zoo)
+
 
 if __name__ == "__main__":
-    run(main)
+    sys.exit(main())

@@ -122,7 +122,7 @@ def test_a_new_judge_knows_what_its_backbone_expected() -> None:
     from bench.builtin.tokenizer import build_tokenizer
     from bench.builtin.training import read_before
     from bench.runner.models import BUILTIN
-    from prm.reading.layout import LABELS
+    from prm.reading.head import LABELS
 
     tokenizer, backbone = build_tokenizer(), LlamaForCausalLM.from_pretrained(BUILTIN / "backbone").float()
     layers, hidden = backbone.config.num_hidden_layers, backbone.config.hidden_size

@@ -1,26 +1,28 @@
-"""Several reward models as one: what it says, what it is made of, and what is refused."""
+"""Ensembles of reward models: their scores, their members, and what is refused."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
-from bench.runner.models import BUILTIN, Settings, load_models, resolve
+from bench.runner.checkpoints import BUILTIN
+from bench.runner.models import load_scorer as load_resolved
+from bench.runner.resolve import ResolvedPRM, resolve_prm
+from bench.runner.specs import PRMSpec
+from bench.tasks.builtin import Builtin
 from bench.tasks.generated.problems import generate
-from prm.evaluation import calibrate
+from prm.calibrate import main as calibrate
 from prm.reading.layout import read_layout
 from prm.reading.zoo import find
-from prm.scoring.scorers import Ensemble, HFScorer, load_scorer
-from search import command
+from prm.scoring.scorers import Ensemble, HFScorer, ManagedScorer, load_scorer
 from search.devices import WHOLE, DeviceShare
 from search.errors import ScorerError, UsageError
 from search.limits import metered
-from search.policies.stepping import Sampling
-from search.segment import SEGMENTERS
 from search.types import Problem, Step, StepScore, StepScorer, Stop
 from tests.contracts import ScorerContract
 
@@ -47,16 +49,15 @@ class TestEnsemble(ScorerContract):
     solutions = (RIGHT, [RIGHT[0]] * 3 + ["The answer is 7."])
     atol = 1e-5
 
-    @pytest.fixture(scope="class")
-    @classmethod
-    def scorer(cls, tmp_path_factory: pytest.TempPathFactory) -> StepScorer:
-        folder = tmp_path_factory.mktemp("both")
-        return load_scorer(ensemble(folder, PRM, WEAK), "hf", dtype="float32")
+    @pytest_asyncio.fixture
+    async def scorer(self, tmp_path: Path) -> AsyncIterator[StepScorer]:
+        async with load_scorer(ensemble(tmp_path, PRM, WEAK), "hf", dtype="float32") as scorer:
+            yield scorer
 
     def steps(self, texts: Sequence[str]) -> list[Step]:
         return steps(texts)
 
-    async def test_it_says_the_mean_and_costs_the_sum(self, scorer: StepScorer) -> None:
+    async def test_it_scores_the_mean_and_costs_the_sum(self, scorer: StepScorer) -> None:
         with metered() as spent:
             both = await scorer.score(PROBLEM, steps(RIGHT))
         apart, cost = [], 0
@@ -64,13 +65,13 @@ class TestEnsemble(ScorerContract):
             with metered() as own:
                 apart.append(await HFScorer(str(model), dtype="float32").score(PROBLEM, steps(RIGHT)))
             cost += own.prm_tokens + own.prm_tokens_cached
-        for said, one, other in zip(both, *apart, strict=True):
-            assert said.negative == pytest.approx((one.negative + other.negative) / 2, abs=1e-5)
-            assert said.positive == pytest.approx((one.positive + other.positive) / 2, abs=1e-5)
+        for mean, one, other in zip(both, *apart, strict=True):
+            assert mean.negative == pytest.approx((one.negative + other.negative) / 2, abs=1e-5)
+            assert mean.positive == pytest.approx((one.positive + other.positive) / 2, abs=1e-5)
         assert spent.prm_tokens + spent.prm_tokens_cached == cost
 
 
-def test_members_are_named_from_the_folder_or_from_here(tmp_path: Path) -> None:
+async def test_members_are_named_from_the_folder_or_from_here(tmp_path: Path) -> None:
     (tmp_path / "weak").symlink_to(WEAK)
     inner = ensemble(tmp_path / "inner", "../weak", PRM)
     assert find(inner).members == (f"{inner}/../weak", str(PRM))
@@ -78,21 +79,21 @@ def test_members_are_named_from_the_folder_or_from_here(tmp_path: Path) -> None:
     outer.write_text(f"members: [inner, {PRM}]\naggregate: min\n")
     assert find(str(outer)).members == (inner, str(PRM))
     assert find(str(outer)).layout.aggregate == "min"
-    said = asyncio.run(load_scorer(str(outer), "hf").score(PROBLEM, steps(RIGHT)))
-    assert len(said) == len(RIGHT)
+    async with load_scorer(str(outer), "hf") as scorer:
+        assert len(await scorer.score(PROBLEM, steps(RIGHT))) == len(RIGHT)
 
 
 @pytest.mark.parametrize(
-    ("said", "reason"),
+    ("layout", "reason"),
     [
         ({"members": ["absent"]}, "absent is no reward model"),
-        ({"members": [str(PRM)], "labels": ["negative", "positive"]}, "the ensemble process with neg"),
-        ({"members": [str(PRM)], "kind": "outcome"}, "is process with"),
+        ({"members": [str(PRM)], "labels": ["negative", "positive"]}, "the ensemble process with labels neg"),
+        ({"members": [str(PRM)], "kind": "outcome"}, "it is process with"),
         ({"members": ["."]}, "among its own members"),
     ],
 )
-def test_what_cannot_be_averaged_is_refused(said: dict[str, object], reason: str, tmp_path: Path) -> None:
-    (tmp_path / "prm.json").write_text(json.dumps(said))
+def test_what_cannot_be_averaged_is_refused(layout: dict[str, object], reason: str, tmp_path: Path) -> None:
+    (tmp_path / "prm.json").write_text(json.dumps(layout))
     with pytest.raises(UsageError, match=reason):
         find(str(tmp_path))
 
@@ -102,39 +103,48 @@ def test_one_scorer_holds_one_model(tmp_path: Path) -> None:
         HFScorer(ensemble(tmp_path, PRM, WEAK))
 
 
-class Refusing:
-    """Judges nothing, and remembers that it was closed."""
+class Refusing(ManagedScorer):
+    """Scores nothing, and remembers whether it was closed."""
 
     closed = False
 
     async def score(self, problem: Problem, steps: Sequence[Step], *, num_scored: int = 0) -> list[StepScore]:
         raise ScorerError("lost")
 
-    def shutdown(self) -> None:
+    async def close(self) -> None:
         self.closed = True
 
 
-def test_an_error_of_one_is_an_error_of_all() -> None:
-    both = Ensemble(find(str(PRM)).layout, [Refusing, lambda: HFScorer(str(PRM))])
-    with pytest.raises(ScorerError, match="lost"):
-        asyncio.run(both.score(PROBLEM, steps(RIGHT)))
+async def test_an_error_of_one_is_an_error_of_all() -> None:
+    async with Ensemble(find(str(PRM)).layout, [Refusing, lambda: HFScorer(str(PRM))]) as both:
+        with pytest.raises(ScorerError, match="lost"):
+            await both.score(PROBLEM, steps(RIGHT))
 
 
-def test_members_are_closed_and_so_are_those_before_one_that_does_not_load() -> None:
+async def test_members_are_closed_and_so_are_those_before_one_that_does_not_load() -> None:
     first = Refusing()
-    Ensemble(find(str(PRM)).layout, [lambda: first]).shutdown()
+    async with Ensemble(find(str(PRM)).layout, [lambda: first]):
+        assert not first.closed
     assert first.closed
-    second = Refusing()
+    before = [Refusing(), Refusing()]
 
-    def failing() -> StepScorer:
+    def failing() -> ManagedScorer:
         raise UsageError("no memory")
 
     with pytest.raises(UsageError, match="no memory"):
-        Ensemble(find(str(PRM)).layout, [lambda: second, failing])
-    assert second.closed
+        async with Ensemble(find(str(PRM)).layout, [lambda: before[0], lambda: before[1], failing]):
+            raise AssertionError("it was opened")
+    assert all(member.closed for member in before)
 
 
-def test_it_is_calibrated_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_ensemble_that_is_not_open_scores_nothing() -> None:
+    ensemble = Ensemble(find(str(PRM)).layout, [Refusing])
+    await ensemble.close()
+    with pytest.raises(ScorerError, match="not open"):
+        await ensemble.score(PROBLEM, steps(RIGHT))
+
+
+def test_it_is_calibrated_as_one(tmp_path: Path) -> None:
     rows = [
         {"question": p.question, "steps": list(p.steps), "labels": [1] * (len(p.steps) - 1) + [label],
          "source": "x", "split": "validation", "produced_by": "x"}
@@ -143,31 +153,28 @@ def test_it_is_calibrated_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     data = tmp_path / "labels.jsonl"
     data.write_text("".join(json.dumps(row) + "\n" for row in rows))
     folder = ensemble(tmp_path / "both", PRM, WEAK)
-    monkeypatch.setattr("sys.argv", ["prm.calibrate", "--prm", folder, "--data", str(data)])
-    command.run(calibrate.main)
+    assert calibrate(["--prm", folder, "--data", str(data)]) == 0
     fitted = read_layout(folder)
-    assert len(fitted.bias) == 3 and fitted.reject is not None
+    assert len(fitted.calibration.bias) == 3 and fitted.calibration.reject is not None
     assert fitted.members == (str(PRM), str(WEAK))
     raw = ensemble(tmp_path / "raw", PRM, WEAK)
-    said = [asyncio.run(load_scorer(f, "hf").score(PROBLEM, steps(RIGHT[:1]))) for f in (folder, raw)]
-    assert said[0] != said[1]
+
+    async def first_step(model: str) -> list[StepScore]:
+        async with load_scorer(model, "hf") as scorer:
+            return await scorer.score(PROBLEM, steps(RIGHT[:1]))
+
+    assert asyncio.run(first_step(folder)) != asyncio.run(first_step(raw))
 
 
 async def test_a_search_takes_it_and_its_trace_knows_the_members(tmp_path: Path) -> None:
-    def settings(*members: Path) -> Settings:
-        return resolve(
-            policy=str(BUILTIN / "policy"), prm=ensemble(tmp_path / "both", *members), engine="hf",
-            servers=(), tokenizer=None, dtype="float32", sampling=Sampling(), seeded=True,
-            segmenter=SEGMENTERS["newline"], guided=True,
-        )  # fmt: skip
+    def resolved(*members: Path) -> ResolvedPRM:
+        spec = PRMSpec(name=ensemble(tmp_path / "both", *members), engine="hf", dtype="float32")
+        return resolve_prm(spec, Builtin(), None)
 
-    both, alone = (settings(*members).identity()["prm_weights"] for members in ((PRM, WEAK), (PRM,)))
+    both, alone = (resolved(*members).identity()["prm_weights"] for members in ((PRM, WEAK), (PRM,)))
     assert both != alone and both.startswith(alone)
-    models = await load_models(settings(PRM, WEAK))
-    try:
-        assert len(await models.scorer.score(PROBLEM, steps(RIGHT))) == len(RIGHT)
-    finally:
-        await models.close()
+    async with load_resolved(resolved(PRM, WEAK), Builtin()) as scorer:
+        assert len(await scorer.score(PROBLEM, steps(RIGHT))) == len(RIGHT)
 
 
 def test_parts_of_a_machine() -> None:

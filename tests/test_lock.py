@@ -9,29 +9,29 @@ from pathlib import Path
 
 import pytest
 
-from prm.scoring.batch import Kept
 from search.errors import UsageError
+from search.jsonl import JsonLinesFile
 from search.trace import Trace
 
 HOLDS = """
 import sys
 from pathlib import Path
 from {module} import {name}
-held = {name}(Path(sys.argv[1]), {said})
+held = {name}(Path(sys.argv[1]), {arguments})
 {then}
 print("held", flush=True)
 sys.stdin.read()
 """
-TRACE = HOLDS.format(module="search.trace", name="Trace", said="{}", then="")
-KEPT = HOLDS.format(
-    module="prm.scoring.batch", name="Kept", said="resume=False", then="held.append([{'a': 1}])"
+TRACE = HOLDS.format(module="search.trace", name="Trace", arguments="{}", then="")
+RESULTS = HOLDS.format(
+    module="search.jsonl", name="JsonLinesFile", arguments="", then="held.append([{'a': 1}])"
 )
 
 
 @pytest.mark.parametrize(
     ("holder", "opened"),
-    [(TRACE, lambda path: Trace(path, {})), (KEPT, lambda path: Kept(path, resume=True))],
-    ids=["trace", "judgements"],
+    [(TRACE, lambda path: Trace(path, {})), (RESULTS, JsonLinesFile)],
+    ids=["trace", "results"],
 )
 def test_a_file_that_another_process_writes_is_refused_until_that_one_ends(
     holder: str, opened: Callable[[Path], object], tmp_path: Path
@@ -61,11 +61,11 @@ def test_where_there_are_no_such_locks_a_trace_is_written_all_the_same(
 
 
 def test_what_is_refused_at_its_first_line_is_refused_again(tmp_path: Path) -> None:
-    path = tmp_path / "kept.jsonl"
-    late = Kept(path, resume=False)
+    path = tmp_path / "results.jsonl"
+    late = JsonLinesFile(path)
     assert not path.exists(), "made with the first line: bad input leaves nothing"
     other = subprocess.Popen(
-        [sys.executable, "-c", KEPT, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, "-c", RESULTS, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
     try:
         assert other.stdout is not None and other.stdout.readline() == b"held\n"

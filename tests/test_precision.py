@@ -8,7 +8,7 @@ from search import precision
 
 
 @pytest.mark.parametrize(
-    ("gpu", "bfloat16", "asked", "served"),
+    ("gpu", "bfloat16", "requested", "served"),
     [
         (False, True, "auto", "auto"),
         (False, False, "auto", "float32"),
@@ -17,11 +17,11 @@ from search import precision
     ],
 )
 def test_auto_is_float32_only_where_a_cpu_would_imitate_bfloat16(
-    gpu: bool, bfloat16: bool, asked: str, served: str, monkeypatch: pytest.MonkeyPatch
+    gpu: bool, bfloat16: bool, requested: str, served: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: gpu)
     monkeypatch.setattr(precision, "has_bfloat16", lambda: bfloat16)
-    assert precision.served(asked) == served
+    assert precision.served(requested) == served
 
 
 @pytest.mark.parametrize("able", ["amx_tile", "avx512_bf16", None])

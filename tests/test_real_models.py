@@ -15,18 +15,18 @@ import pytest
 import pytest_asyncio
 
 from bench.builtin.tokenizer import build_tokenizer
-from bench.runner.models import BUILTIN, Models, load_models
-from bench.runner.request import check
+from bench.runner.checkpoints import BUILTIN
+from bench.runner.models import Models, load_run
 from bench.tasks.builtin import Builtin
 from bench.tasks.generated.problems import generate
 from prm.reading.zoo import find
-from prm.scoring.scorers import Ensemble, HFScorer
-from search import STRATEGIES, Policy, Problem, Step, StepScorer, Stop, Until, solve
+from prm.scoring.scorers import Ensemble, HFScorer, ManagedScorer
+from search import STRATEGIES, Policy, Problem, Step, StepScore, StepScorer, Stop, Until, solve
 from search.limits import metered
 from search.policies.hf import HFPolicy, _Row
 from search.vllm_engine import BLOCK_SIZE
 from tests.contracts import PolicyContract, ScorerContract
-from tests.resumed import WORDS, assert_finished_is_the_uninterrupted_run, lines
+from tests.resumed import WORDS, assert_finished_is_the_uninterrupted_run, lines, validated
 from tests.terminal import CTRL_C, Terminal
 
 POLICY, PRM = str(BUILTIN / "policy"), str(BUILTIN / "prm")
@@ -117,24 +117,21 @@ async def test_the_tree_cache_computes_each_token_of_the_trees_once() -> None:
     assert fork.prm_tokens <= 8 * 8
 
 
-async def test_a_small_tree_cache_forgets_but_judges_the_same() -> None:
+async def test_a_small_tree_cache_forgets_but_scores_the_same() -> None:
     large, small = HFScorer(PRM, dtype="float32"), HFScorer(PRM, dtype="float32", max_tokens=1)
     contract = BuiltinScorerContract()
     for texts in contract.solutions:
         steps = contract.steps(texts)
-        for known in range(len(steps)):
-            pair = [
-                await scorer.score(contract.problem, steps, num_scored=known) for scorer in (large, small)
-            ]
+        for k in range(len(steps)):
+            pair = [await scorer.score(contract.problem, steps, num_scored=k) for scorer in (large, small)]
             assert [j.value for j in pair[0]] == pytest.approx([j.value for j in pair[1]], abs=1e-5)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def models(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Models]:
     """Both on vLLM, as `search.run` loads them."""
-    models = await load_models(check([*WORDS, "--out", str(tmp_path_factory.mktemp("run"))]).models)
-    yield models
-    await models.close()
+    async with load_run(validated([*WORDS, "--out", str(tmp_path_factory.mktemp("run"))])) as models:
+        yield models
 
 
 @needs_vllm
@@ -167,6 +164,16 @@ class TestVLLMPolicy(BuiltinPolicyContract):
         assert any(o.answer == right[o.problem.id] for o in outcomes)
 
 
+class Open(ManagedScorer):
+    """A scorer that is open already, and that somebody else closes."""
+
+    def __init__(self, scorer: StepScorer):
+        self._scorer = scorer
+
+    async def score(self, problem: Problem, steps: Sequence[Step], *, num_scored: int = 0) -> list[StepScore]:
+        return await self._scorer.score(problem, steps, num_scored=num_scored)
+
+
 @needs_vllm
 @one_loop
 class TestVLLMScorer(BuiltinScorerContract):
@@ -176,7 +183,7 @@ class TestVLLMScorer(BuiltinScorerContract):
     def scorer(self, models: Models) -> StepScorer:
         return models.scorer
 
-    async def test_no_judgement_computes_more_than_the_new_step_and_a_block(self, scorer: StepScorer) -> None:
+    async def test_no_score_computes_more_than_the_new_step_and_a_block(self, scorer: StepScorer) -> None:
         tokenizer = build_tokenizer()
         for problem in PROBLEMS:
             steps = self.steps([step + "\n" for step in problem.steps])
@@ -194,11 +201,12 @@ class TestVLLMScorer(BuiltinScorerContract):
 
     async def test_it_can_be_a_member_beside_another(self, scorer: StepScorer) -> None:
         weak = HFScorer(str(BUILTIN / "prm-weak"), dtype="float32")
-        both = Ensemble(find(PRM).layout, [lambda: scorer, lambda: weak])
+        both = Ensemble(find(PRM).layout, [lambda: Open(scorer), lambda: weak])
+        await both.open()
         for texts in self.solutions:
             steps = self.steps(texts)
-            said = [await one.score(self.problem, steps, num_scored=1) for one in (both, scorer, weak)]
-            for mean, *apart in zip(*said, strict=True):
+            scores = [await one.score(self.problem, steps, num_scored=1) for one in (both, scorer, weak)]
+            for mean, *apart in zip(*scores, strict=True):
                 assert mean.positive == pytest.approx(sum(one.positive for one in apart) / 2, abs=self.atol)
 
 
@@ -217,5 +225,5 @@ async def test_interrupted_at_a_terminal_then_finished_it_is_the_uninterrupted_r
     assert shown.end(60) == 130, shown.text
     assert "Traceback" not in shown.text and "ERROR" not in shown.text, shown.text
     told, resume = shown.text.rstrip().splitlines()[-2:]
-    assert told == "interrupted; to go on where it stopped:" and shlex.split(resume)[-1] == "--resume"
+    assert told == "interrupted; to continue where it stopped:" and shlex.split(resume)[-1] == "--resume"
     await assert_finished_is_the_uninterrupted_run(trace, words, models)

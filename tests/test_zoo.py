@@ -57,7 +57,7 @@ def values(scores: Sequence[StepScore]) -> list[float]:
 
 
 async def conform(name: str, scorer: StepScorer, model: Published, atol: float) -> None:
-    """The scorer says what the card computes: whole, and step by step as a search asks."""
+    """The scorer computes what the card does: for a whole solution, and step by step as a search does."""
     reference = FAMILIES[name][2]
     for solution in SOLUTIONS:
         want = pytest.approx(reference(model, QUESTION, solution), abs=atol)
@@ -91,7 +91,7 @@ def test_every_entry_is_of_a_family_that_is_tested_here() -> None:
 
 
 def _reading(entry: RewardModel) -> tuple[Any, ...]:
-    """How it is read and on what; not how step scores are aggregated, nor where it is."""
+    """Its layout and architecture, without how step scores are aggregated."""
     return replace(entry.layout, aggregate="last"), entry.architecture
 
 
@@ -101,7 +101,7 @@ class TestOnTransformers:
         scorer = HFScorer(f"{name}={folders[name]}", dtype="float32")
         await conform(name, scorer, published(folders[name], FAMILIES[name][0]), atol=1e-5)
 
-    async def test_awkward_steps_get_one_judgement_each(self, name: str, folders: dict[str, Path]) -> None:
+    async def test_awkward_steps_get_one_score_each(self, name: str, folders: dict[str, Path]) -> None:
         await check_scorer(HFScorer(f"{name}={folders[name]}", dtype="float32"), ZooContract(atol=1e-5))
 
     async def test_what_does_not_fit_raises(self, name: str, folders: dict[str, Path]) -> None:
@@ -128,9 +128,10 @@ class TestOnTransformers:
         self, name: str, folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         entry = find(f"{name}={folders[name]}")
-        if len(entry.layout.labels) == 1:
+        head = entry.layout.head
+        if len(head.labels) == 1:
             pytest.skip("one output has no order")
-        swapped = replace(entry, layout=replace(entry.layout, labels=entry.layout.labels[::-1]))
+        swapped = replace(entry, layout=replace(entry.layout, head=replace(head, labels=head.labels[::-1])))
         monkeypatch.setattr(prm.scoring.scorers, "find", lambda name: swapped)
         with pytest.raises(AssertionError):
             scorer = HFScorer("swapped", dtype="float32")
@@ -181,27 +182,28 @@ def test_a_specification_of_your_own_is_a_name(folders: dict[str, Path], tmp_pat
         "separator: <extra_0>\nhead: mlp\nlabels: [negative, positive]\n"
     )
     entry = find(str(spec))
-    assert (entry.layout.head, entry.layout.weights, entry.tokenizer) == ("mlp", "score", entry.model)
+    head = entry.layout.head
+    assert (head.type, head.weights, entry.tokenizer) == ("mlp", "score", entry.model)
     scored = asyncio.run(HFScorer(str(spec)).score(Problem("p", "Q"), steps(["a", "b"])))
     assert len(scored) == 2
 
 
 @pytest.mark.parametrize(
-    ("said", "reason"),
+    ("specification", "reason"),
     [
         ("separator: x", "'model' must name"),
-        ("model: x\nseperator: y", "there is no seperator"),
+        ("model: x\nseperator: y", "there is no field seperator"),
         ("model: x\narchitecture: gpt9", "architecture 'gpt9'"),
         ("model: x\nlabels: [good, bad]", "labels must be"),
-        ("model: x\nhead: tokens", "one token a label"),
+        ("model: x\nhead: tokens", "one token per label"),
         ("model: x\nseparator: ''", "separator must not be empty"),
         ("model: x\naggregate: median", "aggregate is one of"),
         ("- x", "a mapping"),
         ("model: [", "mine.yaml: "),
     ],
 )
-def test_a_bad_specification_is_named(said: str, reason: str, tmp_path: Path) -> None:
-    (tmp_path / "mine.yaml").write_text(said)
+def test_a_bad_specification_is_named(specification: str, reason: str, tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(specification)
     with pytest.raises(UsageError, match=r"mine\.yaml") as raised:
         find(str(tmp_path / "mine.yaml"))
     assert reason in str(raised.value)

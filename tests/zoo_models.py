@@ -136,9 +136,9 @@ def make_checkpoint(folder: Path, architecture: str, tokenizer: str) -> None:
     weights |= {name: 0.3 * torch.randn(shape) for name, shape in shapes.items()}
     folder.mkdir(parents=True)
     save_file({k: v.contiguous() for k, v in weights.items()}, folder / "model.safetensors", {"format": "pt"})
-    said = {**config.to_dict(), "architectures": ["ForProcessRewardModel"], "dtype": "float32",
-            "auto_map": {"AutoModel": "modeling.NeverRun"}}  # fmt: skip
-    (folder / "config.json").write_text(json.dumps(said))
+    fields = {**config.to_dict(), "architectures": ["ForProcessRewardModel"], "dtype": "float32",
+              "auto_map": {"AutoModel": "modeling.NeverRun"}}  # fmt: skip
+    (folder / "config.json").write_text(json.dumps(fields))
     TOKENIZERS[tokenizer]().save_pretrained(folder)
 
 
@@ -146,8 +146,8 @@ def published(folder: Path, architecture: str) -> Published:
     from safetensors.torch import load_file
 
     weights = load_file(folder / "model.safetensors")
-    said = json.loads((folder / "config.json").read_text())
-    config = AutoConfig.for_model(architecture, **{k: v for k, v in said.items() if k != "model_type"})
+    fields = json.loads((folder / "config.json").read_text())
+    config = AutoConfig.for_model(architecture, **{k: v for k, v in fields.items() if k != "model_type"})
     decoder = AutoModel.from_config(config).eval()
     own = {k.removeprefix("model."): v for k, v in weights.items() if k.startswith("model.")}
     decoder.load_state_dict(own)

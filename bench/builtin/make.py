@@ -40,11 +40,13 @@ from bench.builtin.training import (
 )
 from bench.tasks.generated.problems import PROMPT, generate
 from prm.data.labels import LabelledSolution, read_labels, write_labels
-from prm.reading.layout import LABELS, Layout
+from prm.reading.head import LABELS
+from prm.reading.layout import Layout
+from prm.reading.template import Template
 
 CHAT_TEMPLATE = "{{ 'Question: ' + messages[-1]['content'] + '\\n' }}"
 """`PROMPT`, as Jinja has it."""
-LAYOUT = Layout(question=PROMPT)
+LAYOUT = Layout(Template(question=PROMPT))
 
 POLICY, JUDGE = Size(hidden=128, layers=4), Size(hidden=128, layers=6)
 BATCH = 2048

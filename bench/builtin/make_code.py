@@ -41,9 +41,11 @@ from bench.tasks.builtin_code import PROMPT
 from bench.tasks.generated.programs import ProgramProblem, generate_programs
 from mutation.label import LabelParams
 from prm.data.labels import LabelledSolution, read_labels, write_labels
-from prm.reading.layout import LABELS, Layout
+from prm.reading.head import LABELS
+from prm.reading.layout import Layout
+from prm.reading.template import Template
 
-LAYOUT = Layout(question=PROMPT.template)
+LAYOUT = Layout(Template(question=PROMPT.template))
 POLICY, JUDGE = Size(hidden=128, layers=3), Size(hidden=128, layers=4)
 BATCH = 2048
 """Tokens of a batch, padding included."""

@@ -105,9 +105,9 @@ def encode_recall(tokenizer: Any, problem: WordProblem, rng: random.Random) -> L
 
 def encode_labels(tokenizer: Any, layout: Layout, solution: LabelledSolution) -> Labelled:
     """Token ids, and the class to predict at the last token of each step."""
-    ids = tokenizer(layout.question.replace("{question}", solution.question)).input_ids
+    ids = tokenizer(layout.template.question.replace("{question}", solution.question)).input_ids
     targets = [IGNORED] * len(ids)
-    texts = [step.strip("\n").rstrip() + layout.separator for step in solution.steps]
+    texts = [step.strip("\n").rstrip() + layout.template.separator for step in solution.steps]
     for piece, label in zip(tokenizer(texts).input_ids, solution.labels, strict=True):
         ids = ids + piece
         targets += [IGNORED] * (len(piece) - 1) + [label + 1]

@@ -1,53 +1,139 @@
-"""python -m prm.calibrate: fit a checkpoint's probabilities and HGS's thresholds; write them to prm.json.
+"""Fitting a reward model's probabilities and HGS's thresholds on labelled steps: the work of `prm.calibrate`.
 
-temperature, bias: logits are divided by the one, and the other is added, one a label, for the least log
-loss of the labels: bias-corrected temperature scaling (Alexandari et al., arXiv:1901.06852), Platt's for
-a model with one output. --class-weights balanced weighs labels so that each class counts the same: the
-most probable class is then the best guess for balanced accuracy, but probabilities are no frequencies.
-reject (for models with a neutral class): the least P(wrong) at which a step is taken to be wrong; accept
-(for the others): the least P(not wrong) at which it is taken to be right; either is where the balanced
-accuracy of wrong against not wrong is best. All on validation data; a test split is refused.
+Temperature and biases minimise the log loss of the labels: bias-corrected temperature scaling (Alexandari
+et al., arXiv:1901.06852), or Platt scaling for a model with one output. The threshold (`reject` for models
+with a neutral class, `accept` for others) maximises the balanced accuracy of wrong against not wrong.
 """
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Sequence
-from dataclasses import replace
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 from numpy.typing import NDArray
 
-from prm.data import HELP, load_all
+from prm.data import load_all
 from prm.data.labels import LabelledSolution
 from prm.evaluation import metrics
-from prm.evaluation.evaluate import score
 from prm.evaluation.metrics import Steps, tabulate
-from prm.reading.layout import LABELS, Layout, save_layout
+from prm.evaluation.scores import score_records
+from prm.reading.calibration import Calibration
+from prm.reading.head import LABELS
+from prm.reading.layout import Layout, save_layout
 from prm.reading.zoo import find, is_specified
-from prm.scoring.batch import Kept
-from prm.scoring.scorers import load_scorer
-from search import command
+from prm.scoring.batch import open_results
+from prm.scoring.scorers import Engine, load_scorer
 from search.errors import UsageError
 from search.types import StepScore
 
 Floats = NDArray[np.float64]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CalibrateRequest:
+    """Calibrate a checkpoint or an ensemble on validation data.
+
+    prm: its folder; the prm.json there is written. data: data sets as `prm.data.load` takes them.
+    balanced: weigh the labels so that each class counts the same. The most probable class is then the best
+        guess for balanced accuracy, but probabilities no longer match frequencies.
+    scores: a file that keeps the scores; those already in it are reused. None keeps none.
+    dtype: as `search.precision.served` takes it.
+    """
+
+    prm: str
+    data: tuple[str, ...]
+    balanced: bool = False
+    scores: Path | None = None
+    engine: Engine = "hf"
+    dtype: str = "auto"
+
+
+def calibrate_prm(request: CalibrateRequest) -> list[str]:
+    """Fit and write the calibration. Returns a report, line by line.
+
+    Raises UsageError if there is no prm.json to write to, for data of a test split, and if the labels are of
+    one kind only.
+    """
+    if is_specified(request.prm) or not Path(request.prm).is_dir():
+        raise UsageError(f"--prm {request.prm}: there is no prm.json to write to; name a checkpoint's folder")
+    layout = find(request.prm).layout
+    records = list(load_all(request.data))
+    if any(record.split == "test" for record in records):
+        raise UsageError("--data: calibration must not use a test split; name validation data")
+    scores = asyncio.run(_score(request, records))
+    fitted, report = calibrate(
+        layout, [records[i] for i in scores], list(scores.values()), balanced=request.balanced
+    )
+    save_layout(fitted, Path(request.prm))
+    return [*report, f"{len(records) - len(scores)} solutions could not be scored"]
+
+
+async def _score(
+    request: CalibrateRequest, records: Sequence[LabelledSolution]
+) -> Mapping[int, list[StepScore]]:
+    with TemporaryDirectory() as folder:
+        results = open_results(request.scores or Path(folder) / "scores.jsonl", resume=True)
+        try:
+            async with load_scorer(request.prm, request.engine, dtype=request.dtype) as scorer:
+                return await score_records(scorer, records, results)
+        finally:
+            results.close()
+
+
+def calibrate(
+    layout: Layout, records: Sequence[LabelledSolution], scores: Sequence[Sequence[StepScore]],
+    *, balanced: bool = False,
+) -> tuple[Layout, list[str]]:  # fmt: skip
+    """The layout with its calibration fitted, and a report.
+
+    scores: of each record's steps, made with `layout`; its old calibration is undone first.
+    balanced: weigh the labels so that each class counts the same.
+    """
+    old, labels = layout.calibration, layout.head.labels
+    neutral = "neutral" in labels
+    steps, _ = tabulate(records, scores, neutral)
+    classes = [LABELS[c] for c in steps.classes]
+    old_bias = dict(zip(labels, old.bias, strict=False))
+    before = np.log(np.maximum(steps.probabilities[:, steps.classes], 1e-12))
+    raw = (before - [old_bias.get(name, 0.0) for name in classes]) * old.temperature
+    weights = class_weights(steps.truth, balanced)
+    temperature, bias = fit_scaling(steps.truth, raw, weights)
+    after = raw / temperature + bias
+    fitted = replace(steps, probabilities=_spread(after, steps.classes))
+    reject = fit_reject(fitted.truth == 0, fitted.probabilities[:, 0])
+    new_bias = dict(zip(classes, bias if len(labels) > 1 else bias - bias[0], strict=True))
+    new = Calibration(
+        temperature=temperature, bias=tuple(float(new_bias[name]) for name in labels),
+        reject=reject if neutral else None, accept=None if neutral else 1 - reject,
+    )  # fmt: skip
+    losses = [log_loss(steps.truth, logits, weights) for logits in (before, after)]
+    report = [
+        f"{len(steps.truth):,} steps of {steps.n_problems:,} problems",
+        f"temperature {old.temperature:.3f} -> {temperature:.3f}, bias "
+        + ", ".join(f"{name} {b:+.3f}" for name, b in zip(labels, new.bias, strict=True)),
+        f"log loss {losses[0]:.4f} -> {losses[1]:.4f}, ECE {_ece(steps):.4f} -> {_ece(fitted):.4f}, "
+        f"balanced accuracy {_balanced(steps):.4f} -> {_balanced(fitted):.4f}",
+        f"{'reject' if neutral else 'accept'} {reject if neutral else 1 - reject:.4f}",
+    ]
+    return replace(layout, calibration=new), report
+
+
 def log_loss(truth: NDArray[np.int64], logits: Floats, weights: Floats) -> float:
-    """In nats a step. truth: [n], columns of logits, [n, classes]. weights: [n]."""
+    """In nats per step. truth: columns of logits, [n]. logits: [n, classes]. weights: [n]."""
     highest = logits.max(1)
     total = highest + np.log(np.exp(logits - highest[:, None]).sum(1))
     return float(np.average(total - logits[np.arange(len(truth)), truth], weights=weights))
 
 
 def fit_scaling(truth: NDArray[np.int64], logits: Floats, weights: Floats) -> tuple[float, Floats]:
-    """Temperature T, and biases b, [classes], with the least log loss of logits / T + b.
+    """Temperature T and biases b, [classes], that minimise the log loss of logits / T + b.
 
-    Biases are relative to the last class, whose is 0. All of them together weigh as much as one label
-    would, so that a class without labels has a finite one.
+    Biases are relative to the last class, whose bias is 0. A penalty on them that weighs as much as one
+    label keeps the bias of a class without labels finite.
     """
     from scipy.optimize import minimize
 
@@ -57,12 +143,12 @@ def fit_scaling(truth: NDArray[np.int64], logits: Floats, weights: Floats) -> tu
     def loss(x: Floats) -> float:
         return log_loss(truth, scaled(x), weights) + float(x[1:] @ x[1:]) / (2 * len(truth))
 
-    found = minimize(loss, np.zeros(logits.shape[1]), method="BFGS").x
-    return float(np.exp(found[0])), np.append(found[1:], 0.0)
+    best = minimize(loss, np.zeros(logits.shape[1]), method="BFGS").x
+    return float(np.exp(best[0])), np.append(best[1:], 0.0)
 
 
 def class_weights(truth: NDArray[np.int64], balanced: bool) -> Floats:
-    """[n]: 1 for each label, or under which each class counts the same."""
+    """[n]: 1 for each label, or weights under which each class counts the same."""
     if not balanced:
         return np.ones(len(truth))
     counts = np.bincount(truth)
@@ -70,7 +156,10 @@ def class_weights(truth: NDArray[np.int64], balanced: bool) -> Floats:
 
 
 def fit_reject(wrong: NDArray[np.bool_], negative: Floats) -> float:
-    """The P(wrong) from which on steps are best called wrong. Raises UsageError if there is one kind only."""
+    """The least P(wrong) at which a step is best called wrong, by balanced accuracy.
+
+    wrong, negative: of each step, [n]. Raises UsageError if all steps are wrong, or none is.
+    """
     if wrong.all() or not wrong.any():
         raise UsageError("thresholds need wrong steps and others: these data hold one kind only")
     bounds = np.unique(negative)
@@ -82,45 +171,8 @@ def fit_reject(wrong: NDArray[np.bool_], negative: Floats) -> float:
     return float(bounds[int(recall.argmax())])
 
 
-def calibrate(
-    layout: Layout, records: Sequence[LabelledSolution], scores: Sequence[Sequence[StepScore]],
-    *, balanced: bool = False,
-) -> tuple[Layout, list[str]]:  # fmt: skip
-    """The layout with what was fitted, and what to say of it.
-
-    judgements: by `layout` as it is; what it has already is taken out first.
-    balanced: whether each class counts the same, or each label.
-    """
-    neutral = "neutral" in layout.labels
-    steps, _ = tabulate(records, scores, neutral)
-    names = [LABELS[c] for c in steps.classes]
-    had = dict(zip(layout.labels, layout.bias, strict=False))
-    now = np.log(np.maximum(steps.probabilities[:, steps.classes], 1e-12))
-    raw = (now - [had.get(name, 0.0) for name in names]) * layout.temperature
-    weights = class_weights(steps.truth, balanced)
-    temperature, bias = fit_scaling(steps.truth, raw, weights)
-    logits = raw / temperature + bias
-    fitted = replace(steps, probabilities=_spread(logits, steps.classes))
-    reject = fit_reject(fitted.truth == 0, fitted.probabilities[:, 0])
-    to_add = dict(zip(names, bias if len(layout.labels) > 1 else bias - bias[0], strict=True))
-    calibrated = replace(
-        layout, temperature=temperature, bias=tuple(float(to_add[name]) for name in layout.labels),
-        reject=reject if neutral else None, accept=None if neutral else 1 - reject,
-    )  # fmt: skip
-    losses = [log_loss(steps.truth, some, weights) for some in (now, logits)]
-    said = [
-        f"{len(steps.truth):,} steps of {steps.n_problems:,} problems",
-        f"temperature {layout.temperature:.3f} -> {temperature:.3f}, bias "
-        + ", ".join(f"{name} {b:+.3f}" for name, b in zip(layout.labels, calibrated.bias, strict=True)),
-        f"log loss {losses[0]:.4f} -> {losses[1]:.4f}, ECE {_ece(steps):.4f} -> {_ece(fitted):.4f}, "
-        f"balanced accuracy {_balanced(steps):.4f} -> {_balanced(fitted):.4f}",
-        f"{'reject' if neutral else 'accept'} {reject if neutral else 1 - reject:.4f}",
-    ]
-    return calibrated, said
-
-
 def _spread(logits: Floats, classes: Sequence[int]) -> Floats:
-    """Probabilities, [n, 3], of logits of some of the classes."""
+    """The probabilities of all three classes, [n, 3], from the logits of some, [n, classes]."""
     powers = np.exp(logits - logits.max(1, keepdims=True))
     probabilities = np.zeros((len(logits), 3))
     probabilities[:, classes] = powers / powers.sum(1, keepdims=True)
@@ -133,43 +185,3 @@ def _balanced(steps: Steps) -> float:
 
 def _ece(steps: Steps) -> float:
     return metrics.calibration(steps, np.ones(len(steps.truth)))["ece"]
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m prm.calibrate", description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
-    add = parser.add_argument
-    add("--prm", required=True, metavar="DIR", help="a checkpoint or ensemble; its prm.json is written")
-    add("--data", nargs="+", required=True, metavar="SPEC", help=f"validation data. {HELP}")
-    add("--class-weights", choices=("none", "balanced"), default="none",
-        help="balanced: each class counts the same, see above (%(default)s)")  # fmt: skip
-    add("--keep", type=Path, metavar="FILE", help="keep the judgements, and go on with those that are there")
-    add("--engine", choices=("hf", "vllm"), default="hf", help="what computes (%(default)s)")
-    add("--dtype", default="auto", help="precision (as stored; float32 on a CPU without bfloat16)")
-    asked = parser.parse_args()
-    if is_specified(asked.prm) or not Path(asked.prm).is_dir():
-        raise UsageError(f"--prm {asked.prm}: there is no prm.json to write to; name a checkpoint's folder")
-    layout = find(asked.prm).layout
-    records = list(load_all(asked.data))
-    if any(record.split == "test" for record in records):
-        raise UsageError("--data: nothing is fitted on a test split")
-    with TemporaryDirectory() as folder:
-        kept = Kept(asked.keep or Path(folder) / "judgements.jsonl", resume=True)
-        scorer = load_scorer(asked.prm, asked.engine, dtype=asked.dtype)
-        try:
-            scored = score(scorer, records, kept)
-        finally:
-            if (shutdown := getattr(scorer, "shutdown", None)) is not None:
-                shutdown()
-    fitted, said = calibrate(
-        layout, [records[i] for i in scored], list(scored.values()),
-        balanced=asked.class_weights == "balanced",
-    )  # fmt: skip
-    save_layout(fitted, Path(asked.prm))
-    print("\n".join([*said, f"{len(records) - len(scored)} solutions could not be judged"]))
-
-
-if __name__ == "__main__":
-    command.run(main)

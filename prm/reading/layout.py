@@ -1,126 +1,113 @@
-"""How a reward model reads a question and steps: declared, kept beside its weights as `prm.json`."""
+"""How a reward model reads a question and its steps; kept beside its weights as `prm.json`."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import MISSING, asdict, dataclass, fields
-from math import exp, isfinite
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from operator import attrgetter
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
+from prm.reading.calibration import Calibration
+from prm.reading.head import Head
+from prm.reading.template import Template
 from search.errors import UsageError
 from search.types import StepScore
-
-LABELS = ("negative", "neutral", "positive")
-
-HeadKind = Literal["linear", "mlp", "tokens", "mean_logit"]
-Kind = Literal["process", "outcome"]
-Aggregation = Literal["last", "min", "product", "mean"]
+from search.values import AGGREGATES, Aggregate
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """A decoder that is read at the last token of each step.
+    """The layout of a reward model, or of an ensemble of reward models.
 
-    The text it sees is `question`, then for each step `lead` (the first) or `between` (the others),
-    `step` and `separator`. Special tokens in these are looked up by name; in what a question or a
-    step says they are plain text. {question}, {step}, {number} (from 1) and {bos} are filled in.
+    aggregate: how the values of the steps make up the value of a solution.
+    members: of an ensemble: reward models, each a name that `prm.reading.zoo.find` knows or a path relative
+        to prm.json. Each member has its own layout. The ensemble's own layout describes what the averaged
+        scores mean (labels, kind, calibration, aggregate), and its `template.separator` splits the text
+        of a solution into steps.
 
-    separator: its last token is where a step is judged; if empty, the step's own last token is.
-    chat: the conversation is rendered by the tokenizer's chat template: a step is a user's turn,
-        `question` comes before the first of them, and `reply` is what the assistant says to each
-        one that others follow. `separator` and `between` follow from the template.
-    requires: what must be single tokens of the tokenizer.
-    head: what is read there. "linear": the tensors `weights`.weight and, if there, .bias. "mlp": two
-        layers with a ReLU between, `weights`.0 and `weights`.2. "tokens": the logits of `tokens`, one a
-        label. "mean_logit": the mean of all logits.
-    labels: what the outputs mean, in order. One output is a logit of "positive"; more are a softmax.
-    kind: "outcome" models are meant to be read after the last step only.
-    aggregate: of step values, into a solution's. accept, reject, temperature, bias: what
-        `prm.calibrate` found; HGS's thresholds on P(not wrong) and P(wrong), what logits are divided
-        by, and what is added to them then, one a label (none if empty).
-    members: of an ensemble: reward models, by a name that `prm.zoo.find` knows or a path that begins at
-        this file. Each reads in its own way; of the above, the ensemble's are what comes out (labels,
-        kind, aggregate, what was calibrated) and `separator`, at which a solution is split into steps.
+    Raises UsageError if the parts do not fit together.
     """
 
-    question: str = "{question}\n"
-    separator: str = "\n"
-    labels: tuple[str, ...] = LABELS
-    step: str = "{step}"
-    lead: str = ""
-    between: str = ""
-    chat: bool = False
-    reply: str = ""
-    requires: tuple[str, ...] = ()
-    head: HeadKind = "linear"
-    weights: str = "score"
-    tokens: tuple[str, ...] = ()
-    kind: Kind = "process"
-    aggregate: Aggregation = "last"
-    accept: float | None = None
-    reject: float | None = None
-    temperature: float = 1.0
-    bias: tuple[float, ...] = ()
+    template: Template = field(default_factory=Template)
+    head: Head = field(default_factory=Head)
+    calibration: Calibration = field(default_factory=Calibration)
+    aggregate: Aggregate = "last"
     members: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        named = sorted(self.labels)
-        if named not in (sorted(LABELS), ["negative", "positive"], ["positive"]):
-            raise UsageError(f"prm.json: labels must be {LABELS} in some order, not {self.labels}")
-        if "{question}" not in self.question or "{step}" not in self.step:
-            raise UsageError("prm.json: question must hold {question}, and step {step}")
-        if not self.separator and not self.chat and self.kind == "process":
+        template, head = self.template, self.head
+        if not template.separator and not template.chat and head.kind == "process":
             raise UsageError("prm.json: separator must not be empty")
-        for name, kinds in (("head", HeadKind), ("kind", Kind), ("aggregate", Aggregation)):
-            if getattr(self, name) not in get_args(kinds):
-                raise UsageError(f"prm.json: {name} is one of {', '.join(get_args(kinds))}")
-        if self.head == "tokens" and len(self.tokens) != len(self.labels):
-            raise UsageError("prm.json: a head of tokens needs one token a label")
-        if (self.head == "mean_logit") > (len(self.labels) == 1):
-            raise UsageError("prm.json: a mean logit is one output")
-        for name in ("accept", "reject"):
-            bound = getattr(self, name)
-            if bound is not None and not 0 <= bound <= 1:
-                raise UsageError(f"prm.json: {name}={bound} must lie between 0 and 1")
-        if not self.temperature > 0:
-            raise UsageError(f"prm.json: temperature={self.temperature} must be above 0")
-        if self.bias and (len(self.bias) != len(self.labels) or not all(map(isfinite, self.bias))):
-            raise UsageError("prm.json: bias needs one number a label")
+        if self.aggregate not in get_args(Aggregate):
+            raise UsageError(f"prm.json: aggregate is one of {', '.join(get_args(Aggregate))}")
+        if self.calibration.bias and len(self.calibration.bias) != len(head.labels):
+            raise UsageError("prm.json: bias needs one number per label")
 
     def step_score(self, probabilities: Sequence[float]) -> StepScore:
-        """The head's probabilities, [len(labels)], as a judgement. Raises ScorerError."""
-        named = dict(zip(self.labels, map(float, probabilities), strict=True))
-        named.setdefault("negative", 1 - named["positive"])
-        if self.temperature != 1 or self.bias:
-            added = dict(zip(self.labels, self.bias, strict=False))  # a lone "positive" is a logit against 0
-            powers = {
-                name: max(p, 1e-12) ** (1 / self.temperature) * exp(added.get(name, 0.0))
-                for name, p in named.items()
-            }
-            named = {name: p / sum(powers.values()) for name, p in powers.items()}
-        return StepScore(named["negative"], named.get("neutral", 0.0), named["positive"])
+        """The calibrated score of a step. probabilities: the head's, [len(labels)]. Raises ScorerError."""
+        return self.calibration.step_score(self.head.labels, probabilities)
 
+    def solution_value(self, values: Sequence[float]) -> float:
+        """The value of a solution, in [0, 1], from the values of its steps."""
+        how: Aggregate = "last" if self.head.kind == "outcome" else self.aggregate
+        return AGGREGATES[how](values)
+
+
+# -- prm.json: one flat object -----------------------------------------------------------------------
+
+_FIELDS = {
+    "question": "template.question",
+    "separator": "template.separator",
+    "labels": "head.labels",
+    "step": "template.step",
+    "lead": "template.lead",
+    "between": "template.between",
+    "chat": "template.chat",
+    "reply": "template.reply",
+    "requires": "template.requires",
+    "head": "head.type",
+    "weights": "head.weights",
+    "tokens": "head.tokens",
+    "kind": "head.kind",
+    "aggregate": "aggregate",
+    "accept": "calibration.accept",
+    "reject": "calibration.reject",
+    "temperature": "calibration.temperature",
+    "bias": "calibration.bias",
+    "members": "members",
+}
+"""The fields of prm.json, in the order in which they are written, and what they are in a `Layout`."""
 
 _ALWAYS = ("question", "separator", "labels")
+"""Fields that are written even where they have their default."""
 
 
 def save_layout(layout: Layout, directory: Path) -> None:
-    """Write `prm.json`; fields at their defaults are left out."""
-    defaults = {f.name: f.default for f in fields(Layout) if f.default is not MISSING}
-    said = {n: v for n, v in asdict(layout).items() if n in _ALWAYS or v != defaults[n]}
-    (directory / "prm.json").write_text(json.dumps(said, indent=2, ensure_ascii=False) + "\n")
+    """Write `prm.json`. Fields that have their default are left out."""
+    values, defaults = _flat(layout), _flat(Layout())
+    written = {name: v for name, v in values.items() if name in _ALWAYS or v != defaults[name]}
+    (directory / "prm.json").write_text(json.dumps(written, indent=2, ensure_ascii=False) + "\n")
 
 
-def layout_from(said: dict[str, Any], where: str) -> Layout:
+def _flat(layout: Layout) -> dict[str, Any]:
+    return {name: attrgetter(place)(layout) for name, place in _FIELDS.items()}
+
+
+def layout_from(fields: Mapping[str, Any], where: str) -> Layout:
     """A layout from the fields of a JSON or YAML object. Raises UsageError beginning with `where`."""
-    names = {f.name for f in fields(Layout)}
-    if unknown := sorted(set(said) - names):
-        raise UsageError(f"{where} is not a layout: there is no {', '.join(unknown)}")
-    values: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in said.items()}
+    if unknown := sorted(set(fields) - set(_FIELDS)):
+        raise UsageError(f"{where} is not a layout: there is no field {', '.join(unknown)}")
+    parts: dict[str, dict[str, Any]] = {"template": {}, "head": {}, "calibration": {}, "": {}}
+    for name, value in fields.items():
+        part, _, attribute = _FIELDS[name].rpartition(".")
+        parts[part][attribute] = tuple(value) if isinstance(value, list) else value
     try:
-        return Layout(**values)
+        return Layout(
+            Template(**parts["template"]), Head(**parts["head"]), Calibration(**parts["calibration"]),
+            **parts[""],
+        )  # fmt: skip
     except (TypeError, ValueError) as error:
         raise UsageError(f"{where} is not a layout: {error}") from error
     except UsageError as error:
@@ -128,42 +115,50 @@ def layout_from(said: dict[str, Any], where: str) -> Layout:
 
 
 def read_layout(model: str) -> Layout:
-    """The layout of a checkpoint of the project's own, once its head is known to fit, or of an ensemble.
+    """The layout of a checkpoint that has a prm.json, checked against its head, or of an ensemble.
 
-    model: a path or hub id; no weights are loaded. Raises UsageError if it is no reward model.
+    model: a path or hub id; no weights are loaded. Raises UsageError if it is not such a reward model.
     """
-    from transformers import AutoConfig
     from transformers.utils import cached_file
 
     try:
-        found = cached_file(model, "prm.json")
+        path = cached_file(model, "prm.json")
     except (OSError, ValueError) as error:
         raise _no_reward_model(model, error) from error
     try:
-        said = json.loads(Path(str(found)).read_text(encoding="utf-8"))
-        layout = layout_from(dict(said), f"{model}/prm.json")
+        fields = json.loads(Path(str(path)).read_text(encoding="utf-8"))
+        layout = layout_from(dict(fields), f"{model}/prm.json")
     except (ValueError, TypeError) as error:
         raise UsageError(f"{model}/prm.json is not a layout: {error}") from error
-    if layout.members:
-        return layout
+    if not layout.members:
+        _check_head(model, layout.head)
+    return layout
+
+
+def _check_head(model: str, head: Head) -> None:
+    """Raises UsageError if the checkpoint's architecture does not have such a head."""
+    from transformers import AutoConfig
+
     try:
         config = AutoConfig.from_pretrained(model)
     except (OSError, ValueError) as error:
         raise _no_reward_model(model, error) from error
     architectures = config.architectures or []
-    wanted = "ForCausalLM" if layout.head in ("tokens", "mean_logit") else "ForSequenceClassification"
+    classifies = head.type not in ("tokens", "mean_logit")
+    wanted = "ForSequenceClassification" if classifies else "ForCausalLM"
     if not any(name.endswith(wanted) for name in architectures):
-        what = ", ".join(architectures) or "model of unknown kind"
-        by_class = "sequence-classification head with one output a label"
-        needed = by_class if wanted == "ForSequenceClassification" else "language-model head"
-        raise UsageError(f"{model} is a {what}: a reward model needs a {needed}")
-    if wanted == "ForSequenceClassification" and config.num_labels != len(layout.labels):
+        architecture = ", ".join(architectures) or "model of unknown architecture"
+        classifier = "sequence-classification head with one output per label"
         raise UsageError(
-            f"{model}: the head has {config.num_labels} outputs, prm.json names {len(layout.labels)} labels"
+            f"{model} is a {architecture}: its layout needs a "
+            f"{classifier if classifies else 'language-model head'}"
         )
-    return layout
+    if classifies and config.num_labels != len(head.labels):
+        raise UsageError(
+            f"{model}: the head has {config.num_labels} outputs, prm.json names {len(head.labels)} labels"
+        )
 
 
 def _no_reward_model(model: str, error: Exception) -> UsageError:
-    why = str(error).strip().split("\n")[0]
-    return UsageError(f"{model} is no reward model of this kind: {why}")
+    reason = str(error).strip().split("\n")[0]
+    return UsageError(f"{model} is no reward model of this kind: {reason}")

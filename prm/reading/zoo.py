@@ -1,8 +1,7 @@
-"""Reward models by name: the public ones of zoo.yaml, a specification of your own, a checkpoint."""
+"""Reward models by name: the public ones in zoo.yaml, the user's own specifications, checkpoints."""
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
@@ -14,17 +13,17 @@ from search.errors import UsageError
 
 ZOO_FILE = Path(__file__).with_name("zoo.yaml")
 SPECIFICATIONS = (".yaml", ".yml", ".json")
-HEADS_ON = ("llama", "mistral", "qwen2")
-"""Architectures that a reward model of the zoo may have: decoders of one family of names."""
+DECODERS = ("llama", "mistral", "qwen2")
+"""Architectures that a specification may name. Their decoders name their weights alike."""
 
 
 @dataclass(frozen=True, slots=True)
 class RewardModel:
-    """Where a reward model is, and how it is read; nothing is loaded yet.
+    """Where a reward model is and how it reads its input. Nothing is loaded yet.
 
-    model, tokenizer: paths or hub ids. architecture: of its decoder, as transformers calls it; None
-    is what its configuration says. source: where its reading is described. members: of an ensemble, which
-    has no weights of its own, the names by which they are found.
+    model, tokenizer: paths or hub ids. architecture: of the decoder, as transformers calls it; None is the
+    one in the checkpoint's configuration. source: where the layout is documented. members: names by which
+    the members of an ensemble are found; an ensemble has no weights of its own.
     """
 
     model: str
@@ -36,12 +35,12 @@ class RewardModel:
 
 
 def find(name: str) -> RewardModel:
-    """The reward model of that name; no weights are loaded.
+    """The reward model with this name. Loads no weights.
 
-    name: of the zoo; a .yaml or .json specification; a checkpoint with `prm.json`, path or hub id, or an
-        ensemble's folder. NAME=PATH is a zoo model, or a specification, whose weights and tokenizer are at
-        PATH.
-    Raises UsageError if there is none, or if it is no reward model.
+    name: a name of the zoo; a .yaml or .json specification; a checkpoint with `prm.json` (path or hub id),
+        or the folder of an ensemble. NAME=PATH is a zoo model or specification whose weights and
+        tokenizer are at PATH.
+    Raises UsageError if there is none, or if it is not a reward model.
     """
     if not is_specified(name):
         layout = read_layout(name)
@@ -50,75 +49,68 @@ def find(name: str) -> RewardModel:
         return zoo()[name]
     if Path(name).suffix in SPECIFICATIONS:
         return _parse(_read(Path(name)), name)
-    known, _, path = name.partition("=")
-    if not is_specified(known):
-        raise UsageError(f"{name}: {known!r} is no model of the zoo; there is {', '.join(zoo())}")
-    return replace(find(known), model=path, tokenizer=path)
+    specification, _, path = name.partition("=")
+    if not is_specified(specification):
+        raise UsageError(
+            f"{name}: {specification!r} is not a model of the zoo, which has {', '.join(zoo())}"
+        )
+    return replace(find(specification), model=path, tokenizer=path)
 
 
 def is_specified(name: str) -> bool:
-    """Whether it is a zoo model, a specification or NAME=PATH, and not itself a checkpoint."""
+    """Whether it is a zoo model, a specification or NAME=PATH, rather than a checkpoint."""
     return name in zoo() or Path(name).suffix in SPECIFICATIONS or ("=" in name and not Path(name).exists())
 
 
 @cache
 def zoo() -> Mapping[str, RewardModel]:
     """The public reward models, by name."""
-    return {name: _parse(said, f"{ZOO_FILE.name}, {name}") for name, said in _read(ZOO_FILE).items()}
+    return {name: _parse(fields, f"{ZOO_FILE.name}, {name}") for name, fields in _read(ZOO_FILE).items()}
 
 
 def _read(path: Path) -> dict[str, Any]:
     import yaml
 
     try:
-        said = yaml.safe_load(path.read_text(encoding="utf-8"))  # JSON is YAML
+        fields = yaml.safe_load(path.read_text(encoding="utf-8"))  # JSON is YAML
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: {' '.join(str(error).split())}") from error
-    if not isinstance(said, dict):
+    if not isinstance(fields, dict):
         raise UsageError(f"{path}: a specification is a mapping, see prm/reading/zoo.yaml")
-    return said
+    return fields
 
 
-def _parse(said: Mapping[str, Any], where: str) -> RewardModel:
-    fields = dict(said)
+def _parse(specification: Mapping[str, Any], where: str) -> RewardModel:
+    fields = dict(specification)
     if "members" in fields:
         layout = layout_from(fields, where)
         return RewardModel(where, where, layout, None, where, _members(layout, Path(where).parent, where))
     model, architecture = fields.pop("model", None), fields.pop("architecture", None)
     if not isinstance(model, str):
         raise UsageError(f"{where}: 'model' must name a path or hub id")
-    if architecture is not None and architecture not in HEADS_ON:
-        raise UsageError(f"{where}: architecture {architecture!r}; there is {', '.join(HEADS_ON)}")
+    if architecture is not None and architecture not in DECODERS:
+        raise UsageError(f"{where}: architecture {architecture!r} is not one of {', '.join(DECODERS)}")
     tokenizer, source = fields.pop("tokenizer", model), fields.pop("source", model)
     return RewardModel(model, tokenizer, layout_from(fields, where), architecture, source)
 
 
 def _members(layout: Layout, folder: Path, where: str) -> tuple[str, ...]:
-    """By names that are valid here. Raises UsageError if one is none, or says other things."""
+    """The members' names, paths in `folder` resolved.
+
+    Raises UsageError if one is not a reward model, or if its scores mean something else.
+    """
     names = tuple(str(folder / name) if (folder / name).exists() else name for name in layout.members)
+    whole = layout.head
     for name in names:
         try:
-            member = find(name).layout
+            member = find(name).layout.head
         except RecursionError:
             raise UsageError(f"{where} is among its own members") from None
-        neutral = {"neutral" in one.labels for one in (member, layout)}
-        if len(neutral) > 1 or member.kind != layout.kind:
+        if ("neutral" in member.labels) != ("neutral" in whole.labels) or member.kind != whole.kind:
             raise UsageError(
-                f"{where}: {name} is {member.kind} with {', '.join(member.labels)}, the ensemble "
-                f"{layout.kind} with {', '.join(layout.labels)}"
+                f"{where}: {name} cannot be averaged with others: it is {member.kind} with labels "
+                f"{', '.join(member.labels)}, the ensemble {whole.kind} with labels {', '.join(whole.labels)}"
             )
     return names
-
-
-def main() -> None:
-    """List the reward models that are known by name."""
-    argparse.ArgumentParser(prog="python -m prm.zoo", description=main.__doc__).parse_args()
-    for name, entry in zoo().items():
-        layout = entry.layout
-        print(f"{name:<17} {entry.model:<54} {layout.kind}, {layout.head} head, {layout.aggregate}")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,6 +1,7 @@
-"""Loading reward models on transformers: a decoder, and the project's own head on it.
+"""Loading reward models on transformers: the decoder, and the head that is applied to it here.
 
-No remote code: the decoder is transformers' own class, and the head's tensors are read by name.
+No remote code runs: the decoder is one of transformers' own classes, and the head's tensors are read by
+name.
 """
 
 from __future__ import annotations
@@ -20,10 +21,11 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 Read = Callable[["torch.Tensor"], "torch.Tensor"]
-"""Hidden states after the last norm, [..., hidden], to the probabilities of labels, [..., labels]."""
+"""From hidden states after the last norm, [..., hidden], to the labels' probabilities, [..., labels]."""
 
 
 def load_tokenizer(entry: RewardModel) -> PreTrainedTokenizerFast:
+    """Raises UsageError if there is none."""
     from transformers import AutoTokenizer
 
     try:
@@ -33,14 +35,14 @@ def load_tokenizer(entry: RewardModel) -> PreTrainedTokenizerFast:
 
 
 def load_decoder(entry: RewardModel, dtype: str) -> PreTrainedModel:
-    """Raises UsageError if the checkpoint lacks a weight of the decoder: none is ever made up."""
+    """The decoder without a head. Raises UsageError if the checkpoint lacks one of its weights."""
     from transformers import AutoModel
     from transformers.utils import logging
 
     verbosity = logging.get_verbosity()
-    logging.set_verbosity_error()  # it lists the head's weights as unexpected
+    logging.set_verbosity_error()  # else it lists the head's weights as unexpected
     try:
-        model, said = AutoModel.from_pretrained(
+        model, info = AutoModel.from_pretrained(
             entry.model, config=read_config(entry), dtype=served(dtype), trust_remote_code=False,
             output_loading_info=True,
         )
@@ -48,40 +50,40 @@ def load_decoder(entry: RewardModel, dtype: str) -> PreTrainedModel:
         raise UsageError(f"{entry.model}: {_first_line(error)}") from error
     finally:
         logging.set_verbosity(verbosity)
-    if missing := sorted(said["missing_keys"]):
+    if missing := sorted(info["missing_keys"]):
         raise UsageError(f"{entry.model} lacks {len(missing)} weights of its decoder, e.g. {missing[0]}")
     return model
 
 
 def read_config(entry: RewardModel) -> Any:
-    """The decoder's configuration, as transformers' own class."""
+    """The decoder's configuration, as one of transformers' own classes. Raises UsageError."""
     from transformers import AutoConfig, PreTrainedConfig
 
     try:
         if entry.architecture is None:
             return AutoConfig.from_pretrained(entry.model, trust_remote_code=False)
-        said, _ = PreTrainedConfig.get_config_dict(entry.model)
+        fields, _ = PreTrainedConfig.get_config_dict(entry.model)
     except (OSError, ValueError) as error:
         raise UsageError(f"{entry.model}: {_first_line(error)}") from error
     for name in ("auto_map", "model_type"):
-        said.pop(name, None)
-    return AutoConfig.for_model(entry.architecture, **said)
+        fields.pop(name, None)
+    return AutoConfig.for_model(entry.architecture, **fields)
 
 
 def read_head(entry: RewardModel, encoder: Encoder) -> Read:
-    """The head, in float32. Raises UsageError if a tensor is missing or of another size."""
+    """The head, computed in float32. Raises UsageError if a tensor is missing or has another size."""
     import torch
 
-    layout, labels = entry.layout, len(entry.layout.labels)
+    head, labels = entry.layout.head, len(entry.layout.head.labels)
     layers: list[tuple[torch.Tensor, torch.Tensor | None]]
-    if layout.head in ("tokens", "mean_logit"):
+    if head.type in ("tokens", "mean_logit"):
         names = ("lm_head.weight", "model.embed_tokens.weight", "embed_tokens.weight")  # untied, tied
         embeddings = read_tensor(entry.model, names)
-        ids = [encoder.token_id(name) for name in layout.tokens]
+        ids = [encoder.token_id(name) for name in head.tokens]
         rows = embeddings[ids] if ids else embeddings.float().mean(0, keepdim=True)
         layers = [(rows, None)]
     else:
-        parts = [layout.weights] if layout.head == "linear" else [f"{layout.weights}.{n}" for n in (0, 2)]
+        parts = [head.weights] if head.type == "linear" else [f"{head.weights}.{n}" for n in (0, 2)]
         layers = [
             (read_tensor(entry.model, (f"{part}.weight",)), _optional(entry.model, f"{part}.bias"))
             for part in parts
@@ -105,9 +107,9 @@ def read_head(entry: RewardModel, encoder: Encoder) -> Read:
 
 
 def read_tensor(model: str, names: Sequence[str]) -> torch.Tensor:
-    """The first of the named tensors that the checkpoint holds, on the CPU, read without the others.
+    """The first of the named tensors that the checkpoint has, on the CPU; no other tensor is read.
 
-    Raises UsageError if it holds none of them.
+    Raises UsageError if it has none of them.
     """
     import torch
     from safetensors import safe_open
@@ -119,8 +121,8 @@ def read_tensor(model: str, names: Sequence[str]) -> torch.Tensor:
         if file.suffix == ".safetensors":
             with safe_open(file, "pt") as tensors:
                 if name in tensors.keys():  # noqa: SIM118 - not a dict
-                    found: torch.Tensor = tensors.get_tensor(name)
-                    return found
+                    tensor: torch.Tensor = tensors.get_tensor(name)
+                    return tensor
         elif name in (stored := torch.load(file, map_location="cpu", weights_only=True, mmap=True)):
             return stored[name]  # type: ignore[no-any-return]
     raise UsageError(f"{model} has no weights named {' or '.join(names)}")
@@ -134,7 +136,7 @@ def _optional(model: str, name: str) -> torch.Tensor | None:
 
 
 def _file_of(model: str, name: str) -> Path | None:
-    """The file of a checkpoint, on the hub or here, that would hold the tensor."""
+    """The file of a checkpoint (local or on the hub) that would hold the tensor; None if there is none."""
     from transformers.utils import cached_file
 
     quiet = {"_raise_exceptions_for_missing_entries": False, "_raise_exceptions_for_gated_repo": False}

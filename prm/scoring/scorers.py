@@ -1,9 +1,11 @@
-"""Reward models as `StepScorer`s: on vLLM's pooling, on transformers, and several as one."""
+"""Reward models as step scorers: on vLLM's pooling runner, on transformers, and in ensembles."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
 from functools import partial
 from itertools import accumulate, count
 from statistics import fmean
@@ -14,47 +16,64 @@ from prm.reading.layout import Layout
 from prm.reading.zoo import RewardModel, find
 from search.devices import WHOLE, DeviceShare
 from search.errors import ContextError, ScorerError, UsageError
+from search.lifecycle import ManagedModel
 from search.limits import charge
 from search.microbatch import Microbatcher
-from search.types import Problem, Step, StepScore, StepScorer
+from search.types import Problem, Step, StepScore
 
 if TYPE_CHECKING:
     from prm.scoring.model import Read
     from prm.scoring.tree_cache import Scored
 
+Engine = Literal["hf", "vllm"]
+
+
+class ManagedScorer(ManagedModel, ABC):
+    """A `StepScorer` that is opened and closed."""
+
+    @abstractmethod
+    async def score(
+        self, problem: Problem, steps: Sequence[Step], *, num_scored: int = 0
+    ) -> list[StepScore]: ...
+
 
 def load_scorer(
-    model: str, engine: Literal["hf", "vllm"], *, dtype: str = "auto", share: DeviceShare = WHOLE
-) -> StepScorer:
-    """The reward model of that name, as `prm.zoo.find` knows it, an ensemble too.
+    model: str, engine: Engine, *, dtype: str = "auto", share: DeviceShare = WHOLE
+) -> ManagedScorer:
+    """The reward model with this name. Use it in `async with`.
 
-    part: of the machine, for vLLM; an ensemble divides it among its members. Raises UsageError.
+    A single model is loaded here, the members of an ensemble when it is opened.
+
+    model: a name that `prm.reading.zoo.find` knows. share: of the machine, for vLLM; an ensemble divides it
+        among its members.
+    Raises UsageError.
     """
     entry = find(model)
     if entry.members:
-        return Ensemble(entry.layout, (
+        shares = share.split(len(entry.members))
+        return Ensemble(entry.layout, [
             partial(load_scorer, member, engine, dtype=dtype, share=own)
-            for member, own in zip(entry.members, share.split(len(entry.members)), strict=True)
-        ))  # fmt: skip
+            for member, own in zip(entry.members, shares, strict=True)
+        ])  # fmt: skip
     return HFScorer(model, dtype=dtype) if engine == "hf" else VLLMScorer(model, share=share, dtype=dtype)
 
 
-class VLLMScorer:
-    """A reward model on vLLM's pooling runner. Close it with `shutdown`.
+class VLLMScorer(ManagedScorer):
+    """A reward model on vLLM's pooling runner.
 
-    When all steps but the last are known, only the last token is pooled and the prefix comes from
-    the cache, up to one block. Otherwise all tokens are pooled in one pass, which vLLM computes
-    whole. Both give the same judgements.
+    When only the last step is to be scored, only the last token is pooled, and the prefix is read from
+    vLLM's cache except for at most one block. Otherwise all tokens are pooled in one pass that does not
+    use the cache. The scores are the same either way.
 
-    A sequence-classification checkpoint of the project's own is served as it is; of any other, vLLM
-    serves the decoder, and the head is applied to its hidden states here.
+    vLLM serves the project's own sequence-classification checkpoints as they are. For other reward models
+    it serves the decoder, and the head is applied to the hidden states here.
 
-    model: a name that `prm.zoo.find` knows. settings: vLLM's engine arguments.
-    Raises UsageError before vLLM is started if it is no reward model.
+    model: a name that `prm.reading.zoo.find` knows. settings: vLLM's engine arguments.
+    Raises UsageError; if `model` is not a reward model, before vLLM is started.
     """
 
     def __init__(self, model: str, *, share: DeviceShare = WHOLE, **settings: Any):
-        entry = _one(model)
+        entry = _single(model)
         self._encode, self._read = _prepare(entry)
         self._layout = entry.layout
         from search.vllm_engine import start_engine
@@ -69,7 +88,7 @@ class VLLMScorer:
         self._context = self._engine.model_config.max_model_len
         self._requests = count()
 
-    def shutdown(self) -> None:
+    async def close(self) -> None:
         self._engine.shutdown()
 
     async def score(self, problem: Problem, steps: Sequence[Step], *, num_scored: int = 0) -> list[StepScore]:
@@ -79,19 +98,19 @@ class VLLMScorer:
         if num_scored == len(steps) - 1:
             last = await self._pool(ids, "classify" if self._read is None else "embed")
             return self._scores(last.reshape(1, -1))
-        every = await self._pool(ids, "token_classify" if self._read is None else "token_embed")
-        if len(every) != len(ids):
-            raise ScorerError(f"{problem.id}: vLLM pooled {len(every)} of {len(ids)} tokens")
+        pooled = await self._pool(ids, "token_classify" if self._read is None else "token_embed")
+        if len(pooled) != len(ids):
+            raise ScorerError(f"{problem.id}: vLLM pooled {len(pooled)} of {len(ids)} tokens")
         ends = list(accumulate(map(len, pieces)))[1 + num_scored :]
-        return self._scores(every[[end - 1 for end in ends]])
+        return self._scores(pooled[[end - 1 for end in ends]])
 
     def _scores(self, pooled: Any) -> list[StepScore]:
-        """pooled: [steps, labels] probabilities, or [steps, hidden] that the head is yet to read."""
+        """pooled: probabilities, [steps, labels], or hidden states for the head, [steps, hidden]."""
         probabilities = pooled if self._read is None else self._read(pooled)
         return [self._layout.step_score(row) for row in probabilities.tolist()]
 
     async def _pool(self, ids: list[int], task: str) -> Any:
-        """Of the last token, or, for "token_..." tasks, of each: [labels] or [hidden], [len(ids), ...]."""
+        """Outputs of the last token, [labels or hidden], or for "token_..." tasks of all, [len(ids), ...]."""
         from vllm import PoolingParams
         from vllm.inputs import TokensPrompt
 
@@ -107,29 +126,32 @@ class VLLMScorer:
 
 
 def _prepare(entry: RewardModel) -> tuple[Encoder, Read | None]:
-    """The encoder, and the head where vLLM does not apply it itself."""
+    """The encoder, and the head unless vLLM applies it itself."""
     from prm.scoring.model import load_tokenizer, read_config, read_head
 
     encoder = Encoder(entry.layout, load_tokenizer(entry))
     architectures = read_config(entry).architectures or [""]
-    if _is_plain(entry.layout) and architectures[0].endswith("ForSequenceClassification"):
+    if _is_classifier(entry.layout) and architectures[0].endswith("ForSequenceClassification"):
         return encoder, None
     return encoder, read_head(entry, encoder)
 
 
-def _is_plain(layout: Layout) -> bool:
-    return layout.head == "linear" and layout.weights == "score" and len(layout.labels) > 1
+def _is_classifier(layout: Layout) -> bool:
+    """Whether the head is that of transformers' sequence-classification models."""
+    head = layout.head
+    return head.type == "linear" and head.weights == "score" and len(head.labels) > 1
 
 
-class HFScorer:
-    """A reward model on transformers; each token of the trees is computed once (`TreeCache`).
+class HFScorer(ManagedScorer):
+    """A reward model on transformers. Each token of the trees is computed once (`TreeCache`).
 
-    model: a name that `prm.zoo.find` knows. dtype: as `search.precision.served` takes it.
-    Raises UsageError before anything is loaded if it is no reward model.
+    model: a name that `prm.reading.zoo.find` knows. dtype: as `search.precision.served` takes it.
+    cache: arguments of `TreeCache`.
+    Raises UsageError; if `model` is not a reward model, before anything is loaded.
     """
 
     def __init__(self, model: str, *, dtype: str = "auto", device: str | None = None, **cache: Any):
-        entry = _one(model)
+        entry = _single(model)
         import torch
 
         from prm.scoring.model import load_decoder, load_tokenizer, read_head
@@ -153,50 +175,51 @@ class HFScorer:
         return [self._layout.step_score(p) for p in scored.probabilities[num_scored:]]
 
 
-class Ensemble:
-    """Reward models of which each judges every step; their probabilities are averaged
-    (Lakshminarayanan et al., arXiv:1612.01474, section 2.4). Close it with `shutdown`.
+class Ensemble(ManagedScorer):
+    """Several reward models that score every step; their probabilities are averaged
+    (Lakshminarayanan et al., arXiv:1612.01474, section 2.4).
 
-    layout: what is calibrated of the average. members: to be called one by one; those that were loaded
-        are closed again if one cannot be.
+    layout: describes and calibrates the average. loaders: load one member each, in `open`, one after the
+        other; if one fails, the members loaded before it are closed again.
     """
 
-    def __init__(self, layout: Layout, members: Iterable[Callable[[], StepScorer]]):
-        self._layout = layout
-        self._members: list[StepScorer] = []
-        try:
-            for load in members:
-                self._members.append(load())
-        except BaseException:
-            self.shutdown()
-            raise
+    def __init__(self, layout: Layout, loaders: Sequence[Callable[[], ManagedScorer]]):
+        self._layout, self._loaders = layout, loaders
+        self._members: list[ManagedScorer] = []
+        self._opened = AsyncExitStack()
 
-    def shutdown(self) -> None:
-        for member in self._members:
-            if (shutdown := getattr(member, "shutdown", None)) is not None:
-                shutdown()
+    async def open(self) -> None:
+        async with AsyncExitStack() as stack:
+            self._members = [await stack.enter_async_context(load()) for load in self._loaders]
+            self._opened = stack.pop_all()
+
+    async def close(self) -> None:
+        self._members = []
+        await self._opened.aclose()
 
     async def score(self, problem: Problem, steps: Sequence[Step], *, num_scored: int = 0) -> list[StepScore]:
-        said = await asyncio.gather(
+        if not self._members:
+            raise ScorerError("the ensemble is not open: use it in `async with`")
+        by_member = await asyncio.gather(
             *(member.score(problem, steps, num_scored=num_scored) for member in self._members)
         )
-        labels = self._layout.labels
+        labels = self._layout.head.labels
         return [
-            self._layout.step_score([fmean(getattr(one, label) for one in of_step) for label in labels])
-            for of_step in zip(*said, strict=True)
+            self._layout.step_score([fmean(getattr(score, label) for score in scores) for label in labels])
+            for scores in zip(*by_member, strict=True)
         ]
 
 
-def _one(model: str) -> RewardModel:
+def _single(model: str) -> RewardModel:
     entry = find(model)
     if entry.members:
-        raise UsageError(f"{model} is an ensemble: prm.scoring.scorers.load_scorer loads its members")
+        raise UsageError(f"{model} is an ensemble: load it with prm.scoring.load_scorer")
     return entry
 
 
 def _check_length(problem: Problem, n_tokens: int, context: int) -> None:
     if n_tokens > context:
         raise ContextError(
-            f"{problem.id}: question and steps take {n_tokens} tokens, the reward model's context holds "
-            f"{context}; nothing is cut in silence, so use a model with a longer context"
+            f"{problem.id}: question and steps take {n_tokens} tokens, but the reward model's context holds "
+            f"{context}; nothing is truncated, so use a model with a longer context"
         )

@@ -1,8 +1,8 @@
 """A reward model on transformers that computes each token of the trees once.
 
-Keys and values are kept per piece (a question, or one step after its prefix). What a batch of
-calls asks for is merged into a forest of missing pieces: shared prefixes are computed once, a
-run of pieces without a fork in a single pass, forks one pass deeper.
+Keys and values are cached per piece (a question, or one step after its prefix). The pieces that a batch of
+calls lacks are merged into a forest: a shared prefix is computed once, a run of pieces without a fork in a
+single forward pass, and the pieces after a fork in the next pass.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Key = tuple[int, ...]
 
 @dataclass(slots=True, eq=False)
 class _Entry:
-    """A computed piece. keys, values: [layers, heads, len(piece), head size]."""
+    """A computed piece. keys, values: [layers, heads, len(piece), head size]. probabilities: [labels]."""
 
     parent: _Entry | None
     keys: torch.Tensor
@@ -31,7 +31,7 @@ class _Entry:
     probabilities: list[float]
 
     def chain(self) -> list[_Entry]:
-        """From the question to this piece."""
+        """The pieces from the question to this one."""
         entry, chain = self, [self]
         while entry.parent is not None:
             chain.append(entry := entry.parent)
@@ -40,7 +40,7 @@ class _Entry:
 
 @dataclass(slots=True)
 class _Missing:
-    """A piece to compute: after which prefix, which tokens, and for which call."""
+    """A piece to compute, for the call `caller`: its tokens, after the prefix `before`."""
 
     key: Key
     before: Key
@@ -51,7 +51,7 @@ class _Missing:
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """probabilities: [pieces - 1][labels], of each step. computed, cached: tokens of this call."""
+    """probabilities: of each step, [pieces - 1][labels]. computed, cached: numbers of tokens of this call."""
 
     probabilities: list[list[float]]
     computed: int
@@ -59,11 +59,10 @@ class Scored:
 
 
 class TreeCache:
-    """model: a decoder without a head. read: what is made of its last hidden states.
+    """model: a decoder without a head. read: the head, applied to its last hidden states.
 
-    max_tokens: how many tokens' keys and values are kept, least recently used out first.
-
-    batch_tokens: bound on the padded tokens of one forward pass; one piece always fits.
+    max_tokens: tokens whose keys and values are kept; the least recently used are evicted first.
+    batch_tokens: bound on the padded tokens of one forward pass; a single run of pieces may exceed it.
     """
 
     def __init__(
@@ -76,7 +75,7 @@ class TreeCache:
 
     @torch.inference_mode()
     def score(self, calls: Sequence[list[list[int]]]) -> list[Scored]:
-        """Score calls, each given as pieces: the question, then a piece a step."""
+        """Score calls, each given as pieces: the question, then one piece per step."""
         missing: dict[Key, _Missing] = {}
         in_use: dict[Key, _Entry] = {}  # nothing of this batch is evicted while it runs
         paths: list[list[Key]] = []
@@ -116,7 +115,7 @@ class TreeCache:
         return results
 
     def _batches(self, runs: list[list[_Missing]]) -> list[list[list[_Missing]]]:
-        """Runs of like length together, within `batch_tokens`."""
+        """Runs grouped by similar length, each group within `batch_tokens`."""
         batches: list[list[list[_Missing]]] = [[]]
         for run in sorted(runs, key=lambda run: len(run[-1].key)):
             if batches[-1] and (len(batches[-1]) + 1) * len(run[-1].key) > self._batch_tokens:
@@ -124,10 +123,13 @@ class TreeCache:
             batches[-1].append(run)
         return batches
 
-    def _forward(self, runs: Sequence[list[_Missing]], known: dict[Key, _Entry]) -> None:
-        """One pass over new tokens after cached prefixes; prefixes are padded on the left."""
+    def _forward(self, runs: Sequence[list[_Missing]], entries: dict[Key, _Entry]) -> None:
+        """One pass over the runs' tokens, after their prefixes in `entries`, which are padded on the left.
+
+        The new pieces are added to `entries`.
+        """
         device = self._model.device
-        parents = [known.get(run[0].before) for run in runs]
+        parents = [entries.get(run[0].before) for run in runs]
         news = [[token for m in run for token in m.piece] for run in runs]
         past = [len(run[0].before) for run in runs]
         width, old = max(map(len, news)), max(past)
@@ -157,10 +159,10 @@ class TreeCache:
                 values = torch.stack([layer.values[row, :, span] for layer in layers])
                 at += len(m.piece)
                 entry = _Entry(entry, keys, values, next(probabilities))
-                known[m.key] = entry
+                entries[m.key] = entry
 
     def _past(self, parents: Sequence[_Entry | None], lengths: Sequence[int], old: int) -> DynamicCache:
-        """The cached prefixes as one batch, [batch, heads, old, head size] a layer."""
+        """The cached prefixes as one batch, [batch, heads, old, head size] per layer."""
         cache = DynamicCache()
         if old == 0:
             return cache

@@ -1,8 +1,8 @@
-"""Decoders of reward models for vLLM: hidden states, whatever head the checkpoint has beside them.
+"""Decoders for vLLM that return hidden states, whatever head the checkpoint has.
 
-vLLM serves any decoder as an embedding model, but refuses a checkpoint with weights it has no place
-for, as reward models' heads are. These subclasses leave them out. They are registered in every
-process of vLLM's through its plugin entry point (pyproject.toml, `vllm.general_plugins`).
+vLLM serves any decoder as an embedding model, but refuses a checkpoint with weights that the decoder does
+not have, such as a reward model's head. These subclasses skip those weights. vLLM registers them in each of
+its processes through its plugin entry point (pyproject.toml, `vllm.general_plugins`).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from prm.reading.zoo import HEADS_ON, RewardModel
+from prm.reading.zoo import DECODERS, RewardModel
 from search.errors import UsageError
 
 if TYPE_CHECKING:
@@ -20,31 +20,32 @@ _CAUSAL = {"llama": "LlamaForCausalLM", "mistral": "MistralForCausalLM", "qwen2"
 
 
 def architecture(entry: RewardModel) -> str:
-    """The name that `register` gave to the decoder of this model."""
+    """The name under which `register` registers the decoder of this model. Raises UsageError."""
     from prm.scoring.model import read_config
 
     kind = read_config(entry).model_type
-    if kind not in HEADS_ON:
+    if kind not in DECODERS:
         raise UsageError(
-            f"{entry.model}: no {kind} decoder is served on vLLM with a head of ours; use --engine hf"
+            f"{entry.model}: on vLLM, this head is supported on {', '.join(DECODERS)} decoders only, not on "
+            f"{kind}; use --engine hf"
         )
     return f"PRMDecoder{kind.capitalize()}"
 
 
 def register() -> None:
-    """Make the decoders known to vLLM in this process."""
+    """Register the decoders with vLLM in this process."""
     from vllm import ModelRegistry
 
-    for kind in HEADS_ON:
+    for kind in DECODERS:
         name = f"PRMDecoder{kind.capitalize()}"
         if name not in ModelRegistry.get_supported_archs():
             ModelRegistry.register_model(name, f"{__name__}:{name}")
 
 
 def __getattr__(name: str) -> type:
-    """PRMDecoderLlama and the like, made when vLLM first asks for them."""
+    """PRMDecoderLlama and so on, each made when vLLM first imports it."""
     kind = name.removeprefix("PRMDecoder").lower()
-    if kind not in HEADS_ON or not name.startswith("PRMDecoder"):
+    if kind not in DECODERS or not name.startswith("PRMDecoder"):
         raise AttributeError(name)
     return _decoder(name, kind)
 
