@@ -41,7 +41,7 @@ class Comparison(Enum):
 
 @dataclass(frozen=True, slots=True)
 class PlusTests:
-    """The MBPP+ or HumanEval+ part of a problem.
+    """The part of a problem that MBPP+ or HumanEval+ adds.
 
     inputs: arguments of calls of `entry_point`, in the types that it takes.
     tolerance: absolute, for floats; 0 stands for EvalPlus's default, 1e-6.

@@ -1,14 +1,16 @@
-"""From mutants and their verdicts to labelled steps (HGS-PRM, arXiv:2310.10080: the paper's code labels).
+"""From mutants and their verdicts to labelled steps: the code labels of HGS-PRM (arXiv:2310.10080).
 
-As the paper: the reference's steps are positive; a mutated step is negative if a test fails, neutral if all
-pass. What it leaves open is in `Knobs`. A step is a statement, cut as decoding cuts it.
+As in the paper, the steps of the reference are positive, and a mutated step is negative if a test fails and
+neutral if all pass. `LabelParams` has what the paper leaves open. A step is a statement, split as in
+decoding.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import SequenceMatcher
+from hashlib import blake2b
 from typing import Literal
 
 from mutation.mbpp import CodeProblem
@@ -27,14 +29,16 @@ After = Literal["stop", "negative", "ignore"]
 
 @dataclass(frozen=True, slots=True)
 class LabelParams:
-    """What the paper leaves open. Everything here is kept with the data.
+    """The choices that the paper leaves open. All are stored with the data.
 
-    survivors: the label of a mutated step whose program still passes every test; drop: none.
-    after: steps after a wrong one. stop: left out, where PRM800K's labellers stopped too; negative: they are
-        negative; ignore: as if nothing had happened, positive.
-    order: most mistakes in one program, 1 to 3. most: mutants of each order of one problem, 0 for all.
-    rewordings: programs that mean the same, as positives that are not the reference's text.
-    exceptions, time_outs: most of each for one failed assertion; a crash is easily seen, a wrong result not.
+    survivors: the label of a mutated step if every test still passes; "drop" uses no such program.
+    after: what happens to the steps after a wrong one. stop: they are left out, as in PRM800K; negative:
+        they are labelled negative; ignore: they are labelled positive, as if the step were right.
+    order: the most mistakes in one program, 1 to 3.
+    most: the most mutants of each order per problem, 0 for all.
+    rewordings: whether to add programs with the same meaning as the reference, as further positives.
+    exceptions, time_outs: the most of each per failed assertion. Crashes are easier to see than wrong
+        results, and would otherwise outnumber them.
     """
 
     survivors: Survivors = "neutral"
@@ -48,18 +52,20 @@ class LabelParams:
 
     def __post_init__(self) -> None:
         if not 1 <= self.order <= 3 or self.most < 0:
-            raise UsageError("order must be 1, 2 or 3, and most 0 (all) or more")
+            raise UsageError("order must be 1, 2 or 3, and most must be at least 0 (all)")
         if self.exceptions < 0 or self.time_outs < 0:
-            raise UsageError("the shares of exceptions and time-outs must be 0 or more")
+            raise UsageError("the shares of exceptions and time-outs must be at least 0")
 
 
 @dataclass(frozen=True, slots=True)
-class Tried:
-    """A changed program and how it fared.
+class MutantResult:
+    """A changed program and its verdicts.
 
-    operators: one for each change. spans: [change] of first and last line, in the program before it.
-    before, after: [change], the changed lines. base: by the problem's tests; plus: by MBPP+'s, "" if not run.
-    seen: whether a test ran a changed line. changed: steps that are not the reference's.
+    operators: [n_changes]. spans: [n_changes], first and last line, in the program before the change.
+    before, after: [n_changes], the changed lines.
+    rewording: whether the program should have the same meaning as the reference.
+    base: the outcome of the problem's own tests. plus: the outcome of MBPP+'s, "" if they were not run.
+    seen: whether a test ran a changed line. changed: indices of the steps that differ from the reference's.
     """
 
     code: str
@@ -77,7 +83,7 @@ class Tried:
 
     @property
     def outcome(self) -> str:
-        """By the strongest tests it met."""
+        """The outcome of the strongest tests that were run."""
         return self.plus or self.base
 
     @property
@@ -86,7 +92,7 @@ class Tried:
 
     @property
     def fate(self) -> str:
-        """What becomes of it: a kind of label, or why it gives none."""
+        """How it is used: the kind of label that it gives, or why it gives none."""
         if self.flaky:
             return "flaky"
         if self.outcome == Outcome.REFUSED:
@@ -99,12 +105,13 @@ class Tried:
 
 
 @dataclass(frozen=True, slots=True)
-class Worked:
-    """A problem with all that was tried on it.
+class ProblemResult:
+    """A problem with the results of all its changed programs.
 
-    reference: the text that is taken to be right; MBPP's own, or MBPP+'s where MBPP's fails MBPP+.
-    problem_with: why the problem gives no labels, "" if it does.
-    unseen: lines of the reference that no test runs. plus_inputs: of MBPP+ that could be used.
+    reference: the program that is taken to be right: MBPP's, or MBPP+'s if MBPP's fails the tests of MBPP+.
+    corrected: whether it is MBPP+'s. problem_with: why the problem gives no labels, "" if it does.
+    unseen: lines of the reference that no test runs.
+    plus_inputs: the number of inputs of MBPP+ that could be used. tried: the changed programs.
     """
 
     id: str
@@ -115,11 +122,11 @@ class Worked:
     problem_with: str = ""
     unseen: tuple[int, ...] = ()
     plus_inputs: int = 0
-    tried: tuple[Tried, ...] = field(default=())
+    tried: tuple[MutantResult, ...] = field(default=())
 
 
-def work_on(problem: CodeProblem, sandbox: Sandbox, params: LabelParams) -> Worked:
-    """Try every change of a problem's reference. Runs programs; decides no label."""
+def run_mutants(problem: CodeProblem, sandbox: Sandbox, params: LabelParams) -> ProblemResult:
+    """Run every change of a problem's reference against the tests. Labels are decided later, by `label`."""
     base, plus, expected = problem.suite, None, 0
     reference, corrected = problem.reference, False
     own = sandbox.run_repeatedly(reference, base, trace=True)
@@ -129,28 +136,28 @@ def work_on(problem: CodeProblem, sandbox: Sandbox, params: LabelParams) -> Work
         if not sandbox.run(reference, plus).passed:
             reference, corrected = problem.plus.reference, True
             own = sandbox.run_repeatedly(reference, base, trace=True)
-            if not own.passed:  # MBPP's tests are as wrong as its reference
+            if not own.passed:  # the tests of MBPP are as wrong as its reference
                 base, plus = plus, None
                 own = sandbox.run_repeatedly(reference, base, trace=True)
         stronger = sandbox.run(reference, plus or base, trace=True)
         ran = own.lines | stronger.lines
         plus = plus and plus.within(stronger, sandbox.limits.cpu_s)
-    done = Worked(problem.id, problem.split, problem.question, reference, corrected, plus_inputs=expected)
+    result = ProblemResult(problem.id, problem.split, problem.question, reference, corrected)
     if not own.passed:
         why = f"the reference does not pass: {own.outcome}{', flaky' if own.flaky else ''}"
-        return Worked(done.id, done.split, done.question, reference, corrected, why)
+        return replace(result, problem_with=why)
     base = base.within(own, sandbox.limits.cpu_s)
     try:
         changed = _changed(reference, params)
     except UsageError as error:
-        return Worked(done.id, done.split, done.question, reference, corrected, str(error))
-    tried = tuple(_try(mutant, rewording, reference, sandbox, base, plus) for mutant, rewording in changed)
+        return replace(result, problem_with=str(error))
+    tried = [_run_one(mutant, rewording, reference, sandbox, base, plus) for mutant, rewording in changed]
     unseen = tuple(sorted(_statement_lines(reference) - ran))
-    return Worked(done.id, done.split, done.question, reference, corrected, "", unseen, expected, tried)
+    return replace(result, unseen=unseen, plus_inputs=expected, tried=tuple(tried))
 
 
 def _changed(reference: str, params: LabelParams) -> list[tuple[Mutant, bool]]:
-    """Mutants, and rewordings, which are marked. Raises UsageError if libcst cannot read the program."""
+    """Changed programs, and whether each is a rewording. Raises UsageError if libcst cannot parse it."""
     most = params.most or None
     changed = [(mutant, False) for order in range(1, params.order + 1)
                for mutant in mutants(reference, order=order, most=most, seed=params.seed)]  # fmt: skip
@@ -159,16 +166,16 @@ def _changed(reference: str, params: LabelParams) -> list[tuple[Mutant, bool]]:
     return changed
 
 
-def _try(
+def _run_one(
     mutant: Mutant, rewording: bool, reference: str, sandbox: Sandbox, base: Suite, plus: Suite | None
-) -> Tried:
+) -> MutantResult:
     verdict = sandbox.run_repeatedly(mutant.code, base)
     first, stronger = verdict, ""
     if verdict.passed and plus is not None:
         verdict = sandbox.run_repeatedly(mutant.code, plus)
         stronger = str(verdict.outcome)
     changed = changed_steps(SEGMENTER.split(reference), SEGMENTER.split(mutant.code))
-    return Tried(
+    return MutantResult(
         mutant.code, tuple(edit.operator for edit in mutant.edits),
         tuple((edit.first_line, edit.last_line) for edit in mutant.edits),
         tuple(edit.before for edit in mutant.edits), tuple(edit.after for edit in mutant.edits),
@@ -180,7 +187,7 @@ def _try(
 def _is_seen(
     code: str, changed: Sequence[int], sandbox: Sandbox, base: Suite, plus: Suite | None
 ) -> bool:
-    """Whether some test runs a line of a changed step. A failed test has seen it."""
+    """Whether some test runs a line of a changed step."""
     ran: set[int] = set()
     for suite in (base, plus):
         if suite is not None:
@@ -189,7 +196,7 @@ def _is_seen(
 
 
 def lines_of(steps: Sequence[str], numbers: Iterable[int]) -> set[int]:
-    """The lines, from 1, that these steps take up."""
+    """The line numbers, from 1, of these steps."""
     ends = [0]
     for step in steps:
         ends.append(ends[-1] + step.count("\n") + (not step.endswith("\n")))
@@ -197,13 +204,13 @@ def lines_of(steps: Sequence[str], numbers: Iterable[int]) -> set[int]:
 
 
 def _statement_lines(code: str) -> set[int]:
-    """First lines of the steps that hold a statement."""
+    """The first lines of the steps that are not blank."""
     steps = SEGMENTER.split(code)
     return {min(lines_of(steps, [i])) for i, step in enumerate(steps) if step.strip()}
 
 
 def changed_steps(reference: Sequence[str], steps: Sequence[str]) -> tuple[int, ...]:
-    """Which of `steps` are not the reference's, or come where a step of the reference is missing."""
+    """Indices of the steps that differ from the reference's, or follow a step that is missing."""
     matcher = SequenceMatcher(None, [s.strip("\n") for s in reference], [s.strip("\n") for s in steps], False)
     changed = set[int]()
     for tag, _, _, start, end in matcher.get_opcodes():
@@ -216,38 +223,39 @@ def changed_steps(reference: Sequence[str], steps: Sequence[str]) -> tuple[int, 
 
 
 @dataclass(frozen=True, slots=True)
-class Labelled:
-    """A record and what it was made from; tried is None for the reference itself."""
+class LabelledProgram:
+    """A labelled program and its results. tried is None for the reference itself."""
 
     solution: LabelledSolution
-    tried: Tried | None
+    tried: MutantResult | None
 
 
-def label(worked: Worked, params: LabelParams) -> list[Labelled]:
-    """The records of one problem, none of which contradicts another.
+def label(result: ProblemResult, params: LabelParams) -> list[LabelledProgram]:
+    """The labelled programs of one problem, none of which contradicts another.
 
-    A prefix is known by all its steps. What passes is labelled first: a prefix that can be gone on from is
-    not wrong. A program with several mistakes is blamed at its last change, if it passes without it.
+    The label of a step belongs to the prefix of all steps up to it. Programs that pass are labelled first: a
+    prefix that can be continued to a right program is not wrong. In a program with several mistakes the
+    last change is labelled negative, if the program without it passes.
     """
-    if worked.problem_with:
+    if result.problem_with:
         return []
-    source, steps = worked.id.partition("/")[0], SEGMENTER.split(worked.reference)
+    source, steps = result.id.partition("/")[0], SEGMENTER.split(result.reference)
     known: dict[tuple[str, ...], int] = {}
-    records: list[Labelled] = []
+    records: list[LabelledProgram] = []
 
-    def add(texts: Sequence[str], labels: Sequence[int], tried: Tried | None) -> None:
+    def add(texts: Sequence[str], labels: Sequence[int], tried: MutantResult | None) -> None:
         prefixes = [tuple(texts[: i + 1]) for i in range(len(labels))]
         if all(known.get(prefix, value) == value for prefix, value in zip(prefixes, labels, strict=True)):
             known.update(zip(prefixes, labels, strict=True))
             solution = LabelledSolution(
-                worked.question, tuple(texts[: len(labels)]), tuple(labels), source, worked.split, PRODUCER,
+                result.question, tuple(texts[: len(labels)]), tuple(labels), source, result.split, PRODUCER,
                 rest=tuple(texts[len(labels) :]), outcome=_is_right(tried),
             )  # fmt: skip
-            records.append(Labelled(solution, tried))
+            records.append(LabelledProgram(solution, tried))
 
     add(steps, [1] * len(steps), None)
     order = {"survived": 0, "failed": 1}
-    usable = [t for t in worked.tried if t.fate in order]
+    usable = [t for t in result.tried if t.fate in order]
     for tried in sorted(usable, key=lambda t: (order[t.fate], not t.rewording, len(t.operators))):
         texts = SEGMENTER.split(tried.code)
         labels = _survivor_labels(tried, len(texts), params) if tried.passed else _failed_labels(
@@ -257,14 +265,14 @@ def label(worked: Worked, params: LabelParams) -> list[Labelled]:
     return records
 
 
-def _is_right(tried: Tried | None) -> bool | None:
-    """Of a program. Nobody knows of a changed one that passes: the tests may have missed what it does."""
+def _is_right(tried: MutantResult | None) -> bool | None:
+    """Whether a program is right. None for a mutant that passes: the tests may have missed the mistake."""
     if tried is None or tried.rewording:
         return True
     return None if tried.passed else False
 
 
-def _survivor_labels(tried: Tried, size: int, params: LabelParams) -> list[int]:
+def _survivor_labels(tried: MutantResult, size: int, params: LabelParams) -> list[int]:
     if tried.rewording:
         return [1] * size
     if params.survivors == "drop":
@@ -275,9 +283,9 @@ def _survivor_labels(tried: Tried, size: int, params: LabelParams) -> list[int]:
 
 
 def _failed_labels(
-    tried: Tried, texts: Sequence[str], known: dict[tuple[str, ...], int], params: LabelParams
+    tried: MutantResult, texts: Sequence[str], known: dict[tuple[str, ...], int], params: LabelParams
 ) -> list[int]:
-    """Empty if it is not known which step is to blame."""
+    """The labels of a program that fails. Empty if it is not known which step is wrong."""
     labels: list[int] = []
     for i in range(len(texts)):
         if i not in tried.changed:
@@ -295,21 +303,42 @@ def _failed_labels(
 
 
 def stratum(verdict: str) -> str:
-    """Of a failed program: what share of them it counts against."""
+    """The group of a failed program whose number is limited: assertion, time-out or exception."""
     if verdict in (Outcome.ASSERTION, Outcome.TIME_OUT):
         return verdict
     return str(Outcome.EXCEPTION)
 
 
 def contradictions(solutions: Iterable[LabelledSolution]) -> list[tuple[str, tuple[str, ...]]]:
-    """Prefixes, question and steps, that two records label differently; empty if the data is sound."""
+    """The prefixes (question and steps) that two solutions label differently; none if the data is sound."""
     known: dict[tuple[str, tuple[str, ...]], int] = {}
-    found = []
+    conflicts = []
     for solution in solutions:
         for i, value in enumerate(solution.labels):
             prefix = (solution.question, solution.steps[: i + 1])
             if known.setdefault(prefix, value) != value:
-                found.append(prefix)
-    return found
+                conflicts.append(prefix)
+    return conflicts
 
 
+def balanced(labelled: Sequence[LabelledProgram], params: LabelParams) -> list[LabelledProgram]:
+    """The programs without those crashes and time-outs that exceed the limits of `params`.
+
+    Which ones are left out is drawn at random, by the content of the programs.
+    """
+    strata: dict[str, list[LabelledProgram]] = {}
+    for record in labelled:
+        if record.tried is not None and record.tried.fate == "failed":
+            strata.setdefault(stratum(record.tried.outcome), []).append(record)
+    assertions = len(strata.get(str(Outcome.ASSERTION), ()))
+    shares = {str(Outcome.EXCEPTION): params.exceptions, str(Outcome.TIME_OUT): params.time_outs}
+    left_out: set[int] = set()
+    for kind, share in shares.items():
+        drawn = sorted(strata.get(kind, ()), key=lambda record: _draw(record, params.seed))
+        left_out |= {id(record) for record in drawn[int(share * assertions) :]}
+    return [record for record in labelled if id(record) not in left_out]
+
+
+def _draw(record: LabelledProgram, seed: int) -> bytes:
+    text = f"{seed}\0{record.solution.question}\0{''.join(record.solution.steps)}"
+    return blake2b(text.encode(), digest_size=8).digest()

@@ -8,13 +8,12 @@ https://github.com/google-research/google-research/tree/master/mbpp. A line of m
  "challenge_test_list": []}
 
 MBPP+ (EvalPlus, Liu et al. 2023, arXiv:2305.01210) adds a hundred inputs to each of 399 of them, and a
-reference of its own, whose outputs are what is expected.
+reference of its own, which defines the expected outputs.
 """
 
 from __future__ import annotations
 
 import ast
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,15 +22,16 @@ from typing import Any
 
 from mutation.expected import Comparison, PlusTests
 from mutation.sandbox.verdict import Suite
+from prm.data.rows import Row, json_lines
 from search.errors import UsageError
 
 SPLITS = {
     "prompt": range(1, 11), "test": range(11, 511), "validation": range(511, 601), "train": range(601, 975),
 }  # fmt: skip
-"""The authors' own, by task id; the first ten are for few-shot prompts."""
+"""The splits of the authors, by task id. The first ten are for few-shot prompts."""
 
-# EvalPlus's own exceptions (evalplus/eval/__init__.py), for problems whose text leaves the order, or the
-# kind of a true answer, open.
+# Special cases of EvalPlus (evalplus/eval/__init__.py): problems whose text does not specify the order of
+# the output, or the type of a true output.
 AS_SETS = {
     "similar_elements", "find_char_long", "common_in_nested_lists", "extract_singly", "larg_nnum",
     "intersection_array", "find_dissimilar", "Diff",
@@ -41,7 +41,7 @@ NOT_NONE = {"check_str", "text_match_three", "text_starta_endb"}
 
 @dataclass(frozen=True, slots=True)
 class CodeProblem:
-    """question: what a policy and a reward model are shown. provides: what the reference defines."""
+    """question: what the policy and the reward model see. provides: the names that the reference defines."""
 
     id: str
     split: str
@@ -53,23 +53,35 @@ class CodeProblem:
 
 
 def load_mbpp(folder: Path) -> list[CodeProblem]:
-    """All problems of `mbpp.jsonl` in the folder, with MBPP+ where `MbppPlus*.jsonl` has them.
+    """All problems of `mbpp.jsonl` in the folder, with those of MBPP+ if it has `MbppPlus*.jsonl`.
 
     Raises UsageError, which names the file and the line.
     """
-    plus = {str(row["task_id"]).removeprefix("Mbpp/"): row for path in sorted(folder.glob("MbppPlus*.jsonl"))
-            for row in _rows(path)}  # fmt: skip
+    path = folder / "mbpp.jsonl"
+    if not path.exists():
+        raise UsageError(f"there is no {path}; name the folder with MBPP by --data")
+    plus = {
+        _task_id(row).removeprefix("Mbpp/"): row.fields
+        for file in sorted(folder.glob("MbppPlus*.jsonl")) for row in json_lines(file)
+    }  # fmt: skip
     problems = []
-    for row in _rows(folder / "mbpp.jsonl"):
+    for row in json_lines(path):
+        number = _task_id(row)
         try:
-            problems.append(_problem(row, plus.get(str(row["task_id"]))))
+            problems.append(_problem(row.fields, plus.get(number)))
         except (KeyError, TypeError, ValueError, SyntaxError) as error:
-            raise UsageError(f"{folder / 'mbpp.jsonl'}: task {row.get('task_id')}: {error!r}") from error
+            raise UsageError(f"{row.where}: task {number}: {error!r}") from error
     return problems
 
 
+def _task_id(row: Row) -> str:
+    if "task_id" not in row.fields:
+        raise UsageError(f"{row.where}: no field 'task_id'")
+    return str(row.fields["task_id"])
+
+
 def question_of(text: str, tests: list[str]) -> str:
-    """The task's text and its tests, which also say what the function is called (Austin et al., figure 1)."""
+    """The text of the task and its tests, which show the name of the function (Austin et al., figure 1)."""
     return f"{text.strip()} Your code should pass these tests:\n\n" + "\n".join(t.strip() for t in tests)
 
 
@@ -110,7 +122,7 @@ def _arguments(template: tuple[Any, ...], given: list[Any]) -> tuple[Any, ...]:
 
 
 def like(pattern: Any, value: Any) -> Any:
-    """A value read from JSON, in the types of `pattern`: JSON has no tuples, no sets, no numbers as keys."""
+    """Convert a value from JSON to the types of `pattern`. JSON has no tuples, sets, or numbers as keys."""
     if isinstance(pattern, list | tuple | set | frozenset) and isinstance(value, list):
         parts = list(pattern)
         nested = next((part for part in parts if isinstance(part, list | tuple | set | dict)), None)
@@ -118,7 +130,7 @@ def like(pattern: Any, value: Any) -> Any:
         items = [like(p, v) for p, v in zip(patterns, value, strict=True)]
         try:
             return type(pattern)(items)
-        except TypeError:  # what cannot be in a set
+        except TypeError:  # an item is not hashable
             return items
     if isinstance(pattern, dict) and isinstance(value, dict) and pattern:
         key, inner = next(iter(pattern.items()))
@@ -134,7 +146,7 @@ def _key(pattern: object, key: str) -> object:
 
 
 def _calls(assertions: str, name: str) -> Iterator[tuple[Any, ...]]:
-    """The arguments of each call of `name`, where they are literals."""
+    """The arguments of each call of `name` with literal arguments."""
     for node in ast.walk(ast.parse(assertions)):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == name:
             try:
@@ -144,23 +156,9 @@ def _calls(assertions: str, name: str) -> Iterator[tuple[Any, ...]]:
 
 
 def _lines(text: str) -> str:
-    """With line ends as Python's own, where MBPP's are those of Windows, and indented by spaces alone.
+    """Convert line ends from Windows, and tabs in the indentation to spaces.
 
-    A tab goes to the next multiple of eight, as Python reads it; libcst counts otherwise.
+    A tab advances to the next multiple of eight, as in Python. libcst would count it otherwise.
     """
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     return re.sub(r"^[ \t]+", lambda indent: indent[0].expandtabs(8), text, flags=re.MULTILINE)
-
-
-def _rows(path: Path) -> Iterator[dict[str, Any]]:
-    try:
-        with path.open(encoding="utf-8") as file:
-            for number, line in enumerate(file, 1):
-                row = json.loads(line)
-                if not isinstance(row, dict) or "task_id" not in row:
-                    raise UsageError(f"{path}, line {number}: no task_id")
-                yield row
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}; give MBPP's folder by --data") from error
-    except ValueError as error:
-        raise UsageError(f"{path}: not JSON lines: {error}") from error

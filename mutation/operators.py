@@ -1,9 +1,9 @@
 """Mutation operators: from one node of a syntax tree to its mutants.
 
-mutmut's table (BSD-3, https://github.com/boxed/mutmut, `mutmut.mutation.mutators`), and in the same form
-what it lacks: the mistakes that language models make. Each operator is a generator from a node to changed
-nodes; the table says which kind of node it is asked about. What needs to know more than the node is in
-`mutation.refactorings` and `wrong_variable`.
+These are mutmut's table (BSD-3, https://github.com/boxed/mutmut, `mutmut.mutation.mutators`) and, in the same
+form, mistakes of language models that it lacks. Each operator is a generator from a node to changed nodes,
+and the table names the type of node that it takes. `wrong_variable` and `mutation.refactorings` need to know
+more than the node.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ DIRECTION: Mapping[type[cst.BaseCompOp], tuple[type[cst.BaseCompOp], ...]] = {
     cst.Equal: (cst.LessThanEqual, cst.GreaterThanEqual),
     cst.NotEqual: (cst.LessThan, cst.GreaterThan),
 }
-"""Beyond mutmut's own swaps (< and <=, == and !=)."""
+"""Swaps of comparison operators that mutmut does not make. It swaps < and <=, == and !=."""
 
 
 def parenthesised(expression: cst.BaseExpression) -> cst.BaseExpression:
-    """The expression, in brackets unless it binds as tightly as a name."""
+    """The expression, in parentheses unless it binds as tightly as a name."""
     tight = (cst.Name, cst.BaseNumber, cst.Call, cst.Subscript, cst.Attribute, cst.SimpleString, cst.BaseList,
              cst.BaseDict, cst.BaseSet)  # fmt: skip
     if isinstance(expression, tight) or expression.lpar:
@@ -43,14 +43,14 @@ def parenthesised(expression: cst.BaseExpression) -> cst.BaseExpression:
 
 
 def negated(expression: cst.BaseExpression) -> cst.BaseExpression:
-    """The opposite condition. A negation is taken away rather than doubled."""
+    """The opposite condition. An existing `not` is removed rather than doubled."""
     if isinstance(expression, cst.UnaryOperation) and isinstance(expression.operator, cst.Not):
         return expression.expression
     return cst.UnaryOperation(cst.Not(), parenthesised(expression))
 
 
 def one_off(expression: cst.BaseExpression) -> Iterator[cst.BaseExpression]:
-    """One more and one less, written as a person would."""
+    """The expression plus and minus one, as a person would write it."""
     if isinstance(expression, cst.Integer):
         for value in (expression.evaluated_value + 1, expression.evaluated_value - 1):
             yield _integer(value)
@@ -71,7 +71,7 @@ def _integer(value: int) -> cst.BaseExpression:
 
 
 def return_value(node: cst.Return) -> Iterator[cst.CSTNode]:
-    """Nothing; the opposite; one more than what was calculated."""
+    """Return None; the opposite condition; one more than the result."""
     if node.value is None or m.matches(node.value, m.Name("None")):
         return
     yield node.with_changes(value=NONE)
@@ -86,7 +86,7 @@ def condition_negation(node: cst.If | cst.While | cst.IfExp | cst.CompIf) -> Ite
 
 
 def statement_deletion(node: cst.SimpleStatementLine) -> Iterator[cst.CSTNode]:
-    """Not of imports, which only crash, nor of what does nothing."""
+    """Delete a statement: not an import, which would only crash, nor a statement without an effect."""
     kept = m.Import() | m.ImportFrom() | m.Pass() | m.Global() | m.Nonlocal()
     docstring = m.Expr(m.SimpleString() | m.ConcatenatedString())
     if not any(m.matches(statement, kept | docstring) for statement in node.body):
@@ -105,7 +105,7 @@ def off_by_one_range(node: cst.Call) -> Iterator[cst.CSTNode]:
 
 
 def off_by_one_index(node: cst.Index) -> Iterator[cst.CSTNode]:
-    """Of what can be a position: not of a string."""
+    """Change an index by one, if it can be a position (not a string)."""
     number = m.Integer() | m.Name() | m.BinaryOperation(operator=m.Add() | m.Subtract())
     negative = m.UnaryOperation(operator=m.Minus(), expression=m.Integer())
     if m.matches(node.value, number):
@@ -132,7 +132,7 @@ def comparison_boundary(node: cst.ComparisonTarget) -> Iterator[cst.CSTNode]:
 
 
 def swapped_arguments(node: cst.Call) -> Iterator[cst.CSTNode]:
-    """Two neighbouring arguments of a call, one for the other."""
+    """Swap two neighbouring arguments of a call."""
     for i, (first, second) in enumerate(zip(node.args, node.args[1:], strict=False)):
         plain = not (first.star or second.star or first.keyword or second.keyword)
         if plain and not first.value.deep_equals(second.value):
@@ -147,7 +147,7 @@ def swapped_operands(node: cst.BinaryOperation) -> Iterator[cst.CSTNode]:
 
 
 def wrong_initial_value(node: cst.Assign) -> Iterator[cst.CSTNode]:
-    """Something where there should be nothing, and the other way round."""
+    """Start from something instead of nothing, or the other way round."""
     value = node.value
     if isinstance(value, cst.Integer):
         yield node.with_changes(value=_integer(value.evaluated_value - 1))
@@ -162,21 +162,21 @@ def wrong_initial_value(node: cst.Assign) -> Iterator[cst.CSTNode]:
 
 
 def loop_bound(node: cst.For) -> Iterator[cst.CSTNode]:
-    """All but the first, or the last, of a sequence."""
+    """Skip the first or the last item of a sequence."""
     if m.matches(node.iter, m.Name() | m.Attribute() | m.Subscript()):
         for part in (cst.Slice(lower=ONE, upper=None), cst.Slice(lower=None, upper=_integer(-1))):
             yield node.with_changes(iter=cst.Subscript(node.iter, [cst.SubscriptElement(part)]))
 
 
 def loop_cut(node: cst.For | cst.While) -> Iterator[cst.CSTNode]:
-    """The loop runs once."""
+    """End a loop after its first pass."""
     if isinstance(node.body, cst.IndentedBlock) and not _leaves(node.body.body[-1]):
         last = cst.SimpleStatementLine([cst.Break()])
         yield node.with_changes(body=node.body.with_changes(body=[*node.body.body, last]))
 
 
 def early_return(node: cst.IndentedBlock) -> Iterator[cst.CSTNode]:
-    """The return after a loop, inside it: one indentation too far."""
+    """Move the return after a loop into the loop: one indentation too many."""
     for loop, after in zip(node.body, node.body[1:], strict=False):
         returns = m.matches(after, m.SimpleStatementLine(body=[m.Return()]))
         if returns and isinstance(loop, cst.For | cst.While) and isinstance(loop.body, cst.IndentedBlock):
@@ -185,7 +185,7 @@ def early_return(node: cst.IndentedBlock) -> Iterator[cst.CSTNode]:
 
 
 def missing_base_case(node: cst.If) -> Iterator[cst.CSTNode]:
-    """A special case that returns or raises at once, left out."""
+    """Leave out a special case that returns or raises at once."""
     leaving = m.SimpleStatementLine(body=[m.Return() | m.Raise()])
     if node.orelse is None and m.matches(node.body, m.IndentedBlock(body=[leaving])):
         yield PASS.with_changes(leading_lines=node.leading_lines)
@@ -197,7 +197,10 @@ def _leaves(statement: cst.BaseStatement) -> bool:
 
 
 def wrong_variable(scopes: Mapping[cst.Name, tuple[str, ...]]) -> Operator:
-    """The next two of the names that a function defines. scopes: those names, for each name that is read."""
+    """Replace a name by each of the next two names of its function.
+
+    scopes: for each name that is read, the names that its function defines.
+    """
 
     def operator(node: cst.Name) -> Iterator[cst.CSTNode]:
         names = scopes.get(node, ())
@@ -233,4 +236,4 @@ OWN: Table = [
     ("early_return", cst.IndentedBlock, early_return),
     ("missing_base_case", cst.If, missing_base_case),
 ]
-"""`wrong_variable` joins them once the scopes of a program are known (`mutation.mutate`)."""
+"""All but `wrong_variable`, which is added once the scopes of a program are known (`mutation.mutate`)."""

@@ -1,7 +1,7 @@
-"""Changes that keep a program's meaning: right steps that are not the reference's own text.
+"""Changes that keep the meaning of a program: right steps that differ from the reference's.
 
-In the form of `mutation.operators`. Each is made only where it cannot change what a program computes, as
-far as that can be seen in the text; its result is run against the tests all the same.
+They have the form of `mutation.operators`. Each is made only where, as far as the code shows, it cannot
+change what the program computes. The changed program is nevertheless run against the tests.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ REFLECTIVE = {"locals", "globals", "vars", "eval", "exec"}
 
 
 def refactorings(taken: Counter[str]) -> Table:
-    """The table for a program that uses the names in `taken`, so often; new names are none of them."""
+    """The table for a program. taken: the names that it uses, and how often; new names avoid them."""
     return [
         ("commuted_operands", cst.BinaryOperation, commuted_operands),
         ("mirrored_comparison", cst.Comparison, mirrored_comparison),
@@ -42,7 +42,7 @@ def refactorings(taken: Counter[str]) -> Table:
 
 
 def commuted_operands(node: cst.BinaryOperation) -> Iterator[cst.CSTNode]:
-    """a * b; a + 1, where a must be a number too; a & b. Not a + b, which may be text."""
+    """a * b as b * a; also a & b, and a + 1, where a must be a number. Not a + b, which may be strings."""
     number = m.Integer() | m.Float()
     always = m.matches(node.operator, m.Multiply() | m.BitAnd() | m.BitXor())
     has_number = m.matches(node.left, number) or m.matches(node.right, number)
@@ -70,7 +70,7 @@ def swapped_branches(node: cst.If) -> Iterator[cst.CSTNode]:
 
 
 def expanded_assignment(node: cst.AugAssign) -> Iterator[cst.CSTNode]:
-    """x += 1 as x = x + 1. Only with a number, for a list would no longer be changed in place."""
+    """x += 1 as x = x + 1. Only with a number: a list would no longer be changed in place."""
     signs: dict[type[cst.BaseAugOp], cst.BaseBinaryOp] = {
         cst.AddAssign: cst.Add(), cst.SubtractAssign: cst.Subtract(), cst.MultiplyAssign: cst.Multiply(),
     }  # fmt: skip
@@ -82,7 +82,7 @@ def expanded_assignment(node: cst.AugAssign) -> Iterator[cst.CSTNode]:
 
 
 class _Renaming:
-    """A local variable under another name, everywhere in its function."""
+    """Rename a local variable everywhere in its function."""
 
     def __init__(self, taken: Counter[str]) -> None:
         self._taken = taken
@@ -94,14 +94,14 @@ class _Renaming:
         if not simple or names & REFLECTIVE:
             return
         parameters = {p.value for p in _names(node.params)}
-        found: list[Any] = [*m.findall(node.body, m.AssignTarget(m.Name()) | m.For(target=m.Name()))]
-        for name in dict.fromkeys(str(target.target.value) for target in found):
+        targets: list[Any] = [*m.findall(node.body, m.AssignTarget(m.Name()) | m.For(target=m.Name()))]
+        for name in dict.fromkeys(str(target.target.value) for target in targets):
             if name not in parameters and name + SUFFIX not in self._taken:
                 yield cst.ensure_type(node.visit(_Rename(name, name + SUFFIX)), cst.FunctionDef)
 
 
 class _Rename(cst.CSTTransformer):
-    """Changes a name where it is a variable: not an attribute, nor the keyword of an argument."""
+    """Renames a variable, but no attribute and no keyword of an argument."""
 
     def __init__(self, old: str, new: str) -> None:
         super().__init__()
@@ -136,7 +136,7 @@ class _Named:
 
 
 class _Unrolled:
-    """A list comprehension, returned or assigned, as a loop that appends."""
+    """Write a list comprehension that is returned or assigned as a loop that appends."""
 
     def __init__(self, taken: Counter[str]) -> None:
         self._taken, self._name = taken, _fresh(RESULT, taken)
@@ -157,7 +157,7 @@ class _Unrolled:
         if not returned and name in used:
             return  # the old value is still needed
         if any(self._taken[n.value] > used[n.value] for n in _names(made.for_in.target)):
-            return  # a loop's variable is seen after the loop, a comprehension's is not
+            return  # the variable of a loop exists after the loop
         append = cst.Call(cst.Attribute(cst.Name(name), cst.Name("append")), [cst.Arg(made.elt)])
         body: cst.BaseStatement = cst.SimpleStatementLine([cst.Expr(append)])
         for condition in reversed(made.for_in.ifs):
@@ -183,5 +183,5 @@ def _names(node: cst.CSTNode) -> list[cst.Name]:
 
 
 def _pure(node: cst.BaseExpression) -> bool:
-    """True if evaluating it calls nothing that is seen to be called, so that order does not matter."""
+    """Whether the expression has no visible call, so that the order of evaluation does not matter."""
     return not m.findall(node, m.Call() | m.Await() | m.Yield() | m.NamedExpr() | m.GeneratorExp())

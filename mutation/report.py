@@ -1,4 +1,4 @@
-"""What a build has made: the figures, the audit by stronger tests, a picture, a sample to be read."""
+"""The report of a build: figures, the audit by stronger tests, a plot, a sample to read."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from mutation.label import Labelled, LabelParams, Tried, Worked
+from mutation.label import LabelledProgram, LabelParams, MutantResult, ProblemResult
 from mutation.near import Near
 from mutation.sandbox.verdict import Outcome
 
@@ -22,7 +22,10 @@ SAMPLE = 50
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """Of an operator: mutants that MBPP's own tests let pass and MBPP+ was there for; how many it failed."""
+    """The mutants of an operator that passed MBPP's tests, in problems of MBPP+.
+
+    failed_by_plus: how many of them failed the tests of MBPP+.
+    """
 
     survived: int
     failed_by_plus: int
@@ -34,9 +37,13 @@ class Audit:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """verdicts: operator -> outcome -> mutants, by the strongest tests. fates: what became of them.
+    """The figures of a build.
 
-    labels: label -> steps. rewordings: what became of the programs that should mean the same.
+    near: problems that were left out as near-duplicates of HumanEval. without_labels: problem id -> why.
+    records: labelled programs. labels: label -> steps.
+    verdicts: operator -> outcome of the strongest tests -> mutants.
+    fates, rewordings: `MutantResult.fate` -> mutants, and programs that should have the same meaning.
+    unseen_lines: lines of the references that no test runs.
     """
 
     split: str
@@ -57,49 +64,51 @@ class Summary:
 
     @classmethod
     def of(
-        cls, worked: Sequence[Worked], kept: Sequence[Labelled], near: Sequence[Near], params: LabelParams,
-        split: str, isolated: bool,
+        cls, results: Sequence[ProblemResult], kept: Sequence[LabelledProgram], near: Sequence[Near],
+        params: LabelParams, split: str, isolated: bool,
     ) -> Summary:  # fmt: skip
-        mutants = [t for one in worked for t in one.tried if not t.rewording]
+        mutants = [t for one in results for t in one.tried if not t.rewording]
         verdicts: dict[str, Counter[str]] = {}
         for tried in mutants:
             verdicts.setdefault(_name(tried), Counter())[tried.outcome] += 1
         return cls(
-            split, isolated, params, len(worked), sum(one.plus_inputs > 0 for one in worked),
-            tuple(one.id for one in worked if one.corrected),
-            {one.id: one.problem_with for one in worked if one.problem_with}, tuple(near), len(kept),
+            split, isolated, params, len(results), sum(one.plus_inputs > 0 for one in results),
+            tuple(one.id for one in results if one.corrected),
+            {one.id: one.problem_with for one in results if one.problem_with}, tuple(near), len(kept),
             dict(Counter(value for record in kept for value in record.solution.labels)),
             {name: dict(counts) for name, counts in sorted(verdicts.items())},
             dict(Counter(t.fate for t in mutants)),
-            dict(Counter(t.fate for one in worked for t in one.tried if t.rewording)), _audit(mutants),
-            sum(len(one.unseen) for one in worked),
+            dict(Counter(t.fate for one in results for t in one.tried if t.rewording)), _audit(mutants),
+            sum(len(one.unseen) for one in results),
         )  # fmt: skip
 
     @property
     def audited(self) -> Audit:
-        """Of all operators together."""
+        """The audit of all operators together."""
         return Audit(
             sum(a.survived for a in self.audit.values()), sum(a.failed_by_plus for a in self.audit.values())
         )
 
     def as_json(self) -> dict[str, Any]:
-        return asdict(self) | {"audited": asdict(self.audited)}
+        """As a JSON object. The parameters are called "knobs", as in files of version 0.1.0."""
+        fields = {"knobs" if name == "params" else name: value for name, value in asdict(self).items()}
+        return fields | {"audited": asdict(self.audited)}
 
 
-def _name(tried: Tried) -> str:
+def _name(tried: MutantResult) -> str:
     return "+".join(tried.operators)
 
 
-def _audit(mutants: Sequence[Tried]) -> dict[str, Audit]:
-    found: dict[str, list[bool]] = {}
+def _audit(mutants: Sequence[MutantResult]) -> dict[str, Audit]:
+    failures: dict[str, list[bool]] = {}
     for tried in mutants:
         if tried.base == Outcome.PASSED and tried.plus and not tried.flaky:
-            found.setdefault(_name(tried), []).append(tried.plus != Outcome.PASSED)
-    return {name: Audit(len(failed), sum(failed)) for name, failed in sorted(found.items())}
+            failures.setdefault(_name(tried), []).append(tried.plus != Outcome.PASSED)
+    return {name: Audit(len(failed), sum(failed)) for name, failed in sorted(failures.items())}
 
 
 def print_summary(summary: Summary, console: Console) -> None:
-    """The figures as tables."""
+    """Print the figures."""
     outcomes = list(dict.fromkeys(o for counts in summary.verdicts.values() for o in counts))
     outcomes.sort(key=lambda o: -sum(counts.get(o, 0) for counts in summary.verdicts.values()))
     table = Table(title="mutants by operator and verdict, and the audit", title_justify="left")
@@ -120,10 +129,10 @@ def print_summary(summary: Summary, console: Console) -> None:
         f"{len(summary.without_labels)} give no labels",
         "mutants: " + _counts(summary.fates),
         "rewordings: " + _counts(summary.rewordings),
-        f"audit: of {summary.audited.survived} mutants that MBPP's own tests let pass, MBPP+ failed "
+        f"audit: of {summary.audited.survived} mutants that pass MBPP's own tests, MBPP+ fails "
         f"{summary.audited.failed_by_plus} ({summary.audited.share:.1%}): neutral labels that were wrong",
-        f"{summary.unseen_lines} lines of the references run in no test",
-        f"{summary.records:,} records; labels: {signs}; no prefix has two",
+        f"{summary.unseen_lines} lines of the references are not run by any test",
+        f"{summary.records:,} records; labels: {signs}; no prefix has two labels",
     ]
     for line in lines:
         console.print(line, highlight=False, soft_wrap=True)
@@ -139,7 +148,7 @@ def _counts(counts: dict[str, int]) -> str:
 
 
 def draw(summary: Summary, path: Path) -> None:
-    """A bar for each operator, its verdicts side by side."""
+    """Plot a bar for each operator, divided by verdict."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -161,16 +170,16 @@ def draw(summary: Summary, path: Path) -> None:
     pyplot.close(figure)
 
 
-def write_sample(path: Path, kept: Sequence[Labelled], seed: int) -> None:
-    """Some labelled programs as Markdown, for a person to check: a label before each step."""
+def write_sample(path: Path, kept: Sequence[LabelledProgram], seed: int) -> None:
+    """Write some labelled programs as Markdown, for a person to check."""
     changed = [record for record in kept if record.tried is not None]
     plain = [record for record in kept if record.tried is None]
     rng = random.Random(seed)
     n_plain = min(5, len(plain))
     drawn = rng.sample(plain, n_plain) + rng.sample(changed, min(SAMPLE - n_plain, len(changed)))
     parts = [
-        f"# {len(drawn)} labelled programs\n\nDrawn by `python -m mutation.build`. Before each step stands "
-        "its label: `+` right, `0` changed and every test passes, `-` wrong. Steps after a wrong one are "
+        f"# {len(drawn)} labelled programs\n\nSampled by `python -m mutation.build`. The label of each step "
+        "is before it: `+` right, `0` changed but every test passes, `-` wrong. Steps after a wrong one are "
         "left out.\n"
     ]
     for number, record in enumerate(drawn, 1):
@@ -183,7 +192,7 @@ def _first_line(text: str) -> str:
     return f"{head} ..." if newline else head
 
 
-def _shown(number: int, record: Labelled) -> str:
+def _shown(number: int, record: LabelledProgram) -> str:
     tried, solution = record.tried, record.solution
     if tried is None:
         about = "the reference"

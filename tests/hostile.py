@@ -1,6 +1,6 @@
-"""Programs that try to leave the sandbox, or to pass when they are wrong; and what must become of each.
+"""Programs that try to escape from the sandbox, or to pass although they are wrong, with expected verdicts.
 
-None knows that `answer(x)` has to be 2 * x + 1. Some outcomes depend on which limit is met first.
+None of them knows that `answer(x)` must be 2 * x + 1. Some outcomes depend on which limit is reached first.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ TIME_OUT, MEMORY, OUTPUT = Outcome.TIME_OUT, Outcome.MEMORY, Outcome.OUTPUT
 
 @dataclass(frozen=True)
 class Hostile:
-    """exception: the type's name, where the outcome is an exception and the name is the point.
+    """A program and its expected verdict.
 
-    idle: it takes no processor time, so only the clock on the wall can end it.
+    outcomes: any of these is right. exception: the expected type, "" if any type is right.
+    idle: the program takes no processor time, so only the wall-clock limit can end it.
     """
 
     name: str
@@ -35,13 +36,13 @@ class Hostile:
 
 
 def _at_import(name: str, text: str, *outcomes: Outcome, exception: str = "", tests: str = TESTS) -> Hostile:
-    """Does it when it is loaded; then answers wrong."""
+    """A program that does something when it is loaded, and then gives wrong answers."""
     program = dedent(text).strip() + "\n\ndef answer(x):\n    return 0\n"
     return Hostile(name, program, outcomes, exception, tests)
 
 
 def _in_call(name: str, text: str, *outcomes: Outcome, exception: str = "", tests: str = TESTS) -> Hostile:
-    """Does it when it is asked; then answers wrong."""
+    """A program that does something when it is called, and then gives a wrong answer."""
     body = "\n".join("    " + line for line in dedent(text).strip().splitlines())
     return Hostile(name, f"def answer(x):\n{body}\n    return 0\n", outcomes, exception, tests)
 
@@ -54,24 +55,24 @@ def say(reply):
 """
 
 HOSTILE = [
-    # -- leaving early -----------------------------------------------------------------------------
+    # -- exiting early -----------------------------------------------------------------------------
     _at_import("exits at import", "import sys; sys.exit(0)", EXCEPTION, exception="SystemExit"),
     _in_call("exits when called", "raise SystemExit(0)", EXCEPTION, exception="SystemExit"),
     _at_import("leaves at import", "import os; os._exit(0)", KILLED),
     _in_call("leaves when called", "import os; os._exit(0)", KILLED),
-    _in_call("leaves and the tests forgive it", "import os; os._exit(0)", KILLED,
+    _in_call("leaves and the tests catch it", "import os; os._exit(0)", KILLED,
              tests="try:\n    answer(3)\nexcept BaseException:\n    pass"),
     _in_call("aborts", "import os; os.abort()", KILLED),
     _in_call("kills itself", "import os; os.kill(os.getpid(), 9)", KILLED),
     _in_call("crashes the interpreter", "import ctypes; ctypes.string_at(1)", KILLED),
     _in_call("interrupts", "raise KeyboardInterrupt", EXCEPTION, exception="KeyboardInterrupt"),
     _in_call("asserts by itself", "raise AssertionError", EXCEPTION, exception="AssertionError"),
-    # -- reaching for the runner -------------------------------------------------------------------
+    # -- attacking other processes -----------------------------------------------------------------
     _in_call("kills its parent", "import os; os.kill(os.getppid(), 9)", EXCEPTION,
              exception="PermissionError"),
-    _in_call("kills everybody", "import os; os.kill(-1, 9)", EXCEPTION, exception="PermissionError"),
+    _in_call("kills all processes", "import os; os.kill(-1, 9)", EXCEPTION, exception="PermissionError"),
     _in_call("kills its group", "import os; os.killpg(0, 9)", EXCEPTION, exception="PermissionError"),
-    _in_call("kills every number", """
+    _in_call("kills every process id", """
         import os
         for pid in range(1, 200):
             if pid != os.getpid():
@@ -80,7 +81,7 @@ HOSTILE = [
                 except OSError:
                     pass
         """, ASSERTION),
-    _in_call("signals its parent by its files", """
+    _in_call("signals its parent through a descriptor", """
         import fcntl, os
         fcntl.fcntl(3, fcntl.F_SETOWN, os.getppid())
         """, EXCEPTION, exception="PermissionError"),
@@ -113,15 +114,15 @@ HOSTILE = [
             except OSError:
                 pass
         """, KILLED),
-    _at_import("answers before it is asked", FORGED + """
+    _at_import("answers before it is called", FORGED + """
 say(["value", ["list", "answer"]])
 say(["value", ["remote", 1]])
 for _ in range(9):
     say(["value", True])
 """, ASSERTION),
     _at_import("answers with a fake handle", FORGED + "say(['value', ['remote', 'x']])", KILLED),
-    _at_import("answers what is no frame", "import os; os.write(3, b'\\xff' * 64)", OUTPUT),
-    _at_import("answers what is no JSON", "import os; os.write(3, b'\\0\\0\\0\\4oops')", KILLED),
+    _at_import("answers with an invalid frame", "import os; os.write(3, b'\\xff' * 64)", OUTPUT),
+    _at_import("answers with invalid JSON", "import os; os.write(3, b'\\0\\0\\0\\4oops')", KILLED),
     _at_import("names no names", FORGED + "say(['value', 7])", EXCEPTION),
     _at_import("patches the runner", """
         import mutation.sandbox.inside.program as program
@@ -186,7 +187,7 @@ for _ in range(9):
             __eq__ = lambda self, other: True
         return Number()
         """, EXCEPTION, ASSERTION),
-    _in_call("raises what bites", """
+    _in_call("raises an exception that exits", """
         import os
         class Bite(Exception):
             __str__ = lambda self: os._exit(0)
@@ -229,7 +230,7 @@ for _ in range(9):
             except OSError:
                 pass
         """, ASSERTION),
-    # -- leaving something running, or breaking off ------------------------------------------------
+    # -- leaving something running, or closing the pipe --------------------------------------------
     _in_call("leaves a thread", """
         import threading, time
         threading.Thread(target=time.sleep, args=(60,)).start()
@@ -247,7 +248,7 @@ for _ in range(9):
         """, EXCEPTION),
     _in_call("becomes another program", "import os; os.execv('/bin/true', ['true'])", EXCEPTION),
     _in_call("closes its descriptors", "import os; os.closerange(0, 64)", KILLED),
-    _in_call("puts nothing in the pipe's place", """
+    _in_call("replaces the pipe", """
         import os
         os.dup2(os.open("/dev/null", os.O_RDWR), 3)
         """, KILLED),
@@ -255,11 +256,11 @@ for _ in range(9):
         import os, time
         os.write = lambda fd, data: len(data)
         """, TIME_OUT),
-    # -- taking all there is -----------------------------------------------------------------------
+    # -- exhausting resources ----------------------------------------------------------------------
     _in_call("loops", "while True: pass", TIME_OUT),
     _at_import("loops at import", "while True: pass", TIME_OUT),
     _in_call("sleeps", "import time; time.sleep(600)", TIME_OUT),
-    _in_call("loops and will not hear of it", """
+    _in_call("loops and ignores the signal", """
         import signal
         signal.signal(signal.SIGXCPU, signal.SIG_IGN)
         while True:
@@ -286,9 +287,9 @@ for _ in range(9):
         """, MEMORY),
     _in_call("prints without end", "while True: print('x' * 1000)", OUTPUT),
     _in_call("answers too much", "return 'x' * (20 << 20)", OUTPUT),
-    _in_call("answers what never ends", "import itertools; return itertools.count()", TIME_OUT, MEMORY,
+    _in_call("answers with endless data", "import itertools; return itertools.count()", TIME_OUT, MEMORY,
              tests="assert 7 == sum(answer(3))"),
-    _in_call("answers what holds itself", "x = []; x.append(x); return x", EXCEPTION),
+    _in_call("answers with a list that contains itself", "x = []; x.append(x); return x", EXCEPTION),
     _in_call("forks without end", """
         import os
         while True:
@@ -303,7 +304,7 @@ for _ in range(9):
         for n in range(10**9):
             open(str(n), "w").write("x" * 5000)
         """, EXCEPTION, TIME_OUT),
-    # -- leaving the sandbox -----------------------------------------------------------------------
+    # -- escaping from the sandbox -----------------------------------------------------------------
     _in_call("opens a port", "import socket; socket.socket().bind(('', 0))", EXCEPTION, exception="OSError"),
     _in_call("writes to the system", "open('/runner/x', 'w')", EXCEPTION, exception="OSError"),
     _in_call("makes a namespace", """

@@ -1,4 +1,4 @@
-"""Whether programs can be shut in on this machine, and what running them leaves behind."""
+"""Whether the sandbox runs on this machine, and which processes and descriptors it leaves behind."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from mutation.sandbox.sandbox import Sandbox
 
 @cache
 def why_not() -> str:
-    """Why no program can be shut in here; "" if one can."""
+    """Why the sandbox cannot run here; "" if it can."""
     try:
         Sandbox(workers=1).close()
     except SandboxError as error:
-        return f"needs the sandbox, which does not run here: {error}"
+        return f"the sandbox cannot run here: {error}"
     return ""
 
 
 def descendants(pid: int) -> set[int]:
-    """Every process below this one that has not ended."""
+    """The ids of all processes that a process has started, directly or not, and that have not ended."""
     children: dict[int, list[int]] = {}
     for folder in Path("/proc").iterdir():
         if folder.name.isdigit():
@@ -31,13 +31,13 @@ def descendants(pid: int) -> set[int]:
                 continue
             if state not in "ZX":
                 children.setdefault(int(parent), []).append(int(folder.name))
-    found: set[int] = set()
+    result: set[int] = set()
     todo = [pid]
     while todo:
         below = children.get(todo.pop(), [])
-        found.update(below)
+        result.update(below)
         todo += below
-    return found
+    return result
 
 
 def alive(pid: int) -> bool:

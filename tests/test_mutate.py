@@ -23,10 +23,9 @@ COUNT = dedent("""
     """).lstrip()
 
 
-def made(code: str, operator: str, found: list[Mutant] | None = None) -> list[tuple[str, str]]:
-    """What an operator changes, and into what."""
-    all_ = mutants(dedent(code).lstrip()) if found is None else found
-    return [(e.before, e.after) for m in all_ for e in m.edits if e.operator == operator]
+def made(code: str, operator: str) -> list[tuple[str, str]]:
+    """The changes that an operator makes: text before and after."""
+    return [(e.before, e.after) for m in mutants(code) for e in m.edits if e.operator == operator]
 
 
 @pytest.mark.parametrize(
@@ -56,10 +55,10 @@ def made(code: str, operator: str, found: list[Mutant] | None = None) -> list[tu
         ("number", "c = 7", ["c = 8"]),
     ],
 )  # fmt: skip
-def test_what_an_operator_makes(operator: str, statement: str, changed: list[str]) -> None:
-    found = made(f"def f(a, b):\n    {statement}\n", operator)
-    assert [after for _, after in found] == changed
-    assert {before for before, _ in found} == {statement}
+def test_the_mutants_of_an_operator(operator: str, statement: str, changed: list[str]) -> None:
+    changes = made(f"def f(a, b):\n    {statement}\n", operator)
+    assert [after for _, after in changes] == changed
+    assert {before for before, _ in changes} == {statement}
 
 
 def test_operators_that_change_blocks() -> None:
@@ -69,12 +68,12 @@ def test_operators_that_change_blocks() -> None:
     assert early == [("", "return t")]
 
 
-def test_a_mutant_says_where_it_differs_and_compiles() -> None:
-    found = mutants(COUNT)
-    assert len(found) > 30
-    assert {e.operator for m in found for e in m.edits} > {"swap_op", "wrong_variable", "loop_cut"}
+def test_a_mutant_compiles_and_knows_the_lines_it_changed() -> None:
+    every = mutants(COUNT)
+    assert len(every) > 30
+    assert {e.operator for m in every for e in m.edits} > {"swap_op", "wrong_variable", "loop_cut"}
     lines = COUNT.splitlines()
-    for mutant in found:
+    for mutant in every:
         compile(mutant.code, "mutant", "exec")
         [edit] = mutant.edits
         assert mutant.operator == edit.operator
@@ -83,7 +82,7 @@ def test_a_mutant_says_where_it_differs_and_compiles() -> None:
         assert edit.before != edit.after
 
 
-def test_no_mutant_comes_twice_nor_is_the_program_itself() -> None:
+def test_mutants_differ_from_each_other_and_from_the_program() -> None:
     trees = [ast.dump(ast.parse(m.code)) for m in mutants(COUNT)]
     assert len(set(trees)) == len(trees)
     assert ast.dump(ast.parse(COUNT)) not in trees
@@ -99,24 +98,24 @@ def test_several_mistakes_in_one_program() -> None:
     assert all(len(m.edits) == 3 for m in mutants(COUNT, order=3, most=5))
 
 
-def test_some_of_them_are_drawn_in_their_order() -> None:
+def test_a_sample_of_the_mutants_keeps_their_order() -> None:
     every = mutants(COUNT)
     some = mutants(COUNT, most=7)
     assert len(some) == 7 and [m for m in every if m in some] == some
 
 
 @pytest.mark.parametrize("wrong", ["def f(:\n", "print 'Python 2'\n"])
-def test_what_cannot_be_read(wrong: str) -> None:
-    with pytest.raises(UsageError, match="cannot be read"):
+def test_a_program_that_cannot_be_parsed_is_refused(wrong: str) -> None:
+    with pytest.raises(UsageError, match="cannot be parsed"):
         mutants(wrong)
 
 
-def test_order_must_make_sense() -> None:
+def test_the_order_must_be_1_2_or_3() -> None:
     with pytest.raises(UsageError, match="order=4"):
         mutants(COUNT, order=4)
 
 
-def test_the_table_is_mutmuts_and_more() -> None:
+def test_the_table_contains_mutmuts() -> None:
     theirs, ours = {name for name, _, _ in MUTMUT}, {name for name, _, _ in OWN}
     assert len(theirs) > 10 and not theirs & ours
     assert {"swap_op", "number", "string", "arg_removal"} <= theirs
@@ -160,10 +159,10 @@ def f(a, b):
 @pytest.mark.parametrize("code", SHAPES)
 @given(a=st.lists(st.integers(-5, 9), max_size=6), b=st.integers(-3, 9))
 def test_a_rewording_does_the_same(code: str, a: list[int], b: int) -> None:
-    found = _reworded(code)
-    assert found
+    reworded = _reworded(code)
+    assert reworded
     want = _call(code, a, b)
-    for mutant in found:
+    for mutant in reworded:
         assert _call(mutant.code, a, b) == want, mutant.code
 
 
@@ -193,12 +192,12 @@ def test_every_kind_of_rewording_is_made() -> None:
 @pytest.mark.parametrize(
     "careful",
     [
-        "def f(a, b):\n    return a + b\n",  # text does not commute
+        "def f(a, b):\n    return a + b\n",  # strings do not commute
         "def f(a, b):\n    a += b\n    return None\n",  # a list is changed in place
         "def f(a):\n    a = [x for x in a]\n    return a\n",  # the old value is needed for the new one
-        "def f(a, x):\n    c = [x for x in a]\n    return c, x\n",  # the loop's variable would be seen
+        "def f(a, x):\n    c = [x for x in a]\n    return c, x\n",  # the loop would leave its variable behind
     ],
 )
-def test_what_could_change_the_meaning_is_not_done(careful: str) -> None:
+def test_changes_that_could_change_the_meaning_are_not_made(careful: str) -> None:
     kinds = {m.operator for m in refactored(careful)}
     assert kinds <= {"named_result", "renamed_variable"}

@@ -46,7 +46,7 @@ def box() -> Iterator[Sandbox]:
 
 @pytest.fixture(scope="module")
 def hasty(box: Sandbox) -> Iterator[Sandbox]:
-    """For programs that only the clock on the wall can end."""
+    """For programs that only the wall-clock limit can end."""
     with Sandbox(replace(LIMITS, wall_s=2.0), workers=1) as made:
         yield made
 
@@ -58,7 +58,7 @@ def run(box: Sandbox, program: str, tests: str = TESTS) -> Verdict:
 # -- honest programs -----------------------------------------------------------------------------------
 
 
-def test_a_right_program_passes_and_a_wrong_one_fails_where_it_is_wrong(box: Sandbox) -> None:
+def test_a_right_program_passes_and_a_wrong_one_fails_at_the_wrong_line(box: Sandbox) -> None:
     right, wrong = run(box, RIGHT), run(box, WRONG)
     assert right.passed and right.isolated and right.line is None
     assert 0 < right.seconds < 1 and right.peak_mb > 1
@@ -67,7 +67,7 @@ def test_a_right_program_passes_and_a_wrong_one_fails_where_it_is_wrong(box: San
     assert (later.outcome, later.line) == (Outcome.ASSERTION, 2)
 
 
-def test_an_exception_is_named_and_placed(box: Sandbox) -> None:
+def test_an_exception_has_a_name_and_a_line(box: Sandbox) -> None:
     raised = run(box, "def answer(x):\n    y = {}\n    return y[x]\n")
     assert raised.outcome is Outcome.EXCEPTION and raised.exception == "KeyError"
     assert (raised.line, raised.program_line) == (1, 3)
@@ -100,12 +100,12 @@ def total(node):
     assert run(box, program, "assert Node(1) == Node(1)").outcome is Outcome.ASSERTION
 
 
-def test_a_generator_is_walked_through(box: Sandbox) -> None:
+def test_a_generator_can_be_iterated_over(box: Sandbox) -> None:
     assert run(box, "def f(n):\n    yield from range(n)", "assert sorted(f(3)) == [0, 1, 2]").passed
     assert run(box, "def f(n):\n    return map(str, range(n))", "assert list(f(2)) == ['0', '1']").passed
 
 
-def test_what_the_program_provides_and_what_the_tests_keep(box: Sandbox) -> None:
+def test_names_of_the_program_and_names_of_the_tests(box: Sandbox) -> None:
     program = "def sum(a, b):\n    return a * b\n\nLIMIT = 5\n"
     assert box.run(program, Suite("assert sum(2, 5) == 10", ("sum",))).passed
     assert box.run(program, Suite("assert sum([2, 5]) == LIMIT + 2")).passed
@@ -118,10 +118,10 @@ def test_tests_that_cannot_be_run_are_refused(box: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("tests", ["", "# none", "def check():\n    assert answer(1) == 4", "assert True"])
-def test_tests_that_ask_nothing_of_the_program_are_no_pass(box: Sandbox, tests: str) -> None:
+def test_tests_that_do_not_use_the_program_are_refused(box: Sandbox, tests: str) -> None:
     verdict = run(box, RIGHT, tests)
     assert verdict.outcome is Outcome.REFUSED and verdict.detail == "the tests do not use the program"
-    assert box.run("LIMIT = 5", Suite("assert LIMIT == 5")).passed, "data is asked for by its name"
+    assert box.run("LIMIT = 5", Suite("assert LIMIT == 5")).passed, "using data by its name counts"
 
 
 def test_tests_that_never_end_time_out(box: Sandbox) -> None:
@@ -131,7 +131,7 @@ def test_tests_that_never_end_time_out(box: Sandbox) -> None:
     assert run(box, RIGHT).passed
 
 
-def test_lines_that_ran_are_told_when_asked(box: Sandbox) -> None:
+def test_a_trace_has_the_lines_that_ran(box: Sandbox) -> None:
     program = "def answer(x):\n    if x > 100:\n        return 0\n    y = 2 * x\n    return y + 1\n"
     assert box.run(program, Suite(TESTS), trace=True).lines == {1, 2, 4, 5}
     assert box.run(program, Suite(TESTS)).lines == frozenset()
@@ -144,10 +144,10 @@ def test_outputs_of_a_function(box: Sandbox) -> None:
     assert stuck.outcome is Outcome.TIME_OUT and stuck.recorded == (("value", 0),)
 
 
-# -- the same every time -------------------------------------------------------------------------------
+# -- reproducible --------------------------------------------------------------------------------------
 
 
-def test_what_can_differ_between_runs_is_fixed(box: Sandbox) -> None:
+def test_the_environment_is_the_same_in_every_run(box: Sandbox) -> None:
     program = """
 import os, sys, time
 def state():
@@ -161,12 +161,12 @@ def state():
     assert set(environment) <= {"LC_ALL", "LC_CTYPE", "PATH", "PWD", "PYTHONHASHSEED", "TZ"}
 
 
-def test_tests_that_draw_draw_the_same(box: Sandbox) -> None:
+def test_random_inputs_are_the_same_in_every_run(box: Sandbox) -> None:
     tests = "import random\nrecord([random.random() for _ in range(3)])"
     assert run(box, RIGHT, tests).recorded == run(box, RIGHT, tests).recorded
 
 
-def test_a_flaky_program_is_marked_and_has_not_passed(box: Sandbox) -> None:
+def test_a_flaky_program_is_marked_and_does_not_pass(box: Sandbox) -> None:
     flaky = box.run_repeatedly("import os\ndef answer(x): return os.urandom(8).hex()",
                              Suite("record(answer(1))"))  # fmt: skip
     assert flaky.flaky and not flaky.passed
@@ -206,7 +206,7 @@ CONTEXTS = ["if True:", "for _ in range(2):", "try:"]
 
 @st.composite
 def hostile_programs(draw: st.DrawFn) -> str:
-    """Any of the attacks at import, each perhaps caught or repeated; then an answer that is not right."""
+    """Some of the attacks at import, perhaps caught or repeated, then a wrong answer."""
     parts = [LIARS]
     for attack in draw(st.lists(st.sampled_from(ATTACKS), max_size=3)):
         if "while True" in attack:
@@ -238,13 +238,13 @@ def test_nothing_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     with Sandbox(LIMITS, workers=2) as box:
         list(box.run_all((case.program, Suite(case.tests)) for case in quick))
         started = descendants(os.getpid()) - mine
-        # Two workers, of a server and a judge each, no matter what ran before.
+        # Two workers, each with a server and a judge, regardless of what ran before.
         assert 0 < len(started) <= 2 * 2 * 3
     deadline = time.monotonic() + 30
     while any(map(alive, started)) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not any(map(alive, started)) and descendants(os.getpid()) <= mine
-    assert open_descriptors() <= opened, "sockets that listen are among them"
+    assert open_descriptors() <= opened, "sockets included"
     assert list(tmp_path.iterdir()) == []
 
 
@@ -264,7 +264,7 @@ FOR_EVER = {
 
 
 @pytest.mark.parametrize("job", FOR_EVER.values(), ids=FOR_EVER)
-def test_the_sandbox_ends_with_whoever_started_it(job: tuple[str, str]) -> None:
+def test_the_sandbox_ends_with_the_process_that_started_it(job: tuple[str, str]) -> None:
     if reason := why_not():
         pytest.skip(reason)
     script = (
@@ -287,7 +287,7 @@ def test_the_sandbox_ends_with_whoever_started_it(job: tuple[str, str]) -> None:
     assert not any(map(alive, below))
 
 
-def test_a_sandbox_killed_from_outside_is_started_again(box: Sandbox) -> None:
+def test_a_sandbox_that_is_killed_is_restarted(box: Sandbox) -> None:
     for pid in descendants(os.getpid()):
         if alive(pid) and Path(f"/proc/{pid}/comm").read_text().startswith("bwrap"):
             os.kill(pid, signal.SIGKILL)
@@ -298,7 +298,7 @@ def test_a_sandbox_killed_from_outside_is_started_again(box: Sandbox) -> None:
 # -- where it cannot run -------------------------------------------------------------------------------
 
 
-def test_without_bubblewrap_it_refuses_and_says_what_to_install(
+def test_without_bubblewrap_the_error_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(isolation.shutil, "which", lambda name: None)
@@ -317,7 +317,7 @@ def test_refused_namespaces_are_explained() -> None:
     assert "allow them" in str(error) and "--unsafe-no-isolation" in str(error)
 
 
-def test_without_isolation_it_warns_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_isolation_the_verdict_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     program, tests = tmp_path / "program.py", tmp_path / "tests.py"
     program.write_text("open('left', 'w').write('x')\n" + RIGHT)
     tests.write_text(TESTS)
@@ -331,7 +331,7 @@ def test_without_isolation_it_warns_and_says_so(tmp_path: Path, capsys: pytest.C
 
 
 @pytest.mark.parametrize("wrong", [{"cpu_s": 0}, {"wall_s": -1.0}, {"memory_mb": 20}])
-def test_limits_that_make_no_sense(wrong: dict[str, int]) -> None:
+def test_limits_out_of_range_are_refused(wrong: dict[str, int]) -> None:
     with pytest.raises(UsageError):
         Limits(**wrong)  # type: ignore[arg-type]
 
@@ -358,14 +358,14 @@ def test_plain_data_crosses_unchanged(value: object) -> None:
     "value",
     [Counter("aab"), OrderedDict(a=1), Decimal("1.50"), Fraction(1, 3), date(2020, 2, 3), -0.0, float("inf")],
 )
-def test_and_what_the_standard_library_adds(value: object) -> None:
+def test_types_of_the_standard_library_cross_unchanged(value: object) -> None:
     back = unpack(json.loads(json.dumps(pack(value))))
     assert repr(back) == repr(value)
 
 
 @given(st.recursive(st.none() | st.integers() | st.text() | st.floats(), lambda inner: st.lists(inner)
                     | st.dictionaries(st.text(), inner)))  # fmt: skip
-def test_whatever_json_is_sent_gives_plain_data_or_an_error(sent: object) -> None:
+def test_any_json_gives_plain_data_or_an_error(sent: object) -> None:
     try:
         value = unpack(sent)
     except WireError:

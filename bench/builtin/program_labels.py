@@ -1,8 +1,8 @@
-"""Labelled programs for the code task's reward models: mutants of references, and what the policy wrote.
+"""Labelled programs for the code task's reward models: mutants of references, and the policy's programs.
 
-Both are labelled by the same tests, in the sandbox, statement by statement and up to the first error. A
-mutant's error is where it was changed (`mutation.label`). A policy's program has no such place, so its error
-is found by trying: see `first_errors`.
+Both are labelled with the same tests, in the sandbox, statement by statement up to the first error. The
+error of a mutant is where it was changed (`mutation.label`). The error of a policy's program has to be
+searched for; see `labels_by_completion`.
 """
 
 from __future__ import annotations
@@ -12,49 +12,48 @@ from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
-from rich.console import Console
 from rich.progress import track
 
 from bench.builtin.sampling import TEMPERATURES, Manner, solutions_of
 from bench.tasks.builtin_code import PROMPT, PROVIDES, SEGMENTER, BuiltinCode, case_of
 from bench.tasks.generated.programs import ProgramProblem
-from mutation.build import LIMITS, mixed, work
-from mutation.label import LabelParams, label
+from mutation.label import LabelParams, balanced, label
 from mutation.mbpp import CodeProblem
-from mutation.sandbox.isolation import cores
 from mutation.sandbox.sandbox import Sandbox
+from mutation.work import LIMITS, run_problems
 from prm.data.labels import LabelledSolution, until_first_error
 from search.types import Problem
 
 MANNER = Manner(PROMPT, SEGMENTER)
 COMPLETED = "completion"
-"""What labelled a policy's program: `prm.data.labels.LabelledSolution.produced_by`."""
+"""The `produced_by` of the policy's programs; see `prm.data.labels.LabelledSolution`."""
 
 
 def mutated(
     problems: Sequence[ProgramProblem], split: str, kept: Path, params: LabelParams
 ) -> list[LabelledSolution]:
-    """References, mutants and, if the knobs say so, rewordings, labelled as `mutation.build` labels MBPP's.
+    """References, mutants and, depending on `params`, rewordings, labelled as by `mutation.build`.
 
-    kept: beside it are all verdicts, rewordings' too, so that a call that was interrupted goes on where it
-    stopped, and one that differs in rewordings only runs nothing.
+    kept: all verdicts are written beside it, those of rewordings too. An interrupted call can resume from
+        them, and a call that differs only in the rewordings runs no program.
     """
-    asked = [
+    code_problems = [
         CodeProblem(p.id, split, p.question, p.function.reference, case_of(p).hidden[""], PROVIDES)
         for p in problems
     ]
-    tried = work(asked, replace(params, rewordings=True), kept, cores(), True, Console(stderr=True))
+    results = run_problems(code_problems, replace(params, rewordings=True), kept)
     if not params.rewordings:
-        tried = [replace(one, tried=tuple(t for t in one.tried if not t.rewording)) for one in tried]
-    return [record.solution for record in mixed([r for one in tried for r in label(one, params)], params)]
+        results = [replace(one, tried=tuple(t for t in one.tried if not t.rewording)) for one in results]
+    labelled_programs = [record for one in results for record in label(one, params)]
+    return [record.solution for record in balanced(labelled_programs, params)]
 
 
 def sampled(
     policy: Path, problems: Sequence[ProgramProblem], split: str, each: int
 ) -> list[LabelledSolution]:
-    """`each` programs that the policy writes for every problem, at several temperatures, labelled."""
-    asked = [Problem(f"{p.id}/{n}", p.question) for p in problems for n in range(each)]
-    written = solutions_of(policy, asked, TEMPERATURES, MANNER)
+    """`each` programs per problem, sampled from the policy at several temperatures, and labelled."""
+    repeated = [Problem(f"{p.id}/{n}", p.question) for p in problems for n in range(each)]
+    written = solutions_of(policy, repeated, TEMPERATURES, MANNER)
     with Sandbox(LIMITS) as sandbox:
         return [
             labelled(problems[at // each], steps, split, sandbox)
@@ -66,7 +65,7 @@ def sampled(
 def labelled(
     problem: ProgramProblem, steps: Sequence[str], split: str, sandbox: Sandbox
 ) -> LabelledSolution:
-    """One program's record. Its outcome is the tests' verdict on the whole of it."""
+    """Label one program. The outcome is whether the whole program passes the tests."""
     suite = case_of(problem).hidden[""]
 
     @lru_cache(None)
@@ -90,12 +89,12 @@ def labelled(
 def labels_by_completion(
     steps: Sequence[str], reference: Sequence[str], passes: Callable[[str], bool]
 ) -> list[int]:
-    """1 for each statement after which a right program can still be reached, -1 from the first other one on.
+    """1 for the statements after which a right program can still be reached, -1 from the first other one on.
 
-    As Math-Shepherd's hard estimation (Wang et al. 2023, arXiv:2312.08935), with the reference for a
-    completer: the n-th statement is right if the whole program passes, or the first n statements do when
-    they are followed by what the reference has from its n-th or a later statement on. Nothing that stands
-    already is done again: else every mistake could be overwritten.
+    This is Math-Shepherd's hard estimation (Wang et al. 2023, arXiv:2312.08935) with the reference as the
+    completer: the n-th statement is right if the whole program passes, or if the first n statements pass when
+    the statements of the reference from its n-th or a later one on are appended. Earlier statements of the
+    reference are not appended, because they could overwrite every mistake.
     """
     if passes("\n".join(steps) + "\n"):
         return [1] * len(steps)

