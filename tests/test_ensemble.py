@@ -173,7 +173,7 @@ async def test_a_search_takes_it_and_its_trace_knows_the_members(tmp_path: Path)
 
     both, alone = (resolved(*members).identity()["prm_weights"] for members in ((PRM, WEAK), (PRM,)))
     assert both != alone and both.startswith(alone)
-    async with load_resolved(resolved(PRM, WEAK), Builtin()) as scorer:
+    async with load_resolved(resolved(PRM, WEAK)) as scorer:
         assert len(await scorer.score(PROBLEM, steps(RIGHT))) == len(RIGHT)
 
 
