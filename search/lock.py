@@ -1,4 +1,4 @@
-"""One writer at a time for a file that grows while work is done and is gone on with later."""
+"""File locks: one process at a time appends to a file that a later run can resume."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from search.errors import UsageError
 
 
 def only_writer(file: IO[bytes], path: Path) -> None:
-    """Be the one process that writes to `path`, until `file` is closed or the process ends, however it ends.
+    """Lock `path` for this process until `file` is closed or the process ends, even if it is killed.
 
-    file: open for writing. Closing any other handle of it in this process gives the lock up as well, as
-    POSIX has it; in return no child holds it after a kill. On Windows, and where a file system has no
-    locks, nothing is locked. Raises UsageError if another process writes to it.
+    file: open for writing. This is a POSIX record lock: closing any other handle of the same file in
+    this process releases it too, and child processes do not inherit it. Nothing is locked on Windows or
+    on a file system without locks. Raises UsageError if another process holds the lock.
     """
     try:
         import fcntl
@@ -23,5 +23,5 @@ def only_writer(file: IO[bytes], path: Path) -> None:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError) as error:
         raise UsageError(f"{path}: another process is writing to it; wait for it, or stop it") from error
-    except OSError:  # such as ENOLCK, of network file systems
+    except OSError:  # e.g. ENOLCK on a network file system
         pass

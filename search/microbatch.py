@@ -12,13 +12,14 @@ Out = TypeVar("Out")
 
 
 class Microbatcher(Generic[Item, Out]):
-    """Calls `run` in one worker thread, on all that queued up while it was busy.
+    """Calls `run` in one worker thread, each time on all items that arrived during the previous call.
 
-    No timers: an idle batcher starts at once, a busy one lets the next batch fill up.
+    There are no timers: an idle batcher starts at once, a busy one lets the next batch fill up.
 
-    run: [n] items -> [n] results; blocking (a forward pass). Never called concurrently. What it
-        raises is raised to every caller of that batch.
-    max_cost: bound on the sum of `cost` over a batch, e.g. tokens; one item always fits.
+    run: [n] items -> [n] results; blocking (a forward pass). Never called concurrently. An exception
+        that it raises is raised to every caller of that batch.
+    max_cost: upper bound on the sum of `cost` over a batch, e.g. in tokens. An item that costs more is
+        run alone.
     """
 
     def __init__(
@@ -47,7 +48,7 @@ class Microbatcher(Generic[Item, Out]):
                 outs = await asyncio.to_thread(self._run, items)
                 if len(outs) != len(items):
                     raise ValueError(f"{len(items)} items went in, {len(outs)} results came out")
-            except Exception as error:  # the batch's failure is its items' failure, not the run's
+            except Exception as error:  # fails the calls in this batch, not the batches after it
                 for future in futures:
                     if not future.done():
                         future.set_exception(error)
@@ -61,7 +62,7 @@ class Microbatcher(Generic[Item, Out]):
         total = 0
         while self._queue:
             item, future = self._queue[0]
-            if future.done():  # cancelled while it waited: spend nothing on it
+            if future.done():  # cancelled while it was queued: spend nothing on it
                 self._queue.popleft()
                 continue
             total += self._cost(item)

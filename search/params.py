@@ -1,4 +1,4 @@
-"""A strategy by name and knobs, as text from a command line: checked before anything is spent."""
+"""Strategies by name and parameters, given as text on a command line; checked before anything is spent."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from search.tree import Strategy
 
 
 def make_strategy(name: str, settings: Mapping[str, str] | None = None) -> Strategy:
-    """The strategy `name`, with knobs such as {"width": "4"}.
+    """Create the strategy `name` with parameters such as {"width": "4"}.
 
-    Raises UsageError for a name or knob that does not exist, with the nearest ones, and for a
-    value that the knob does not take.
+    Raises UsageError for an unknown name or parameter, with the closest known ones, and for a value
+    that the parameter does not take.
     """
     settings = settings or {}
     if name not in STRATEGIES:
@@ -38,23 +38,24 @@ def make_strategy(name: str, settings: Mapping[str, str] | None = None) -> Strat
 
 
 def has_param(name: str, param: str) -> bool:
+    """True if the strategy `name` has the parameter `param`."""
     kind: Any = STRATEGIES[name]
     return any(field.name == param for field in fields(kind))
 
 
 def params(strategy: Strategy) -> dict[str, Any]:
-    """A strategy's knobs and their values, defaults included."""
+    """A strategy's parameters and their values, defaults included."""
     return asdict(strategy)  # type: ignore[call-overload,no-any-return]
 
 
 def with_params(strategy: Strategy, values: Mapping[str, Any]) -> Strategy:
-    """The same strategy with other values of some knobs."""
+    """A copy of the strategy with some parameters changed."""
     changed: Strategy = replace(strategy, **values)  # type: ignore[type-var]
     return changed
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
-    """What to say after an unknown name."""
+    """The end of a message about an unknown name: the closest of `names`, then all of them."""
     names = sorted(names)
     close = get_close_matches(name, names, n=2, cutoff=0.5)
     meant = f": did you mean {' or '.join(close)}?" if close else ";"
@@ -62,7 +63,7 @@ def nearest(name: str, names: Iterable[str]) -> str:
 
 
 def describe() -> str:
-    """All strategies with their knobs and defaults, for --help."""
+    """All strategies with their parameters and defaults, for --help."""
     lines = []
     for name, kind in STRATEGIES.items():
         given: Any = kind
@@ -73,7 +74,7 @@ def describe() -> str:
 
 
 def _shown(name: str, default: Any, hint: Any) -> str:
-    """A knob with its default, e.g. "neutral=defer|accept|reject": the first is the default."""
+    """A parameter with its default; a choice lists the default first, e.g. "neutral=defer|accept|reject"."""
     if get_origin(hint) is Literal:
         return f"{name}=" + "|".join([default, *(option for option in get_args(hint) if option != default)])
     return f"{name}={'none' if default is None else default}"

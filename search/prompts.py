@@ -1,4 +1,4 @@
-"""How a question becomes the text that a policy continues."""
+"""Prompt templates: from a question to the text that a policy continues."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from search.errors import UsageError
 class Prompt:
     """A prompt template.
 
-    template: text with one `{question}`; few-shot examples stand in it as they are.
+    template: text with `{question}` in it exactly once; few-shot examples are written out in it.
     chat: send the filled template as the user's turn through the tokenizer's own chat template.
     system: the system turn, with `chat` only; "" sends none.
-    stop: strings that end a solution, beside the model's own end of turn, e.g. "\\nQuestion:".
+    stop: strings that end a solution, in addition to the model's end of turn, e.g. "\\nQuestion:".
     """
 
     template: str = "{question}\n"
@@ -25,20 +25,20 @@ class Prompt:
 
     def __post_init__(self) -> None:
         if self.template.count("{question}") != 1:
-            raise UsageError("a prompt template must hold {question} exactly once")
+            raise UsageError("a prompt template must contain {question} exactly once")
 
     def fill(self, question: str) -> str:
-        """The template with the question in place; other braces are left as they are."""
+        """The template with the question filled in. Other braces are kept."""
         return self.template.replace("{question}", question)
 
     def messages(self, question: str) -> list[dict[str, str]]:
-        """The chat turns; only meaningful with `chat`."""
+        """The chat turns. Only for prompts with `chat`."""
         system = [{"role": "system", "content": self.system}] if self.system else []
         return [*system, {"role": "user", "content": self.fill(question)}]
 
 
 def read_template(path: Path, *, stop: tuple[str, ...] = ()) -> Prompt:
-    """A prompt from a text file that holds {question}. Raises UsageError if it cannot be one."""
+    """Read a template from a text file. Raises UsageError if the file is unreadable or not a template."""
     try:
         return Prompt(path.read_text(encoding="utf-8"), stop=stop)
     except (OSError, UnicodeDecodeError) as error:

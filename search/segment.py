@@ -1,7 +1,7 @@
-"""Where one step ends and the next begins.
+"""Splitting solutions into steps.
 
-Joining the steps gives back the text exactly. A step holds something other than white space:
-blank lines belong to the step that they precede, at the very end to the last one.
+Joining the steps restores the text exactly. Every step contains more than white space: blank lines
+belong to the step after them, and at the end of a text to the last step.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 REPEATS = 4
-"""The same step this many times in a row is taken to be endless, and cut there."""
+"""A solution is cut once the same step occurs this many times in a row."""
 
 
 @dataclass(frozen=True, slots=True)
 class Segmenter:
     """A way to split solutions into steps.
 
-    stop: strings at which a policy pauses to ask `first_step` whether a step is complete.
-    ends: offsets in a text after which a step may end, in order; the text may be unfinished.
+    stop: strings at which a policy pauses, so that `first_step` can tell whether a step is complete.
+    ends: text -> offsets at which a step may end, in ascending order; the text may be unfinished.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Segmenter:
 
 
 def repeated(steps: Sequence[str]) -> bool:
-    """True if the last `REPEATS` steps say the same."""
+    """True if the last `REPEATS` steps are the same, apart from white space around them."""
     tail = [step.strip() for step in steps[-REPEATS:]]
     return len(tail) == REPEATS and len(set(tail)) == 1
 
@@ -55,11 +55,10 @@ def _after(pattern: str) -> Callable[[str], Sequence[int]]:
 
 
 def _statement_ends(text: str) -> list[int]:
-    """Offsets of line ends at which no bracket, string or line continuation is open.
+    """Offsets of line ends in Python code at which no bracket, string or line continuation is open.
 
-    A compound statement's header is a step of its own, and so is each line of its body: a step
-    is what fits between two places where the interpreter could be asked for an indented line.
-    A comment or decorator line goes with the statement after it.
+    So a step is one logical line: simple statements, or the header of a compound statement. Comment and
+    decorator lines belong to the statement after them.
     """
     ends: list[int] = []
     depth, quote, i, line = 0, "", 0, 0
@@ -72,7 +71,7 @@ def _statement_ends(text: str) -> list[int]:
                 i += len(quote) - 1
                 quote = ""
             elif char == "\n" and len(quote) == 1:
-                quote = ""  # an unterminated string ends with its line, as an error
+                quote = ""  # a syntax error: the string ends with its line
                 continue
         elif char == "#":
             i = text.find("\n", i) - 1
@@ -82,14 +81,14 @@ def _statement_ends(text: str) -> list[int]:
             quote = char * 3 if text.startswith(char * 3, i) else char
             i += len(quote) - 1
         elif char == "\\":
-            i += 1  # a line continuation, or an error
+            i += 1  # a line continuation, or a syntax error
         elif char in "([{":
             depth += 1
         elif char in ")]}":
             depth = max(0, depth - 1)
         elif char == "\n" and depth == 0:
-            said = text[line:i].lstrip()
-            if said and said[0] not in "#@":
+            code = text[line:i].lstrip()
+            if code and code[0] not in "#@":
                 ends.append(i + 1)
             line = i + 1
         i += 1
@@ -107,4 +106,4 @@ SEGMENTERS: Mapping[str, Segmenter] = {
         Segmenter("python", ("\n",), _statement_ends),
     )
 }
-"""By the name they have on the command line."""
+"""By their names on the command line."""

@@ -1,4 +1,4 @@
-"""How wide tables are."""
+"""The width of tables."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 WIDE = 200
-"""Columns where nobody says how wide the paper is."""
+"""Columns to use if the output is not a terminal and COLUMNS is not set."""
 
 
 def widened(console: Console) -> Console:
-    """The console, given WIDE columns where neither a terminal nor COLUMNS says how many there are."""
+    """Set the console to WIDE columns if neither a terminal nor COLUMNS gives a width; return it."""
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = WIDE
     return console

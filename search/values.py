@@ -1,4 +1,4 @@
-"""Values of whole solutions, from the values of their steps."""
+"""Values of paths, aggregated from the values of their steps; checks of strategy parameters."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ AGGREGATES: dict[Aggregate, Callable[[Sequence[float]], float]] = {
 def path_value(node: Node, how: Aggregate = "last") -> float:
     """Aggregate the step values along the node's path, in [0, 1].
 
-    A blank step has its parent's judgement and does not count a second time.
-    Raises ValueError if a step on it is not judged. The root's value is 1: nothing is wrong yet.
+    A blank step shares its parent's score and is not counted again. The root has value 1: no step is
+    wrong yet. Raises ValueError if a step on the path has no score.
     """
     values = [n.value for n in node.path if n.step and not (n.step.is_blank and n.address[1:])]
     return AGGREGATES[how](values) if values else 1.0
 
 
 def at_least(minimum: float, **params: float | None) -> None:
-    """Check knobs of a strategy; None passes. Raises ValueError naming the knob."""
+    """Raise ValueError if a parameter is less than `minimum`. None passes."""
     for name, value in params.items():
         if value is not None and value < minimum:
             raise ValueError(f"{name}={value}: it must be at least {minimum}")
 
 
 def share(**params: float | None) -> None:
-    """Check that knobs of a strategy lie in [0, 1]; None passes. Raises ValueError."""
+    """Raise ValueError if a parameter is outside [0, 1]. None passes."""
     for name, value in params.items():
         if value is not None and not 0 <= value <= 1:
             raise ValueError(f"{name}={value}: it must lie between 0 and 1")

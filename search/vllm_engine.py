@@ -1,4 +1,4 @@
-"""Starting vLLM's `AsyncLLM`, for the policy and for the reward model alike."""
+"""Starting vLLM's `AsyncLLM`, for policies and for reward models."""
 
 from __future__ import annotations
 
@@ -20,25 +20,24 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 BLOCK_SIZE = 32
-"""Tokens a cache block on a CPU, the least it takes. Only whole blocks are reused: with vLLM's own
-128, the prefix of a short problem never is."""
+"""Tokens per cache block on a CPU, the smallest size that vLLM takes there. Only whole blocks are
+reused: with vLLM's default of 128, the prefix of a short problem would never be."""
 
 
 def start_engine(model: str, *, share: DeviceShare = WHOLE, **settings: Any) -> AsyncLLM:
-    """Start an engine in its own process. Raises UsageError with vLLM's reason if it cannot.
+    """Start an engine in a process of its own. Raises UsageError with vLLM's reason if that fails.
 
-    part: what it has of the machine beside other engines; VLLM_CPU_OMP_THREADS_BIND, or
-        `gpu_memory_utilization` among the settings, overrides it.
+    share: this engine's share of the machine. VLLM_CPU_OMP_THREADS_BIND in the environment, or
+        `gpu_memory_utilization` in the settings, overrides it.
     settings: vLLM's engine arguments.
     """
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
-    with _aside() as said:
+    with _output_in_a_file() as log:
         try:
             return _start(model, share, settings)
         except (ValueError, OSError, RuntimeError) as error:
-            reason = f"vLLM cannot serve {model}: {error}; what it said is in {said}"
-            raise UsageError(reason) from error
+            raise UsageError(f"vLLM cannot serve {model}: {error}; its output is in {log}") from error
 
 
 def _start(model: str, share: DeviceShare, settings: dict[str, Any]) -> AsyncLLM:
@@ -49,15 +48,15 @@ def _start(model: str, share: DeviceShare, settings: dict[str, Any]) -> AsyncLLM
     logging.getLogger("vllm").setLevel(logging.ERROR)
     environment: dict[str, str] = {}
     if current_platform.is_cpu():
-        environment["VLLM_CPU_KVCACHE_SPACE"] = "1"  # GiB; the default is half of the memory
+        environment["VLLM_CPU_KVCACHE_SPACE"] = "1"  # GiB; the default is half of all memory
         if share != WHOLE:
             mine = share.cores(sorted(os.sched_getaffinity(0)))
             environment["VLLM_CPU_OMP_THREADS_BIND"] = ",".join(map(str, mine))
         settings["dtype"] = served(settings.get("dtype", "auto"))
         settings.setdefault("block_size", BLOCK_SIZE)
-        settings.setdefault("enforce_eager", True)  # compiling takes a minute, for nothing at this size
-        # A seeded request whose prompt is computed in parts stops the CPU engine: vLLM then rewinds
-        # the request's generator, which CPU generators cannot do (0.32, `_bookkeeping_sync`).
+        settings.setdefault("enforce_eager", True)  # compiling takes a minute and gains nothing here
+        # The CPU engine crashes on a seeded request whose prompt is computed in chunks: vLLM rewinds the
+        # request's generator, which CPU generators do not support (0.32, `_bookkeeping_sync`).
         settings.setdefault("enable_chunked_prefill", False)
     elif share != WHOLE:
         settings.setdefault("gpu_memory_utilization", share.gpu_memory)
@@ -69,12 +68,12 @@ def _start(model: str, share: DeviceShare, settings: dict[str, Any]) -> AsyncLLM
         )
         return AsyncLLM.from_engine_args(args)
     finally:
-        for name in added:  # inherited by the engine's process; the next one gets its own
+        for name in added:  # the engine's process has inherited them; the next engine gets its own
             del os.environ[name]
 
 
 async def final(outputs: AsyncIterator[T], failure: type[SearchError]) -> T:
-    """The last of a request's outputs, which is the whole one. Raises `failure` if it fails or has none."""
+    """The last output of a request, which is the complete one. Raises `failure` if there is none."""
     result = None
     try:
         async for output in outputs:
@@ -87,10 +86,10 @@ async def final(outputs: AsyncIterator[T], failure: type[SearchError]) -> T:
 
 
 @contextmanager
-def _aside() -> Iterator[str]:
-    """Send what this process, and those it starts, write to the terminal into a file; yield its path.
+def _output_in_a_file() -> Iterator[str]:
+    """Redirect stdout and stderr of this process, and of those it starts, to a file; yield its path.
 
-    The engine's processes write past Python's logging: progress bars, warnings of C++ libraries.
+    This catches what does not go through Python's logging: progress bars, warnings of C++ libraries.
     """
     sys.stdout.flush()
     sys.stderr.flush()

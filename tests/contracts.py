@@ -1,12 +1,12 @@
-"""What every Policy and every StepScorer must satisfy, fake or real.
+"""Tests that every Policy and every StepScorer must pass, fake or real.
 
-Inherit from a class below and give it the model as a fixture:
+Inherit from one of the classes below and define the model as a fixture:
 
     class TestMyPolicy(PolicyContract):
         @pytest.fixture
         def policy(self) -> Policy: ...
 
-or await `check_policy` and `check_scorer`, which go through all of it.
+or await `check_policy` or `check_scorer`, which run all of the tests.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MAX_TOKENS = 200
 
 
 class PolicyContract:
-    """question: one that the policy answers in more than one step. seeds: enough to differ."""
+    """problem: one that the policy solves in more than one step. seeds: enough for samples to differ."""
 
     problem = Problem("contract", "What is 2 + 3 * 4?")
     others = tuple(Problem(f"contract/{i}", f"What is {i} + 3 * {i}?") for i in range(4))
@@ -45,13 +45,11 @@ class PolicyContract:
         samples = await asyncio.gather(*(self._solution(policy, seed, 1.0) for seed in self.seeds))
         assert len({text(sample) for sample in samples}) > 1, "the seed is ignored"
 
-    async def test_at_temperature_0_the_seed_is_nothing(self, policy: Policy) -> None:
+    async def test_at_temperature_0_the_seed_has_no_effect(self, policy: Policy) -> None:
         samples = [await self._solution(policy, seed, 0.0) for seed in range(2)]
         assert tokens(samples[0]) == tokens(samples[1])
 
-    async def test_stepping_gives_the_tokens_of_one_uninterrupted_greedy_decode(
-        self, policy: Policy
-    ) -> None:
+    async def test_stepping_gives_the_tokens_of_one_greedy_decode(self, policy: Policy) -> None:
         for problem in (self.problem, *self.others):
             whole = await policy.propose(
                 problem, [], until=Until.END, max_tokens=self.max_tokens, seed=0, temperature=0.0
@@ -66,19 +64,19 @@ class PolicyContract:
                 )
             assert tokens(steps) == tokens(whole)
             assert text(steps) == text(whole)
-            said = [s.text for s in steps if not s.is_blank]
-            assert said == [s.text for s in whole if not s.is_blank]
+            texts = [s.text for s in steps if not s.is_blank]
+            assert texts == [s.text for s in whole if not s.is_blank]
             if whole[-1].stop is not Stop.LENGTH:
                 assert steps[-1].stop is whole[-1].stop
 
-    async def test_a_step_is_the_first_of_the_solution_with_its_seed(self, policy: Policy) -> None:
+    async def test_a_step_is_the_first_of_the_solution_with_the_same_seed(self, policy: Policy) -> None:
         whole = await self._solution(policy, 3, None)
         [first] = await policy.propose(
             self.problem, [], until=Until.STEP, max_tokens=self.max_tokens, seed=3
         )
         assert first.text == whole[0].text
 
-    async def test_no_call_takes_more_than_its_tokens(self, policy: Policy) -> None:
+    async def test_no_call_exceeds_its_token_limit(self, policy: Policy) -> None:
         whole = await self._solution(policy, 0, 0.0)
         for until in Until:
             for most in (1, 2, 3, 5, 8, self.max_tokens):
@@ -90,20 +88,20 @@ class PolicyContract:
                 if until is Until.END and sum(s.n_tokens for s in whole) > most:
                     assert steps[-1].stop is Stop.LENGTH
 
-    async def test_every_token_it_samples_is_charged(self, policy: Policy) -> None:
+    async def test_every_sampled_token_is_charged(self, policy: Policy) -> None:
         for until in Until:
             for most in (3, self.max_tokens):
                 with metered() as spent:
                     steps = await policy.propose(self.problem, [], until=until, max_tokens=most, seed=1)
                 assert sum(step.n_tokens for step in steps) <= spent.policy_tokens <= most
 
-    async def test_only_the_last_step_ends_a_solution(self, policy: Policy) -> None:
+    async def test_only_the_last_step_ends_the_solution(self, policy: Policy) -> None:
         for sample in await asyncio.gather(*(self._solution(policy, s, 0.7) for s in self.seeds)):
             assert all(s.stop is Stop.STEP for s in sample[:-1])
             assert sample[-1].stop is not Stop.STEP
             assert not any(s.is_blank for s in sample[:-1])
 
-    async def test_one_step_is_one_step(self, policy: Policy) -> None:
+    async def test_until_step_returns_one_step(self, policy: Policy) -> None:
         whole = await self._solution(policy, 0, 0.0)
         for k in range(len(whole)):
             next_ = await policy.propose(
@@ -113,7 +111,7 @@ class PolicyContract:
             assert len(next_) == 1
             assert next_[0].stop is not Stop.STEP or not next_[0].is_blank
 
-    async def test_a_cancelled_call_leaves_the_policy_in_order(self, policy: Policy) -> None:
+    async def test_a_cancelled_call_does_not_affect_later_ones(self, policy: Policy) -> None:
         want = await self._solution(policy, 0, 0.0)
         doomed = asyncio.ensure_future(self._solution(policy, 1, 1.0))
         await asyncio.sleep(0)
@@ -129,9 +127,9 @@ class PolicyContract:
 
 
 class ScorerContract:
-    """solutions: [solution] -> texts of its steps. atol: on probabilities; 0 is exact.
+    """solutions: the texts of the steps of each. atol: tolerance on probabilities; 0 is exact.
 
-    A scorer that reads token ids needs `steps` to be overridden.
+    Override `steps` for a scorer that reads token ids.
     """
 
     problem = Problem("contract", "What is 2 + 3 * 4?")
@@ -150,40 +148,40 @@ class ScorerContract:
             for i, text in enumerate(texts)
         ]
 
-    async def test_one_judgement_a_step_each_of_them_probabilities(self, scorer: StepScorer) -> None:
+    async def test_each_step_gets_one_score_of_probabilities(self, scorer: StepScorer) -> None:
         for solution in self._solutions():
             whole = await scorer.score(self.problem, solution)
             assert len(whole) == len(solution)
-            for j in whole:
-                assert abs(j.negative + j.neutral + j.positive - 1) < 1e-3
-                assert 0 <= j.value <= 1
+            for score in whole:
+                assert abs(score.negative + score.neutral + score.positive - 1) < 1e-3
+                assert 0 <= score.value <= 1
 
-    async def test_a_judgement_does_not_depend_on_later_steps(self, scorer: StepScorer) -> None:
+    async def test_a_score_does_not_depend_on_later_steps(self, scorer: StepScorer) -> None:
         for solution in self._solutions():
             whole = await scorer.score(self.problem, solution)
             for k in range(1, len(solution)):
                 self._same(await scorer.score(self.problem, solution[:k]), whole[:k])
 
-    async def test_incremental_equals_whole(self, scorer: StepScorer) -> None:
+    async def test_incremental_scores_equal_those_of_one_call(self, scorer: StepScorer) -> None:
         for solution in self._solutions():
             whole = await scorer.score(self.problem, solution)
-            for known in range(len(solution)):
-                self._same(await scorer.score(self.problem, solution, num_scored=known), whole[known:])
-            for upto in range(1, len(solution) + 1):  # as a search does it
+            for k in range(len(solution)):
+                self._same(await scorer.score(self.problem, solution, num_scored=k), whole[k:])
+            for upto in range(1, len(solution) + 1):  # step by step, as a search does
                 self._same(
                     await scorer.score(self.problem, solution[:upto], num_scored=upto - 1), [whole[upto - 1]]
                 )
 
-    async def test_asking_again_gives_the_same(self, scorer: StepScorer) -> None:
+    async def test_the_same_call_gives_the_same_scores(self, scorer: StepScorer) -> None:
         for solution in self._solutions():
-            known = len(solution) - 1
-            first = await scorer.score(self.problem, solution, num_scored=known)
-            self._same(await scorer.score(self.problem, solution, num_scored=known), first)
+            num_scored = len(solution) - 1
+            first = await scorer.score(self.problem, solution, num_scored=num_scored)
+            self._same(await scorer.score(self.problem, solution, num_scored=num_scored), first)
 
-    async def test_alone_equals_in_a_batch(self, scorer: StepScorer) -> None:
-        asked = [(s, known) for s in self._solutions() for known in range(len(s))]
-        alone = [await scorer.score(self.problem, s, num_scored=known) for s, known in asked]
-        batch = await asyncio.gather(*(scorer.score(self.problem, s, num_scored=known) for s, known in asked))
+    async def test_concurrent_calls_give_the_scores_of_single_ones(self, scorer: StepScorer) -> None:
+        calls = [(s, k) for s in self._solutions() for k in range(len(s))]
+        alone = [await scorer.score(self.problem, s, num_scored=k) for s, k in calls]
+        batch = await asyncio.gather(*(scorer.score(self.problem, s, num_scored=k) for s, k in calls))
         for one, other in zip(alone, batch, strict=True):
             self._same(other, one)
 
@@ -198,12 +196,12 @@ class ScorerContract:
 
 
 async def check_policy(policy: Policy, contract: PolicyContract | None = None) -> None:
-    """All of the policy's contract; `contract` sets the question and the limits."""
+    """Run all tests of the contract; `contract` sets the problems and the limits."""
     await _check(contract or PolicyContract(), policy)
 
 
 async def check_scorer(scorer: StepScorer, contract: ScorerContract | None = None) -> None:
-    """All of the scorer's contract; `contract` sets the solutions and the tolerance."""
+    """Run all tests of the contract; `contract` sets the solutions and the tolerance."""
     await _check(contract or ScorerContract(), scorer)
 
 

@@ -1,4 +1,4 @@
-"""HTTP servers that answer by what is asked, in the dialects of several kinds of server."""
+"""HTTP servers whose replies depend on the request only, in the dialects of several kinds of server."""
 
 from __future__ import annotations
 
@@ -12,11 +12,14 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-from search.policies.openai_client import ServerPolicy
+from search.policies import http
+from search.policies.openai_client import OpenAIPolicy
 from search.prompts import Prompt
 from search.seeds import derive
+from search.types import Problem, Step, Until
 
 PROMPT = Prompt("Q: {question}\n", stop=("\nQ:",))
 SOLUTIONS = {
@@ -26,12 +29,12 @@ SOLUTIONS = {
     "marked": "Step 1: ab.\nStep 2: cd.\nStep 3: ef.",
     "long": "Yes.\n" + "and on " * 400,
 }
-Make = Callable[..., ServerPolicy]
-WORDS = ["pies", "nuts", "figs", "eggs"]  # what "pies" turns into by seed
+Make = Callable[..., OpenAIPolicy]
+WORDS = ["pies", "nuts", "figs", "eggs"]  # the seed decides which of them replaces "pies"
 
 
 def _tokenizer() -> Tokenizer:
-    """Bytes, and the token ".\\n": a stop string may begin inside a token."""
+    """Bytes and the token ".\\n", so that a stop string may begin inside a token."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocab = {token: number for number, token in enumerate([*alphabet, ".Ċ", "<eos>", "<bos>"])}
     tokenizer = Tokenizer(models.BPE(vocab, [(".", "Ċ")]))
@@ -47,20 +50,20 @@ EOS = TOKENIZER.encode("<eos>").ids[0]
 
 @dataclass(frozen=True)
 class Dialect:
-    """What a kind of server understands and shows."""
+    """What a kind of server accepts and reports."""
 
     token_ids: bool = False
-    why: str = ""  # the field that names the stop string
+    stop_field: str = ""  # the field that contains the stop string
     keeps_stop: bool = False
     refuses: tuple[str, ...] = ()
-    logprobs: str = ""  # all | cut (no token of the stop string) | content
+    logprobs: str = ""  # all | cut (without the tokens of the stop string) | content
     stop_finish: str = "stop"
     usage: bool = True
 
 
 DIALECTS = {
-    "vllm": Dialect(token_ids=True, why="stop_reason", keeps_stop=True, logprobs="all"),
-    "sglang": Dialect(why="matched_stop", logprobs="cut"),
+    "vllm": Dialect(token_ids=True, stop_field="stop_reason", keeps_stop=True, logprobs="all"),
+    "sglang": Dialect(stop_field="matched_stop", logprobs="cut"),
     "openai": Dialect(refuses=("include_stop_str_in_output", "return_token_ids"), logprobs="all"),
     "llama.cpp": Dialect(logprobs="content"),
     "tgi": Dialect(keeps_stop=True, stop_finish="stop_sequence"),
@@ -73,27 +76,27 @@ Failure = tuple[int, dict[str, str], str]  # status, headers, content
 
 @dataclass
 class Fake:
-    """A server's behaviour, and what it has been asked."""
+    """A server's behaviour, and the requests that it has received."""
 
     dialect: Dialect
     failures: list[Failure] = field(default_factory=list)
     listing: Any = None
     delay_s: float = 0.0
     url: str = ""
-    asked: list[dict[str, Any]] = field(default_factory=list)
+    requests: list[dict[str, Any]] = field(default_factory=list)  # their bodies
     headers: list[dict[str, str]] = field(default_factory=list)
     aborted: threading.Event = field(default_factory=threading.Event)
     in_flight: int = 0
     most_in_flight: int = 0
 
     def sample(self, body: dict[str, Any]) -> tuple[list[int], str, str]:
-        """Token ids, why it ended, and the stop string if it was one."""
+        """Token ids, the finish reason, and the stop string; "" if none was reached."""
         prompt = body["prompt"]
         text = TOKENIZER.decode(prompt) if isinstance(prompt, list) else prompt
-        question, _, said = text.removeprefix("Q: ").partition("\n")
-        rest = SOLUTIONS.get(question, "one two three")[len(said):]
+        question, _, so_far = text.removeprefix("Q: ").partition("\n")
+        rest = SOLUTIONS.get(question, "one two three")[len(so_far):]
         if body.get("temperature"):
-            rest = rest.replace("pies", WORDS[derive(body.get("seed", time.time_ns()), said) % len(WORDS)])
+            rest = rest.replace("pies", WORDS[derive(body.get("seed", time.time_ns()), so_far) % len(WORDS)])
         encoded = TOKENIZER.encode(rest)
         for n_tokens, (_, end) in enumerate(encoded.offsets[: body["max_tokens"]], start=1):
             for stop in body.get("stop", ()):
@@ -103,7 +106,7 @@ class Fake:
             return [*encoded.ids, EOS], "stop", ""
         return encoded.ids[: body["max_tokens"]], "length", ""
 
-    def answer(self, body: dict[str, Any]) -> dict[str, Any]:
+    def completion(self, body: dict[str, Any]) -> dict[str, Any]:
         d = self.dialect
         ids, finish, matched = self.sample(body)
         text = TOKENIZER.decode(ids)
@@ -119,20 +122,20 @@ class Fake:
             choice["logprobs"] = {"content": [{"token": token, "logprob": -0.5} for token in tokens]}
         elif d.logprobs:
             choice["logprobs"] = {"tokens": tokens, "token_logprobs": [-0.5] * len(tokens), "text_offset": []}
-        if d.why:
-            choice[d.why] = matched or None
+        if d.stop_field:
+            choice[d.stop_field] = matched or None
         if d.token_ids and body.get("return_token_ids"):
             choice["token_ids"] = ids
-        answer: dict[str, Any] = {"object": "text_completion", "choices": [choice]}
+        completion: dict[str, Any] = {"object": "text_completion", "choices": [choice]}
         if d.usage:
             n_prompt = len(body["prompt"]) if isinstance(body["prompt"], list) else 10
             details = {"cached_tokens": n_prompt // 2} if d.token_ids else None
-            answer["usage"] = {
+            completion["usage"] = {
                 "prompt_tokens": n_prompt,
                 "completion_tokens": len(ids),
                 "prompt_tokens_details": details,
             }
-        return answer
+        return completion
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -169,7 +172,7 @@ class Handler(BaseHTTPRequestHandler):
         try:
             if fake.delay_s:
                 self.wait(fake.delay_s)
-            fake.asked.append(body)
+            fake.requests.append(body)
             if fake.failures:
                 status, headers, content = fake.failures.pop(0)
                 return self.reply(status, content, headers)
@@ -178,7 +181,7 @@ class Handler(BaseHTTPRequestHandler):
                 return self.reply(400, json.dumps({"error": {"message": message}}))
             if body.get("stream"):
                 return self.stream(body)
-            self.reply(200, json.dumps(fake.answer(body)), {"Content-Type": "application/json"})
+            self.reply(200, json.dumps(fake.completion(body)), {"Content-Type": "application/json"})
         except ConnectionError:
             fake.aborted.set()
             self.close_connection = True
@@ -186,7 +189,7 @@ class Handler(BaseHTTPRequestHandler):
             fake.in_flight -= 1
 
     def wait(self, seconds: float) -> None:
-        """Sleep, unless the other side hangs up."""
+        """Sleep; raise ConnectionResetError if the client disconnects."""
         self.connection.settimeout(seconds)
         try:
             if self.connection.recv(1, socket.MSG_PEEK) == b"":
@@ -222,6 +225,7 @@ class Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def serving(dialect: str | Dialect = "vllm", **settings: Any) -> Iterator[Fake]:
+    """Run a server in a thread for as long as the block lasts. settings: fields of `Fake`."""
     fake = Fake(DIALECTS[dialect] if isinstance(dialect, str) else dialect, **settings)
     handler = type("BoundHandler", (Handler,), {"fake": fake})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
@@ -235,3 +239,28 @@ def serving(dialect: str | Dialect = "vllm", **settings: Any) -> Iterator[Fake]:
         server.shutdown()
         thread.join()
         server.socket.close()
+
+
+# -- policies on these servers ---------------------------------------------------------------------
+
+
+def client_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No proxy, no API key from the user's environment, and short pauses between retries."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.setattr(http, "_BACKOFF_S", 0.01)
+
+
+def policy_of(*fakes: Fake, model: str = "m", prompt: Prompt = PROMPT, **settings: Any) -> OpenAIPolicy:
+    return OpenAIPolicy([fake.url for fake in fakes], model=model, prompt=prompt, **settings)
+
+
+async def step(
+    policy: OpenAIPolicy, question: str = "pies?", steps: tuple[Step, ...] = (), *, seed: int = 0,
+    temperature: float = 0.0, max_tokens: int = 500, problem: str = "p",
+) -> Step:
+    [new] = await policy.propose(
+        Problem(problem, question), steps, until=Until.STEP, max_tokens=max_tokens, seed=seed,
+        temperature=temperature,
+    )
+    return new

@@ -1,7 +1,8 @@
-"""Policies and reward models without a model. They answer by what was asked, not by how many times.
+"""Policies and reward models without a model. Their results depend on the arguments only, not on the
+number of calls.
 
-ScriptedPolicy, ScriptedScorer   a picture: the whole world in one dict
-RandomWorld                      both at once, drawn from hashes of the arguments
+ScriptedPolicy, ScriptedScorer   results written out in a dict
+RandomWorld                      both in one, results drawn from hashes of the arguments
 FractionAnswers                  "= 1/2" and "= 0.5" are the same answer
 """
 
@@ -23,8 +24,9 @@ STOPS = {".": Stop.END, "~": Stop.LENGTH, "!": Stop.REPETITION}
 
 
 def step(text: str) -> Step:
-    """A step as scripts write it: "a," goes on, "a." ends, "" ends saying nothing, "a~" was cut at a
-    limit, "a!" repeats itself. One token a character."""
+    """A step in the notation of scripts: "a," continues, "a." ends the solution, "" ends it with a blank
+    step, "a~" is cut at a limit, "a!" is a repetition. Each character is one token.
+    """
     stop = STOPS.get(text[-1], Stop.STEP) if text else Stop.END
     return Step(text, tuple(map(ord, text)), -0.5 * len(text), stop)
 
@@ -35,8 +37,8 @@ def cut(text: str, max_tokens: int) -> Step:
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What a scripted policy was asked: its `child`-th continuation of `after`."""
+class PolicyCall:
+    """A call of a scripted policy, for the continuation number `child` of `after`."""
 
     after: str
     child: int
@@ -46,15 +48,15 @@ class Asked:
 
 @dataclass
 class ScriptedPolicy:
-    """script[prefix] holds what the prefix's 1st, 2nd, ... child says.
+    """script: prefix -> the texts of its children.
 
-    Which child is asked for is read off the seed, which derives from the child's address, so that
-    neither the order of the calls nor a replay changes what is said.
+    Seeds derive from addresses, so the seed of a call tells which child it is for. Neither the order of
+    the calls nor a replay changes the result.
     """
 
     script: Mapping[str, Sequence[str]]
     seed: int = 0
-    asked: list[Asked] = field(default_factory=list)
+    calls: list[PolicyCall] = field(default_factory=list)
 
     async def propose(
         self,
@@ -68,18 +70,18 @@ class ScriptedPolicy:
     ) -> list[Step]:
         after = "".join(s.text for s in steps)
         child = self._child(problem, after, seed)
-        self.asked.append(Asked(after, child, until, temperature))
-        said: list[Step] = []
+        self.calls.append(PolicyCall(after, child, until, temperature))
+        sampled: list[Step] = []
         while True:
             scripted = self.script.get(after, ())
             if child >= len(scripted):
-                raise AssertionError(f"child {child} of {after!r} was asked for, scripted are {scripted}")
+                raise AssertionError(f"child {child} of {after!r} was requested, the script has {scripted}")
             new = step(scripted[child])
-            said.append(new if new.n_tokens <= max_tokens else cut(new.text, max_tokens))
-            charge(policy_tokens=said[-1].n_tokens)
+            sampled.append(new if new.n_tokens <= max_tokens else cut(new.text, max_tokens))
+            charge(policy_tokens=sampled[-1].n_tokens)
             max_tokens -= new.n_tokens
-            if until is Until.STEP or said[-1].stop is not Stop.STEP:
-                return said
+            if until is Until.STEP or sampled[-1].stop is not Stop.STEP:
+                return sampled
             after, child = after + new.text, 0
 
     def _child(self, problem: Problem, text: str, seed: int) -> int:
@@ -87,28 +89,28 @@ class ScriptedPolicy:
             for child in range(32):
                 if derive(self.seed, problem.id, *address, child) == seed:
                     return child
-        raise AssertionError(f"{text!r} was asked for with a seed that is no child's")
+        raise AssertionError(f"a child of {text!r} was requested with a seed that no child has")
 
     def _addresses(self, at: str, text: str, address: Address) -> Iterator[Address]:
-        """Every address at which the script says `text`."""
+        """Every address at which the script has `text`."""
         if at == text:
             yield address
             return
-        for child, said in enumerate(self.script.get(at, ())):
-            if said and text.startswith(at + said):
-                yield from self._addresses(at + said, text, (*address, child))
+        for child, new in enumerate(self.script.get(at, ())):
+            if new and text.startswith(at + new):
+                yield from self._addresses(at + new, text, (*address, child))
 
 
 @dataclass
 class ScriptedScorer:
-    """Judges a step by the text up to it, or else by its own; what is not listed is GOOD."""
+    """scores: solution up to and including a step, or the step alone -> its score. The default is GOOD."""
 
     scores: Mapping[str, StepScore] = field(default_factory=dict)
-    asked: list[str] = field(default_factory=list)  # a "|" before the first step to be judged
+    calls: list[str] = field(default_factory=list)  # "|" stands before the first step to be scored
 
     async def score(self, problem: Problem, steps: Sequence[Step], *, num_scored: int = 0) -> list[StepScore]:
         texts = [s.text for s in steps]
-        self.asked.append("".join(texts[:num_scored]) + "|" + "".join(texts[num_scored:]))
+        self.calls.append("".join(texts[:num_scored]) + "|" + "".join(texts[num_scored:]))
         upto = ["".join(texts[: i + 1]) for i in range(len(texts))]
         own = [self.scores.get(text, GOOD) for text in texts]
         return [self.scores.get(upto[i], own[i]) for i in range(num_scored, len(texts))]
@@ -118,8 +120,8 @@ class FractionAnswers:
     """Reads "a/b" or "a.b" from the last "=" to the end of its line."""
 
     def extract(self, text: str) -> str | None:
-        said = text.rpartition("=")[2].partition("\n")[0]
-        return said.strip(" .") or None if "=" in text else None
+        answer = text.rpartition("=")[2].partition("\n")[0]
+        return answer.strip(" .") or None if "=" in text else None
 
     def equal(self, a: str, b: str) -> bool:
         return Fraction(a) == Fraction(b)
@@ -131,14 +133,14 @@ END_OF_TURN = 0  # the token that ends a solution; it has no text
 
 
 class RandomWorld:
-    """A policy and a reward model drawn from hashes of their arguments: equal arguments, equal answer.
+    """A policy and a reward model whose results are drawn from hashes of the arguments.
 
-    It has all that may happen: solutions that end, with an answer or without one or saying nothing;
-    steps cut at limits, repetitions, duplicates, ties, and tokens that are thrown away. A token is
-    a character. At temperature 0 the draw does not depend on the seed.
+    Every case occurs: solutions that end with an answer, without one, or with a blank step; steps cut at
+    limits, repetitions, duplicates, ties, and discarded tokens. Each character is one token. At
+    temperature 0 the result does not depend on the seed.
 
-    jitter: shuffles the order in which concurrent calls finish, nothing else.
-    pause_s: each call takes that long.
+    jitter: seeds the order in which concurrent calls finish, and changes nothing else.
+    pause_s: duration of each call.
     """
 
     def __init__(self, jitter: int | None = None, *, depth: int = 5, pause_s: float = 0.0):
@@ -158,25 +160,25 @@ class RandomWorld:
     ) -> list[Step]:
         await self._wait()
         charge(prompt_tokens=len(problem.question), prompt_tokens_cached=sum(s.n_tokens for s in steps))
-        said: list[Step] = []
+        sampled: list[Step] = []
         text, left = "".join(s.text for s in steps), max_tokens
         while True:
             luck = derive("greedy") if temperature == 0 else derive(seed, temperature)
             rng = random.Random(derive("policy", problem.id, text, luck))
-            new = self._draw(rng, len(steps) + len(said))
+            new = self._draw(rng, len(steps) + len(sampled))
             if new.n_tokens > left:
                 new = cut(new.text, left)
             charge(policy_tokens=new.n_tokens)
             left -= new.n_tokens
             text += new.text
             if until is Until.STEP and rng.random() < 0.2:
-                charge(policy_tokens=(extra := min(left, 3)))  # sampled past the end, and dropped
+                charge(policy_tokens=(extra := min(left, 3)))  # tokens past the end of the step, discarded
                 left -= extra
             if until is Until.END and new.stop is Stop.STEP and left == 0:
                 new = Step(new.text, new.token_ids, new.logprob, Stop.LENGTH)
-            said.append(new)
+            sampled.append(new)
             if until is Until.STEP or new.stop is not Stop.STEP:
-                return said
+                return sampled
 
     def _draw(self, rng: random.Random, depth: int) -> Step:
         luck = rng.random()
@@ -203,7 +205,7 @@ class RandomWorld:
 
 
 def score(*parts: object) -> StepScore:
-    """A judgement drawn from a hash, coarse enough for ties."""
+    """A score drawn from a hash of `parts`, coarse enough for ties."""
     rng = random.Random(derive("judgement", *parts))
     weights = [rng.choice((1, 2, 5)) for _ in range(3)]
     return StepScore(*(weight / sum(weights) for weight in weights))

@@ -39,11 +39,11 @@ class Picture:
     @property
     def path(self) -> list[str]:
         """What the policy was asked to continue, in order."""
-        return [asked.after for asked in self.policy.asked]
+        return [call.after for call in self.policy.calls]
 
     @property
     def temperatures(self) -> list[float | None]:
-        return [asked.temperature for asked in self.policy.asked]
+        return [call.temperature for call in self.policy.calls]
 
 
 def of_value(value: float) -> StepScore:

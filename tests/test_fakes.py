@@ -1,4 +1,4 @@
-"""The fakes keep the contracts that they stand in for; and the contracts catch who does not."""
+"""The fakes pass the contract tests, and the contract tests catch models that break the contract."""
 
 from __future__ import annotations
 
@@ -33,41 +33,41 @@ class TestScriptedScorer(ScorerContract):
         return ScriptedScorer({"2 + 12 = 15\n": StepScore(1.0, 0.0, 0.0)})
 
 
-async def test_all_of_a_contract_in_one_call() -> None:
+async def test_one_call_runs_a_whole_contract() -> None:
     await check_policy(RandomWorld(2))
     await check_scorer(RandomWorld(2))
 
 
 class Forgetful(RandomWorld):
-    """Its samples depend on how many it has given."""
+    """Its samples depend on the number of calls so far."""
 
-    async def propose(self, *args: Any, seed: int, **asked: Any) -> list[Step]:
-        return await super().propose(*args, seed=seed + self.calls, **{**asked, "temperature": 1.0})
+    async def propose(self, *args: Any, seed: int, **options: Any) -> list[Step]:
+        return await super().propose(*args, seed=seed + self.calls, **{**options, "temperature": 1.0})
 
 
 class Seedless(RandomWorld):
-    async def propose(self, *args: Any, seed: int, **asked: Any) -> list[Step]:
-        return await super().propose(*args, seed=0, **asked)
+    async def propose(self, *args: Any, seed: int, **options: Any) -> list[Step]:
+        return await super().propose(*args, seed=0, **options)
 
 
 class Wordy(RandomWorld):
-    async def propose(self, *args: Any, max_tokens: int, **asked: Any) -> list[Step]:
-        return await super().propose(*args, max_tokens=max_tokens + 1, **asked)
+    async def propose(self, *args: Any, max_tokens: int, **options: Any) -> list[Step]:
+        return await super().propose(*args, max_tokens=max_tokens + 1, **options)
 
 
 class Thrifty(RandomWorld):
-    """Does not say what it costs."""
+    """Does not charge what it samples."""
 
-    async def propose(self, *args: Any, **asked: Any) -> list[Step]:
+    async def propose(self, *args: Any, **options: Any) -> list[Step]:
         with metered():
-            return await super().propose(*args, **asked)
+            return await super().propose(*args, **options)
 
 
 class Hasty(RandomWorld):
-    """Asked for a step, it says all the rest."""
+    """Returns all the rest when one step is requested."""
 
-    async def propose(self, *args: Any, until: Until, **asked: Any) -> list[Step]:
-        return await super().propose(*args, until=Until.END, **asked)
+    async def propose(self, *args: Any, until: Until, **options: Any) -> list[Step]:
+        return await super().propose(*args, until=Until.END, **options)
 
 
 @pytest.mark.parametrize(
@@ -79,21 +79,21 @@ async def test_the_contract_catches_a_bad_policy(policy: Policy) -> None:
 
 
 class Clairvoyant(RandomWorld):
-    """A judgement depends on what comes later."""
+    """A score depends on later steps."""
 
     async def score(self, problem: Problem, steps: Sequence[Step], *, num_scored: int = 0) -> list[StepScore]:
         return [score(i, *(s.text for s in steps)) for i in range(num_scored, len(steps))]
 
 
 class ShortSighted(RandomWorld):
-    """A judgement depends on where judging began."""
+    """A score depends on `num_scored`."""
 
     async def score(self, problem: Problem, steps: Sequence[Step], *, num_scored: int = 0) -> list[StepScore]:
         return [score(num_scored, steps[i].text) for i in range(num_scored, len(steps))]
 
 
 class Repetitive(RandomWorld):
-    """Judges what is known again."""
+    """Scores again what is scored already."""
 
     async def score(self, problem: Problem, steps: Sequence[Step], *, num_scored: int = 0) -> list[StepScore]:
         return await super().score(problem, steps)
@@ -115,5 +115,5 @@ async def test_a_script_is_followed_by_address() -> None:
     first, second, _ = await tree.expand([tree.root], 3)
     texts = [leaf.text for leaf in await tree.complete([second, first], 2)]
     assert texts == ["a,x.", "a,y.", "a,x.", "a,y."]
-    with pytest.raises(AssertionError, match="child 2 of 'a,' was asked for"):
+    with pytest.raises(AssertionError, match="child 2 of 'a,' was requested"):
         await tree.expand([first])

@@ -118,7 +118,7 @@ def test_hgs_a_duplicate_is_charged_but_neither_scored_nor_entered_again() -> No
     assert seen.text == "ok."
     assert (seen.cost.samples, seen.events.duplicates) == (4, 2)
     assert seen.cost.policy_tokens == 3 * len("bad,") + len("ok.")
-    assert seen.scorer.asked == ["|bad,", "|ok."]
+    assert seen.scorer.calls == ["|bad,", "|ok."]
     assert seen.cost.scores == 2
 
 
@@ -217,7 +217,7 @@ def test_hgs_a_solution_that_ends_after_a_good_step_is_as_good_as_the_step() -> 
     seen = Picture(HGS(), {"": ["a = 1,"], "a = 1,": [""]}, fractions=True)
     assert seen.text == "a = 1,"
     assert seen.chosen.is_finished
-    assert seen.scorer.asked == ["|a = 1,"]  # nobody is asked about nothing
+    assert seen.scorer.calls == ["|a = 1,"]  # nobody is asked about nothing
     assert seen.chosen.score == GOOD
 
 

@@ -45,7 +45,7 @@ def test_mcts_rollouts_are_judged_and_may_be_the_answer() -> None:
     script = {"": ["a,", "b,"], "a,": ["2,"], "a,2,": ["good."], "b,": ["bad."]}
     seen = Picture(MCTS(simulations=1, width=2, value="rollout"), script, {"bad.": BAD})
     assert seen.text == "a,2,good."
-    assert [asked.until for asked in seen.policy.asked] == [Until.STEP, Until.STEP, Until.END]
+    assert [call.until for call in seen.policy.calls] == [Until.STEP, Until.STEP, Until.END]
 
 
 def test_mcts_expanding_into_what_a_rollout_has_said_already() -> None:
@@ -59,7 +59,7 @@ def test_mcts_depth_ends_expansion() -> None:
     script = {"": ["a,"], "a,": ["b,", "c."], "a,b,": ["end."]}
     seen = Picture(MCTS(simulations=2, width=1, depth=1), script, {"c.": BAD})
     assert seen.text == "a,b,end."
-    assert [asked.until for asked in seen.policy.asked] == [Until.STEP, Until.END, Until.END]
+    assert [call.until for call in seen.policy.calls] == [Until.STEP, Until.END, Until.END]
 
 
 def test_mcts_of_equally_good_solutions_the_lower_address_is_the_answer() -> None:

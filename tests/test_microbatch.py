@@ -1,4 +1,4 @@
-"""Calls that are computed together."""
+"""Calls that are computed in one batch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from search.microbatch import Microbatcher
 
 
-async def test_a_batch_fills_up_while_the_one_before_it_is_computed() -> None:
+async def test_a_batch_fills_up_while_the_previous_one_is_computed() -> None:
     sizes: list[int] = []
 
     def double(items: Sequence[int]) -> list[int]:
@@ -22,7 +22,7 @@ async def test_a_batch_fills_up_while_the_one_before_it_is_computed() -> None:
     assert sizes == [8, 8, 4]
 
 
-async def test_a_batch_is_bounded_by_its_cost_and_one_item_always_fits() -> None:
+async def test_a_batch_is_bounded_by_its_cost_and_a_larger_item_runs_alone() -> None:
     batches: list[Sequence[int]] = []
 
     def note(items: Sequence[int]) -> Sequence[int]:
@@ -34,7 +34,7 @@ async def test_a_batch_is_bounded_by_its_cost_and_one_item_always_fits() -> None
     assert batches == [[9], [2, 3], [1]]
 
 
-async def test_what_fails_in_a_batch_fails_for_that_batch_only() -> None:
+async def test_an_error_fails_its_own_batch_only() -> None:
     def fail_on_3(items: Sequence[int]) -> Sequence[int]:
         if 3 in items:
             raise RuntimeError("out of memory")
@@ -46,13 +46,13 @@ async def test_what_fails_in_a_batch_fails_for_that_batch_only() -> None:
     assert all(isinstance(error, RuntimeError) for error in got[2:4])
 
 
-async def test_a_wrong_count_of_results_is_an_error() -> None:
+async def test_a_wrong_number_of_results_is_an_error() -> None:
     batch: Microbatcher[int, int] = Microbatcher(lambda items: items[1:], max_cost=9)
     with pytest.raises(ValueError, match="1 items went in, 0 results came out"):
         await batch(1)
 
 
-async def test_nothing_is_spent_on_what_was_cancelled_while_it_waited() -> None:
+async def test_items_cancelled_in_the_queue_are_not_computed() -> None:
     computed: list[int] = []
 
     def note(items: Sequence[int]) -> Sequence[int]:

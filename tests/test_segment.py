@@ -1,4 +1,4 @@
-"""Where steps end: nothing is lost, nothing is blank, no statement is split."""
+"""Segmenters lose no text, make no blank steps and split no statements."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ EVERY = pytest.mark.parametrize("segmenter", SEGMENTERS.values(), ids=list(SEGME
 
 
 def one_by_one(segmenter: Segmenter, text: str) -> list[str]:
-    """As a policy meets the text: first step, first step of the rest, and so on."""
+    """Split as a policy does: the first step, the first step of the rest, and so on."""
     steps: list[str] = []
     while (end := segmenter.first_step(text)) is not None:
         steps.append(text[:end])
@@ -31,21 +31,21 @@ def one_by_one(segmenter: Segmenter, text: str) -> list[str]:
 @EVERY
 @given(text=TEXTS)
 @settings(max_examples=80, deadline=None)
-def test_joining_the_steps_gives_back_the_text(segmenter: Segmenter, text: str) -> None:
+def test_joining_the_steps_restores_the_text(segmenter: Segmenter, text: str) -> None:
     assert "".join(segmenter.split(text)) == text
 
 
 @EVERY
 @given(text=TEXTS)
 @settings(max_examples=80, deadline=None)
-def test_step_by_step_is_the_same_as_all_at_once(segmenter: Segmenter, text: str) -> None:
+def test_splitting_step_by_step_is_the_same_as_at_once(segmenter: Segmenter, text: str) -> None:
     assert one_by_one(segmenter, text) == segmenter.split(text)
 
 
 @EVERY
 @given(text=TEXTS)
 @settings(max_examples=60, deadline=None)
-def test_no_step_is_blank_unless_all_is(segmenter: Segmenter, text: str) -> None:
+def test_no_step_is_blank_unless_the_text_is(segmenter: Segmenter, text: str) -> None:
     steps = segmenter.split(text)
     assert steps
     assert all(step.strip() for step in steps) or (len(steps) == 1 and not text.strip())
@@ -54,17 +54,17 @@ def test_no_step_is_blank_unless_all_is(segmenter: Segmenter, text: str) -> None
 @EVERY
 @given(text=TEXTS)
 @settings(max_examples=60, deadline=None)
-def test_a_policy_pauses_before_it_has_gone_past_a_step(segmenter: Segmenter, text: str) -> None:
-    """A step that is complete holds a stop string, or is followed by the rest of one."""
+def test_a_policy_pauses_before_it_passes_the_end_of_a_step(segmenter: Segmenter, text: str) -> None:
+    """A complete step contains a stop string, or the text after it completes one."""
     if (end := segmenter.first_step(text)) is not None:
-        heard = text if segmenter.name == "step_marker" else text[:end]
-        assert any(stop in heard for stop in segmenter.stop) or segmenter.name == "blank_line"
+        seen = text if segmenter.name == "step_marker" else text[:end]
+        assert any(stop in seen for stop in segmenter.stop) or segmenter.name == "blank_line"
 
 
 @EVERY
 @given(text=TEXTS, more=TEXTS)
 @settings(max_examples=60, deadline=None)
-def test_what_comes_later_does_not_move_the_end_of_a_step(segmenter: Segmenter, text: str, more: str) -> None:
+def test_later_text_does_not_move_the_end_of_a_step(segmenter: Segmenter, text: str, more: str) -> None:
     if (end := segmenter.first_step(text)) is not None:
         assert segmenter.first_step(text + more) == end
 
@@ -95,7 +95,7 @@ def test_what_comes_later_does_not_move_the_end_of_a_step(segmenter: Segmenter, 
         ("python", ["if x:\n", "\n    pass\n", "# the end"]),
     ],
 )
-def test_pictures(name: str, steps: list[str]) -> None:
+def test_examples(name: str, steps: list[str]) -> None:
     text = "".join(steps)
     assert SEGMENTERS[name].split(text) == steps
     assert one_by_one(SEGMENTERS[name], text) == steps
@@ -149,7 +149,7 @@ HEADERS = st.one_of(
 
 
 def indented(lines: list[str]) -> str:
-    """Every statement one level in; what stands inside brackets or strings may stand anywhere."""
+    """Indent every statement by one level. Lines inside brackets and strings stay as they are."""
     return "".join(f"    {line}\n" for line in lines)
 
 
@@ -186,10 +186,10 @@ def test_each_simple_statement_is_a_step(code: list[str]) -> None:
 # -- repetition ------------------------------------------------------------------------------------
 
 
-def test_the_same_step_over_and_over() -> None:
+def test_repeated_steps() -> None:
     assert REPEATS == 4
     assert repeated(["a\n"] * 4)
-    assert repeated(["b\n", "a\n", " a\n", "\na\n", "a"])  # white space aside
+    assert repeated(["b\n", "a\n", " a\n", "\na\n", "a"])  # apart from white space
     assert not repeated(["a\n"] * 3)
     assert not repeated(["a\n"] * 3 + ["b\n"])
     assert not repeated([])

@@ -1,4 +1,4 @@
-"""From sampled tokens to steps, over a model that says a fixed text."""
+"""From sampled tokens to steps, with a model that always generates the same text."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ END_OF_TURN = 999
 
 @dataclass
 class Call:
-    """One request to the model: what it continued, and how."""
+    """One request to the model: the text that it continues, and the options."""
 
     after: str
     stop: Sequence[str]
@@ -37,10 +37,10 @@ class Call:
 
 @dataclass
 class Speaker(SteppingPolicy):
-    """Says `words`, one token each, and ends its turn; what comes next is read off the prefix.
+    """Generates `words`, one token each, then ends its turn. The prefix decides which word comes next.
 
-    Stops as an inference engine does: after the token that completes a stop string in what this
-    request has said, that string included.
+    Like an inference engine, it stops after the token that completes a stop string within the tokens of
+    the request, and the stop string is included.
     """
 
     words: Sequence[str]
@@ -63,7 +63,7 @@ class Speaker(SteppingPolicy):
         assert prefix.text.startswith(Q.question)
         self.calls.append(Call(prefix.text[len(Q.question) :], stop, max_tokens, seed, temperature))
         at = len(prefix.token_ids) - len(PROMPT_TOKENS)
-        assert prefix.token_ids == PROMPT_TOKENS + tuple(range(at)), "the prefix is not what was said"
+        assert prefix.token_ids == PROMPT_TOKENS + tuple(range(at)), "the prefix is not what was generated"
         assert max_tokens > 0
         pieces: list[Piece] = []
         while len(pieces) < max_tokens:
@@ -103,10 +103,10 @@ async def test_a_step_ends_after_the_token_that_completes_its_delimiter() -> Non
     one, spent = await step(Speaker(["1+1", " = 2", ".\nThe", " answer"]))
     assert (one.text, one.stop, one.token_ids) == ("1+1 = 2.\nThe", Stop.STEP, (0, 1, 2))
     assert one.logprob == -3.0
-    assert spent.policy_tokens == 3  # nothing was thrown away
+    assert spent.policy_tokens == 3  # none was dropped
 
 
-async def test_steps_and_the_rest() -> None:
+async def test_single_steps_and_whole_solutions() -> None:
     words = ["a", "\n", "b", "\n", "c"]
     assert shown(await walk(Speaker(words))) == [("a\n", "step"), ("b\n", "step"), ("c", "end")]
     steps, _ = await rest(Speaker(words))
@@ -116,40 +116,40 @@ async def test_steps_and_the_rest() -> None:
     assert shown(steps) == [("b\n", "step"), ("c", "end")]
 
 
-async def test_a_line_that_is_blank_is_no_step_so_sampling_goes_on() -> None:
+async def test_a_blank_line_is_not_a_step_and_sampling_continues() -> None:
     policy = Speaker(["\n", "\n", "a", "\n", "b"])
     one, _ = await step(policy)
     assert one.text == "\n\na\n"
     assert [call.after for call in policy.calls] == ["", "\n", "\n\n"]
     assert [call.max_tokens for call in policy.calls] == [99, 98, 97]
-    assert len({call.seed for call in policy.calls}) == 3  # the same seed would say the same again
+    assert len({call.seed for call in policy.calls}) == 3  # with equal seeds the samples would be equal
 
 
-async def test_a_false_stop_in_the_middle_of_a_statement_goes_on() -> None:
+async def test_sampling_continues_after_a_false_stop_within_a_statement() -> None:
     policy = Speaker(["f(", "\n", "1", "\n", ")", "\n", "g"], segment="python")
     one, _ = await step(policy)
     assert (one.text, one.stop) == ("f(\n1\n)\n", Stop.STEP)
     assert len(policy.calls) == 3
 
 
-async def test_a_false_stop_at_the_last_token_is_a_cut() -> None:
+async def test_a_false_stop_at_the_token_limit_is_a_cut() -> None:
     one, _ = await step(Speaker(["f(", "\n", "1"], segment="python"), max_tokens=2)
     assert (one.text, one.stop) == ("f(\n", Stop.LENGTH)
 
 
-async def test_a_solution_that_ends_right_after_a_step_ends_blank() -> None:
+async def test_a_solution_that_ends_right_after_a_step_has_a_blank_last_step() -> None:
     steps = await walk(Speaker(["a", "\n"]))
     assert shown(steps) == [("a\n", "step"), ("", "end")]
     assert steps[-1].is_blank and steps[-1].token_ids == (END_OF_TURN,)
     assert shown((await rest(Speaker(["a", "\n"])))[0]) == [("a\n", "end")]
 
 
-async def test_a_model_that_says_nothing() -> None:
+async def test_an_empty_solution() -> None:
     assert shown(await walk(Speaker([]))) == [("", "end")]
     assert shown((await rest(Speaker([])))[0]) == [("", "end")]
 
 
-async def test_a_delimiter_known_by_what_follows_it_drops_and_charges_the_tokens_after() -> None:
+async def test_tokens_after_a_delimiter_are_charged_and_dropped() -> None:
     words = ["Step 1:", " a", "\n", "Step", " 2:", " b"]
     one, spent = await step(Speaker(words, segment="step_marker"))
     assert (one.text, one.token_ids) == ("Step 1: a\n", (0, 1, 2))
@@ -183,14 +183,14 @@ async def test_a_stop_string_of_the_prompt_ends_the_solution(
     assert shown(await walk(Speaker(words, stop=(stop,)))) == want
 
 
-async def test_half_a_stop_string_is_text() -> None:
+async def test_part_of_a_stop_string_is_text() -> None:
     words = ["a", "\n", "Q", "uestion", "\n", ":"]
     assert text(await walk(Speaker(words, stop=("\nQ:",)))) == "a\nQuestion\n:"
     policy = Speaker(["a", "\n", "b", " :", "c", " :"], stop=("\n:",))
-    assert text(await walk(policy)) == "a\nb :c :"  # ":" stops only where a line has just ended
+    assert text(await walk(policy)) == "a\nb :c :"  # ":" is a stop string only at the beginning of a line
 
 
-async def test_what_a_stop_string_throws_away_is_charged() -> None:
+async def test_tokens_dropped_at_a_stop_string_are_charged() -> None:
     words = ["a", "\n", "Q", ":", "b"]
     steps, spent = await rest(Speaker(words, stop=("\nQ:",)))
     assert shown(steps) == [("a\n", "end")]
@@ -198,7 +198,7 @@ async def test_what_a_stop_string_throws_away_is_charged() -> None:
 
 
 @pytest.mark.parametrize("most", range(1, 9))
-async def test_no_call_takes_more_than_its_tokens(most: int) -> None:
+async def test_no_call_exceeds_its_token_limit(most: int) -> None:
     words = ["\n", "a", "\n", "Q", "x", "\n", "\n", "b"]
     for until in (step, rest):
         policy = Speaker(words, stop=("\nQ:",))
@@ -211,29 +211,29 @@ async def test_no_call_takes_more_than_its_tokens(most: int) -> None:
     assert tokens(steps) == list(range(most))
 
 
-async def test_a_prefix_beyond_the_context_is_an_error_and_never_cut() -> None:
+async def test_a_prefix_longer_than_the_context_is_an_error_and_never_truncated() -> None:
     policy = Speaker(["a", "\n", "b", "\n", "c"], context=len(PROMPT_TOKENS) + 2)
     one, _ = await step(policy)
     with pytest.raises(ContextError, match="q: prompt and steps take 5 tokens, the policy's context holds 5"):
         await step(policy, [one])
     steps, _ = await rest(policy)
-    assert (text(steps), steps[-1].stop) == ("a\n", Stop.LENGTH)  # cut at the context, and saying so
+    assert (text(steps), steps[-1].stop) == ("a\n", Stop.LENGTH)  # cut at the context limit, and marked so
 
 
-async def test_the_same_step_over_and_over_is_cut_and_charged() -> None:
+async def test_a_step_repeated_many_times_is_cut_and_charged() -> None:
     words = ["b", "\n", *["a", "\n"] * 6]
     steps, spent = await rest(Speaker(words))
     assert shown(steps) == [("b\n", "step"), *[("a\n", "step")] * 3, ("a\n", "repetition")]
-    assert spent.policy_tokens == len(words) + 1  # the two steps after it, and the end of turn, too
+    assert spent.policy_tokens == len(words) + 1  # with the two steps after the cut and the end of turn
     assert shown(await walk(Speaker(words))) == shown(steps)
 
 
-async def test_a_repetition_that_ends_is_no_endless_one() -> None:
+async def test_repeated_steps_are_kept_if_the_solution_ends_by_itself() -> None:
     words = ["a", "\n"] * 3 + ["a"]
     assert shown(await walk(Speaker(words)))[-1] == ("a", "end")
 
 
-async def test_the_temperature_is_the_policys_own_unless_asked() -> None:
+async def test_a_call_may_override_the_policys_temperature() -> None:
     policy = Speaker(["a", "\n"])
     await step(policy)
     await policy.propose(Q, [], until=Until.STEP, max_tokens=9, seed=1, temperature=0.0)
@@ -259,7 +259,7 @@ STOP_STRINGS = st.lists(
 @example(words=["a", "\n\n", "Q:"], stop=("\n\nQ:",))
 @example(words=["a\n", "a\n\n", "a", "\n", "a\n", "\n"], stop=())  # blank after the step that repeats
 @settings(max_examples=250, deadline=None)
-def test_stepping_gives_the_tokens_of_one_uninterrupted_decode(
+def test_stepping_gives_the_tokens_of_one_decode(
     segment: str, words: list[str], stop: tuple[str, ...]
 ) -> None:
     stepped = run(walk(Speaker(words, segment, stop)))
@@ -271,16 +271,16 @@ def test_stepping_gives_the_tokens_of_one_uninterrupted_decode(
 
 
 def run(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Drive a coroutine that never waits; an event loop for each example would take most of the time."""
+    """Run a coroutine that never waits. An event loop per example would take most of the time."""
     try:
         coroutine.send(None)
     except StopIteration as done:
         return cast(T, done.value)
-    raise AssertionError("it waits")
+    raise AssertionError("the coroutine waits")
 
 
 class TestTheContract(PolicyContract):
-    """Speakers are greedy: the seed does not matter, so that test is not theirs."""
+    """A Speaker ignores the seed, so the test of different seeds does not apply."""
 
     problem, others = Q, ()
 
@@ -289,4 +289,4 @@ class TestTheContract(PolicyContract):
         return Speaker(["\n", "2", " + ", "12", "\n", "\n", "is", " 14", ".\n", "So", " 14", "\n"])
 
     async def test_different_seeds_differ(self, policy: Policy) -> None:
-        pytest.skip("a fixed text")
+        pytest.skip("the text is fixed")

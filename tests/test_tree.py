@@ -41,7 +41,7 @@ async def test_judging_a_node_and_one_before_it_is_one_call() -> None:
     [leaf] = await tree.complete([tree.root])
     await tree.score([leaf, leaf.path[0], leaf.path[1]])
     assert isinstance(tree._scorer, ScriptedScorer)
-    assert tree._scorer.asked == ["|a,b,c."]
+    assert tree._scorer.calls == ["|a,b,c."]
     assert tree.cost.scores == 3
     assert all(node.score == GOOD for node in leaf.path)
 
@@ -53,7 +53,7 @@ async def test_known_judgements_are_not_asked_for_again() -> None:
     await tree.score([leaf])
     await tree.score([leaf])
     assert isinstance(tree._scorer, ScriptedScorer)
-    assert tree._scorer.asked == ["|a,", "a,|b,c."]
+    assert tree._scorer.calls == ["|a,", "a,|b,c."]
 
 
 async def test_the_twin_of_a_blank_end_has_its_judgement() -> None:

@@ -19,8 +19,8 @@ from tests.pictures import Picture, of_value
 def test_cot_takes_one_greedy_solution_and_asks_no_reward_model() -> None:
     seen = Picture(ChainOfThought(), {"": ["a,", "never."], "a,": ["b."]})
     assert seen.text == "a,b."
-    assert [(a.until, a.temperature) for a in seen.policy.asked] == [(Until.END, 0.0)]
-    assert seen.scorer.asked == []
+    assert [(a.until, a.temperature) for a in seen.policy.calls] == [(Until.END, 0.0)]
+    assert seen.scorer.calls == []
 
 
 def test_cot_at_a_temperature() -> None:
@@ -62,7 +62,7 @@ def test_best_of_n_prefers_a_solution_with_an_answer() -> None:
     script = {"": ["cut~", "no answer.", "= 3."]}
     seen = Picture(BestOfN(n=3), script, {"= 3.": BAD}, fractions=True)
     assert seen.text == "= 3."
-    assert seen.scorer.asked == ["|= 3."]  # the others are not worth the reward model's time
+    assert seen.scorer.calls == ["|= 3."]  # the others are not worth the reward model's time
     assert Picture(BestOfN(n=2), script, {"cut~": BAD}, fractions=True).text == "no answer."
 
 
@@ -90,7 +90,7 @@ def test_self_consistency_returns_the_most_frequent_answer_without_a_reward_mode
     seen = Picture(SelfConsistency(n=4), {"": ["1.", "2.", "2.", "3."]})
     assert seen.text == "2."
     assert seen.chosen.address == (1,)
-    assert seen.scorer.asked == []
+    assert seen.scorer.calls == []
 
 
 def test_votes_group_answers_by_equality() -> None:

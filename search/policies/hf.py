@@ -1,7 +1,7 @@
 """A policy on transformers, for machines without vLLM. Concurrent calls are batched.
 
-Each sample is drawn with a generator of its own, from its own row of logits, so it does not
-depend on what else is in the batch (up to the rounding of batched kernels).
+Each sample has its own random generator and its own row of logits, so it does not depend on the
+rest of the batch (except for the rounding of batched kernels).
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ class _Request:
     max_tokens: int
     seed: int
     temperature: float
-    given_up: bool = False
+    cancelled: bool = False
 
 
 class HFPolicy(SteppingPolicy):
-    """model: a path or hub id of a causal language model. dtype: as `search.precision.served` takes it.
+    """model: path or hub id of a causal language model. dtype: see `search.precision.served`.
 
-    batch_tokens: bound on prompt tokens computed together.
+    batch_tokens: upper bound on the prompt tokens of one batch.
     """
 
     def __init__(
@@ -83,10 +83,10 @@ class HFPolicy(SteppingPolicy):
         try:
             return await self._batch(request)
         finally:
-            request.given_up = True  # if it was cancelled, its batch goes on without it
+            request.cancelled = True  # no effect if it is done; else its batch continues without it
 
     def _sample(self, requests: Sequence[_Request]) -> list[Completion]:
-        """Decode a batch to the end of its last request; rows finished or given up leave it."""
+        """Decode until the last request is done. Rows that are done or cancelled leave the batch."""
         import torch
 
         rows = [_Row(self, request) for request in requests]
@@ -112,10 +112,10 @@ class HFPolicy(SteppingPolicy):
                 logits = out.logits[:, -1].float()
                 if not torch.isfinite(logits).all():
                     raise PolicyError(
-                        "the policy's logits are not finite; try another dtype (--dtype float32)"
+                        "the policy's logits are not finite; try another precision (--dtype float32)"
                     )
                 ids = torch.tensor([[row.take(line)] for row, line in zip(active, logits, strict=True)])
-                keep = [i for i, row in enumerate(active) if row.goes_on]
+                keep = [i for i, row in enumerate(active) if row.is_active]
                 if not keep:
                     break
                 if len(keep) < len(active):
@@ -129,7 +129,7 @@ class HFPolicy(SteppingPolicy):
 
 
 class _Row:
-    """One request on its way through a batch."""
+    """The state of one request in a batch."""
 
     def __init__(self, policy: HFPolicy, request: _Request):
         import torch
@@ -141,15 +141,15 @@ class _Row:
         self._random = torch.Generator().manual_seed(request.seed)
 
     @property
-    def goes_on(self) -> bool:
-        return self.stop is None and not self._request.given_up
+    def is_active(self) -> bool:
+        return self.stop is None and not self._request.cancelled
 
     @property
     def pieces(self) -> list[Piece]:
         return token_pieces(self._policy._tokenizer, self._request.token_ids, self._sampled, self._logprobs)
 
     def take(self, logits: torch.Tensor) -> int:
-        """Draw the next token from [vocabulary] logits, and note if it ends the request."""
+        """Draw the next token from logits [vocabulary], and set `stop` if it ends the request."""
         token = self._draw(logits.cpu())
         self._sampled.append(token)
         self._logprobs.append(float(logits.log_softmax(-1)[token]))
@@ -174,7 +174,7 @@ class _Row:
         return int(torch.multinomial(probabilities, 1, generator=self._random))
 
     def _stops(self) -> bool:
-        """True if the last token completed a stop string; looks at the last few tokens only."""
+        """True if the last token completes a stop string. Looks at the last few tokens only."""
         tail = self._policy._tokenizer.decode(self._sampled[-16:], skip_special_tokens=True)
         before = self._policy._tokenizer.decode(self._sampled[-16:-1], skip_special_tokens=True)
         return any(tail.count(stop) > before.count(stop) for stop in self._request.stop)

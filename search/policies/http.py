@@ -1,4 +1,4 @@
-"""Asking servers that may fail: time-outs, bounded retries with back-off, several URLs in turn."""
+"""HTTP requests to servers that may fail: time-outs, bounded retries with back-off, several URLs in turn."""
 
 from __future__ import annotations
 
@@ -20,24 +20,29 @@ from search.seeds import derive
 
 _RETRIED = {408, 409, 425, 429, *range(500, 600)}
 _BACKOFF_S, _BACKOFF_MAX_S = 0.5, 30.0
-_REST_S = 10.0  # a server that has failed is left alone for so long, unless all have
+_REST_S = 10.0  # a server that failed is avoided for this long, unless all have failed
 _KEEPALIVE_S = 4.0  # uvicorn, and so vLLM, closes an idle connection after 5 s
 _TOO_LONG = re.compile(r"context[ _-]?(length|size|window)|max_model_len|max_new_tokens", re.IGNORECASE)
 _HINTS = {
     401: "; pass api_key or set OPENAI_API_KEY",
     403: "; pass api_key or set OPENAI_API_KEY",
-    404: "; check the model's name, and the URL, which as a rule ends in /v1",
+    404: "; check the model's name and the URL, which usually ends in /v1",
 }
 TURN: ContextVar[int] = ContextVar("turn", default=0)
+"""Index, modulo the number of servers, of the one that serves the current task."""
 
 
 class RefusedError(PolicyError):
+    """The server rejects the request. Sending it again would not help."""
+
     def __init__(self, message: str, status: int):
         super().__init__(message)
         self.status = status
 
 
 class _BusyError(Exception):
+    """A failure that may pass. after_s: how long the server asks to wait before the next request."""
+
     def __init__(self, message: str, after_s: float):
         super().__init__(message)
         self.after_s = after_s
@@ -45,15 +50,15 @@ class _BusyError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Session:
-    """What belongs to one event loop."""
+    """The connections of one event loop."""
 
     client: httpx.AsyncClient
     slots: asyncio.Semaphore
-    connecting: asyncio.Lock = field(default_factory=asyncio.Lock)
+    opening: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 class Servers:
-    """Asks the server whose turn it is; if it fails, the next one, or it again after a while."""
+    """Sends requests to the server given by `TURN`, after a failure to the next; waits if all failed."""
 
     def __init__(
         self,
@@ -66,7 +71,7 @@ class Servers:
     ):
         self._urls = [base_url(url) for url in urls]
         if not self._urls:
-            raise UsageError("no server: pass urls, such as http://localhost:8000/v1")
+            raise UsageError("no server given: pass urls such as http://localhost:8000/v1")
         key = api_key or os.environ.get("OPENAI_API_KEY", "")
         self._headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._concurrency, self._timeout_s, self._connect_s = concurrency, timeout_s, connect_s
@@ -90,7 +95,7 @@ class Servers:
         if session := self._sessions.pop(asyncio.get_running_loop(), None):
             await session.client.aclose()
 
-    async def ask(
+    async def request(
         self,
         path: str,
         body: Mapping[str, Any] | None = None,
@@ -99,9 +104,11 @@ class Servers:
         until: Sequence[str] = (),
         retries: int | None = None,
     ) -> Any:
-        """The JSON that answers `body`; a stream is read up to one of the strings of `until`.
+        """POST `body` to `path`, or GET it if there is no body. Returns the JSON of the reply.
 
-        salt: what the jitter of the back-off derives from. retries: None is the servers' own.
+        until: a stream is read until its text contains one of these.
+        salt: seeds the jitter of the back-off. retries: None is the number given to `__init__`.
+        Raises PolicyError, RefusedError if the server rejects the request, ContextError if it is too long.
         """
         session, failures = self.session(), dict[str, str]()
         attempts = max((self._retries if retries is None else retries) + 1, len(self._urls))
@@ -109,11 +116,11 @@ class Servers:
             url, after_s = self._next(), 0.0
             try:
                 async with session.slots, asyncio.timeout(self._timeout_s):
-                    answer = await _exchange(session.client, f"{url}/{path}", body, until)
+                    reply = await _exchange(session.client, f"{url}/{path}", body, until)
                 self._resting.pop(url, None)
-                return answer
+                return reply
             except TimeoutError:
-                failures[url] = f"no answer within {self._timeout_s:g} s"
+                failures[url] = f"no reply within {self._timeout_s:g} s"
             except httpx.RequestError as error:
                 failures[url] = f"{type(error).__name__}: {error}"
             except _BusyError as error:
@@ -123,7 +130,7 @@ class Servers:
                 backoff_s = min(_BACKOFF_MAX_S, _BACKOFF_S * 2 ** (attempt // len(self._urls)))
                 await asyncio.sleep(max(after_s, backoff_s * (0.5 + derive(salt, attempt) / 2**64)))
         tried = "; ".join(f"{url}: {failure}" for url, failure in failures.items())
-        raise PolicyError(f"no answer in {attempts} attempts, see that the servers are up: {tried}")
+        raise PolicyError(f"no reply in {attempts} attempts; check that the servers are running: {tried}")
 
     def _next(self) -> str:
         first = TURN.get() % len(self._urls)
@@ -134,12 +141,13 @@ class Servers:
 
 
 def base_url(url: str) -> str:
+    """The URL without a final slash; "/v1" is added if it has no path. Raises UsageError."""
     try:
         parsed = httpx.URL(url)
     except httpx.InvalidURL as error:
-        raise UsageError(f"{url!r} is no URL: {error}") from error
+        raise UsageError(f"{url!r} is not a URL: {error}") from error
     if parsed.scheme not in ("http", "https") or not parsed.host:
-        raise UsageError(f"{url!r} is no server's URL; one looks like http://localhost:8000/v1")
+        raise UsageError(f"{url!r} is not the URL of a server; give one like http://localhost:8000/v1")
     return url.rstrip("/") + ("/v1" if parsed.path in ("", "/") else "")
 
 
@@ -154,11 +162,11 @@ async def _exchange(
                 return await _read_stream(response, until)
             return json.loads(await response.aread())
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise PolicyError(f"{url} is no OpenAI-compatible server, it answers {error!r}") from error
+            raise PolicyError(f"{url}: not the reply of an OpenAI-compatible server: {error!r}") from error
 
 
 async def _read_stream(response: httpx.Response, until: Sequence[str]) -> dict[str, Any]:
-    """The chunks put together. Returning early closes the request."""
+    """Join the chunks of a stream. Returning before its end closes the request."""
     text, finish, tokens, logprobs = "", None, list[str](), list[float]()
     chunks, usage = 0, dict[str, Any]()
     async for line in response.aiter_lines():
@@ -166,12 +174,12 @@ async def _read_stream(response: httpx.Response, until: Sequence[str]) -> dict[s
             continue
         chunk = json.loads(line.removeprefix("data:"))
         if "choices" not in chunk:
-            raise PolicyError(f"{response.url} broke off a sample: {str(chunk)[:300]}")
+            raise PolicyError(f"{response.url} ended a sample early: {str(chunk)[:300]}")
         usage = chunk.get("usage") or usage
         for choice in chunk["choices"]:
             text, chunks = text + choice["text"], chunks + 1
             finish = choice.get("finish_reason") or finish
-            more_tokens, more_logprobs = shown_tokens(choice)
+            more_tokens, more_logprobs = reported_tokens(choice)
             tokens, logprobs = tokens + more_tokens, logprobs + more_logprobs
         if any(end in text for end in until):
             finish = "stop"
@@ -184,14 +192,14 @@ async def _read_stream(response: httpx.Response, until: Sequence[str]) -> dict[s
 
 
 async def _failure(response: httpx.Response) -> Exception:
-    """What to raise for an answer that is an error."""
+    """The exception that stands for an error reply."""
     status, message = response.status_code, (await response.aread()).decode(errors="replace")
     try:
         detail = json.loads(message)
         detail = detail.get("error", detail)
         message = str(detail.get("message", detail))
     except (ValueError, AttributeError):
-        pass  # not JSON, or not an object: the message is all of it
+        pass  # not JSON, or not an object: the whole text is the message
     message = f"{response.url} answered {status}: {message[:500]}"
     if status != 429 and _TOO_LONG.search(message):
         return ContextError(f"{message}; use a shorter prompt, a lower max_tokens or a longer context")
@@ -201,15 +209,16 @@ async def _failure(response: httpx.Response) -> Exception:
 
 
 def _retry_after_s(header: str) -> float:
-    """RFC 9110, 10.2.3: seconds, or a date."""
+    """Seconds to wait. The header is a number of seconds or a date (RFC 9110, section 10.2.3)."""
     try:
         return float(header) if header.isdecimal() else parsedate_to_datetime(header).timestamp() - time()
     except ValueError:
         return 0.0
 
 
-def shown_tokens(choice: Mapping[str, Any]) -> tuple[list[str], list[float]]:
-    shown = choice.get("logprobs") or {}
-    if "content" in shown:  # llama.cpp
-        return [t["token"] for t in shown["content"]], [t["logprob"] for t in shown["content"]]
-    return shown.get("tokens") or [], [logprob or 0.0 for logprob in shown.get("token_logprobs") or ()]
+def reported_tokens(choice: Mapping[str, Any]) -> tuple[list[str], list[float]]:
+    """Texts and logprobs, in nats, of the tokens that a reply reports; empty if it reports none."""
+    logprobs = choice.get("logprobs") or {}
+    if "content" in logprobs:  # llama.cpp
+        return [t["token"] for t in logprobs["content"]], [t["logprob"] for t in logprobs["content"]]
+    return logprobs.get("tokens") or [], [value or 0.0 for value in logprobs.get("token_logprobs") or ()]

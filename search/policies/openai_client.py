@@ -1,15 +1,17 @@
 """A policy behind any OpenAI-compatible `/v1/completions`: vLLM, SGLang, llama.cpp, TGI, hosted ones.
 
-With a tokenizer here and a server that shows token ids (vLLM), prefixes travel as token ids.
-Otherwise they travel as text, and the pieces are the tokens of `logprobs`, or, where those do not
-add up to the text, parts of its lines worth their share of `usage.completion_tokens`.
+Prefixes are sent as token ids if the tokenizer is given and the server returns token ids (vLLM).
+Otherwise they are sent as text. The pieces of a sample are then the tokens in `logprobs`; if those
+do not add up to the text, they are parts of its lines, each with a proportional share of
+`usage.completion_tokens`.
 
-"stop" ends a step or a solution, and OpenAI's interface does not say which of the two:
-  1. Some servers do: `stop_reason` in vLLM, `matched_stop` in SGLang, "stop_sequence" in TGI.
-  2. Or the stop string is still there, in the text or among the tokens.
-  3. Or else the sample is charged, dropped, and drawn again, streamed and with no stop string sent:
-     the text now shows the stop string, and the request is closed when it does; what ends by itself
-     is the model's end of turn. From then on the policy's samples are drawn like this.
+OpenAI's finish reason "stop" does not distinguish a stop string, which ends a step, from the model's
+end of turn. Three ways to tell them apart are tried in order:
+  1. The server's own field: `stop_reason` in vLLM, `matched_stop` in SGLang, "stop_sequence" in TGI.
+  2. The stop string itself, if the reply contains it in the text or among the tokens.
+  3. Drawing the sample again as a stream, without stop strings. The request is closed once a stop
+     string appears in the text; a stream that ends by itself is the model's end of turn. The first
+     sample is charged and dropped, and all later ones are streamed.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from search.errors import PolicyError, UsageError
 from search.limits import charge
-from search.policies.http import TURN, RefusedError, Servers, shown_tokens
+from search.policies.http import TURN, RefusedError, Servers, reported_tokens
 from search.policies.stepping import (
     Completion,
     Piece,
@@ -42,21 +44,21 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-class ServerPolicy(SteppingPolicy):
-    """Servers of one model, dealt to the problems in turn, so that steps find their prefix cached.
+class OpenAIPolicy(SteppingPolicy):
+    """One model on one or more servers. Each problem stays on one server, where its prefixes are cached.
 
-    urls: base URLs such as "http://localhost:8000/v1"; "/v1" is added to one that has no path.
-    model: its name on the servers; "" asks them, who must then serve just one.
+    urls: base URLs such as "http://localhost:8000/v1"; "/v1" is added to a URL without a path.
+    model: its name on the servers; "" uses the one model that they serve.
     tokenizer: path or hub id of the model's tokenizer; "" sends text. Chat prompts need it.
     seeded: send a seed with each sample.
-    context: bound on prompt and sampled tokens together, beside what the server says of its own.
-    api_key: "" takes the environment's OPENAI_API_KEY, if there is one.
+    context: upper bound on prompt and sampled tokens together; a lower limit reported by the server wins.
+    api_key: "" uses OPENAI_API_KEY from the environment, if set.
     concurrency: requests in flight. timeout_s: for one request, from connecting to the last byte.
-    retries: how often a request is made again after failures that may pass.
+    retries: how often a request is repeated after failures that may pass.
 
-    Cached prompt tokens are counted where `usage` shows them (vLLM: --enable-prompt-tokens-details).
+    Cached prompt tokens are counted if `usage` reports them (vLLM: --enable-prompt-tokens-details).
     vLLM on a CPU serves seeded samples only with --no-enable-chunked-prefill.
-    A streamed sample's prompt tokens are known, and counted, only if it ended by itself.
+    The prompt tokens of a streamed sample are counted only if the stream ended by itself.
     """
 
     def __init__(
@@ -84,32 +86,35 @@ class ServerPolicy(SteppingPolicy):
         self._model, self._seeded = model, seeded
         self._turns: dict[str, int] = {}
         self._refused: set[str] = set()
-        self._connected = self._speaks_tokens = self._streams = False
+        self._opened = self._sends_token_ids = self._streams = False
 
-    async def connect(self) -> None:
-        """Find out what the servers serve. `propose` does so by itself; call it to fail early."""
-        async with self._servers.session().connecting:
-            if not self._connected:
+    async def open(self) -> None:
+        """Look up the model and its context, and try whether token ids work. `propose` does so on first use.
+
+        Raises UsageError if the model is ambiguous, PolicyError if the servers do not reply.
+        """
+        async with self._servers.session().opening:
+            if not self._opened:
                 await self._find_model()
-                self._speaks_tokens = await self._shows_token_ids()
-                self._connected = True
+                self._sends_token_ids = await self._accepts_token_ids()
+                self._opened = True
 
     async def close(self) -> None:
-        """Close the connections of the running event loop. The policy can still be used."""
+        """Close the connections of the running event loop. They are opened again when needed."""
         await self._servers.close()
 
     async def _prepare(self, problem: Problem) -> None:
-        await self.connect()
+        await self.open()
         TURN.set(self._turns.setdefault(problem.id, len(self._turns)))
 
     def _encode(self, question: str) -> Prefix:
         if self._tokenizer is None:
             return Prefix((), self._prompt.fill(question))
         prefix = encode_prompt(self._tokenizer, self._prompt, question)
-        if self._speaks_tokens:
+        if self._sends_token_ids:
             return prefix
         bos = self._tokenizer.bos_token_id
-        if bos is not None and self._tokenizer("").input_ids[:1] == [bos]:  # the server adds its own
+        if bos is not None and self._tokenizer("").input_ids[:1] == [bos]:  # the server adds it too
             return Prefix((), prefix.text.removeprefix(self._tokenizer.bos_token))
         return Prefix((), prefix.text)
 
@@ -122,19 +127,19 @@ class ServerPolicy(SteppingPolicy):
             "top_p": self._sampling.top_p if temperature else 1.0,
             **({"seed": seed} if self._seeded and temperature else {}),
         }
-        if self._speaks_tokens and self._tokenizer is not None:
+        if self._sends_token_ids and self._tokenizer is not None:
             reply = await self._complete(list(prefix.token_ids), sampling, stop, salt=seed)
             if reply.text and not reply.token_ids:
-                raise PolicyError("a server shows no token ids, another did; serve all by the same engine")
+                raise PolicyError("not all servers return token ids; run the same engine on all of them")
             logprobs = reply.logprobs or [0.0] * len(reply.token_ids)
             pieces = token_pieces(self._tokenizer, prefix.token_ids, reply.token_ids, logprobs)
             return Completion(pieces, reply.stopped(stop) or Stop.END)
         streamed = self._streams
         reply = await self._complete(prefix.text, sampling, stop, salt=seed, streamed=streamed)
-        may_go_on = any(pause in stop for pause in self._segmenter.stop)
-        if may_go_on and not streamed and reply.stopped(stop) is None:
+        may_be_a_step = any(pause in stop for pause in self._segmenter.stop)
+        if may_be_a_step and not streamed and reply.stopped(stop) is None:
             if not self._streams:
-                log.warning("the server does not say why samples stop: they are streamed from now on")
+                log.warning("the server does not report why samples stop: they are streamed from now on")
             self._streams = True
             charge(policy_tokens=reply.n_tokens)
             reply = await self._complete(prefix.text, sampling, stop, salt=seed, streamed=True)
@@ -150,7 +155,7 @@ class ServerPolicy(SteppingPolicy):
         salt: int = 0,
         streamed: bool = False,
     ) -> _Reply:
-        """One sample. Fields that OpenAI's interface lacks are left out if a server refuses them."""
+        """Draw one sample. Fields that OpenAI's interface lacks are left out once a server rejects them."""
         extras: dict[str, Any] = {"logprobs": 1}
         if isinstance(prompt, list):
             extras["return_token_ids"] = True
@@ -163,7 +168,7 @@ class ServerPolicy(SteppingPolicy):
         while True:
             fields = {name: value for name, value in extras.items() if name not in self._refused}
             try:
-                data = await self._servers.ask("completions", body | fields, salt=salt, until=stop)
+                data = await self._servers.request("completions", body | fields, salt=salt, until=stop)
                 break
             except RefusedError as refusal:
                 refused = {name for name in fields if name in str(refusal)}
@@ -177,20 +182,21 @@ class ServerPolicy(SteppingPolicy):
 
     async def _find_model(self) -> None:
         try:
-            listing = await self._servers.ask("models", retries=1)  # a wrong URL should not take long to tell
+            listing = await self._servers.request("models", retries=1)  # so that a wrong URL is reported soon
             served = {card["id"]: card.get("max_model_len") for card in listing["data"]}
         except RefusedError as refusal:
             if not self._model or refusal.status in (401, 403):
                 raise
             return
         except (KeyError, TypeError, AttributeError) as error:
-            raise PolicyError(f"the server's list of models is none: {str(listing)[:200]}") from error
+            raise PolicyError(f"the server's list of models is malformed: {str(listing)[:200]}") from error
         if not self._model and len(served) != 1:
-            raise UsageError(f"the server has {len(served)} models, name one: {', '.join(served)}")
+            raise UsageError(f"the server has {len(served)} models; name one: {', '.join(served)}")
         self._model = self._model or next(iter(served))
         self._context = min(self._context, served.get(self._model) or self._context)
 
-    async def _shows_token_ids(self) -> bool:
+    async def _accepts_token_ids(self) -> bool:
+        """True if the servers take token ids as a prompt and return those that they sample."""
         if self._tokenizer is None:
             return False
         try:
@@ -201,17 +207,17 @@ class ServerPolicy(SteppingPolicy):
                 return True
         except RefusedError:
             pass
-        log.warning("the server does not speak in token ids: prefixes are sent as text")
+        log.warning("the server does not return token ids: prefixes are sent as text")
         return False
 
 
 @dataclass(frozen=True, slots=True)
 class _Reply:
-    """A completion. says_why: the server tells a stop string, `matched`, from the end of turn."""
+    """A completion. reports_stop: the server reports if a stop string ended it, and in `matched` which."""
 
     text: str
     finish: str
-    says_why: bool
+    reports_stop: bool
     matched: str
     tokens: Sequence[str]
     logprobs: Sequence[float]
@@ -221,33 +227,34 @@ class _Reply:
     cached_tokens: int
 
     @property
-    def _shown(self) -> str:
-        """The text of the tokens, if the server's is its beginning: that may lack the stop string."""
-        shown = "".join(self.tokens)
-        return shown if shown.startswith(self.text) else ""
+    def _token_text(self) -> str:
+        """The text of the tokens, which may include a stop string that `text` lacks; "" if they differ."""
+        joined = "".join(self.tokens)
+        return joined if joined.startswith(self.text) else ""
 
     def stopped(self, stop: Sequence[str]) -> Stop | None:
-        """Why it ended, None if that cannot be known."""
-        if self.matched or any(end in (self._shown or self.text) for end in stop):
+        """Why the sample ended; None if that is unknown."""
+        if self.matched or any(end in (self._token_text or self.text) for end in stop):
             return Stop.STEP
         if self.finish == "length":
             return Stop.LENGTH
-        return Stop.END if self.says_why or not stop else None
+        return Stop.END if self.reports_stop or not stop else None
 
     def pieces(self, stop: Sequence[str], stopped: Stop) -> list[Piece]:
         """The tokens with their texts if they add up to the text, else parts of its lines."""
         cut_off = self.matched and not any(end in self.text for end in stop)
         text = self.text + self.matched if cut_off else self.text
         pieces, at = [], 0
-        if self.tokens and self._shown.startswith(text):
-            end = len(self._shown) if stopped is Stop.STEP else len(text)  # </s> may be shown as text
+        if self.tokens and self._token_text.startswith(text):
+            # After the end of turn, the tokens may include </s> as text.
+            end = len(self._token_text) if stopped is Stop.STEP else len(text)
             for token, logprob in zip(self.tokens, self.logprobs, strict=True):
                 pieces.append(Piece(token[: max(0, end - at)], None, logprob))
                 at += len(token)
             return pieces
         if not text:
             return [Piece("", None, sum(self.logprobs), self.n_tokens)]
-        ends = {"\n", *(end.strip("\n") for end in stop)} - {""}  # stepping may cut at any of them
+        ends = {"\n", *(end.strip("\n") for end in stop)} - {""}  # a step may end at any of them
         for part in re.split(f"({'|'.join(map(re.escape, sorted(ends)))})", text):
             share = self.n_tokens * (at + len(part)) // len(text) - self.n_tokens * at // len(text)
             pieces.append(Piece(part, None, sum(self.logprobs) * len(part) / len(text), share))
@@ -258,14 +265,14 @@ class _Reply:
 def _read(data: Any) -> _Reply:
     try:
         choice, usage = data["choices"][0], data.get("usage") or {}
-        tokens, logprobs = shown_tokens(choice)
+        tokens, logprobs = reported_tokens(choice)
         token_ids = choice.get("token_ids") or ()
-        why = choice.get("stop_reason", choice.get("matched_stop"))
+        reason = choice.get("stop_reason", choice.get("matched_stop"))
         reply = _Reply(
             text=choice["text"],
             finish=choice["finish_reason"],
-            says_why=not {"stop_reason", "matched_stop"}.isdisjoint(choice),
-            matched=why if isinstance(why, str) else "",
+            reports_stop=not {"stop_reason", "matched_stop"}.isdisjoint(choice),
+            matched=reason if isinstance(reason, str) else "",
             tokens=tokens,
             logprobs=logprobs,
             token_ids=token_ids,
@@ -274,11 +281,11 @@ def _read(data: Any) -> _Reply:
             cached_tokens=(usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0,
         )
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
-        raise PolicyError(f"the server's answer is no completion: {str(data)[:300]}") from error
+        raise PolicyError(f"the server's reply is not a completion: {str(data)[:300]}") from error
     if reply.finish not in ("stop", "stop_sequence", "length"):
-        raise PolicyError(f"the server ended a sample with {reply.finish!r}")
+        raise PolicyError(f"the server ended a sample with finish_reason {reply.finish!r}")
     if reply.text and not reply.n_tokens:
-        raise PolicyError("the server shows neither `usage` nor `logprobs`: what it costs cannot be counted")
+        raise PolicyError("the server reports neither `usage` nor `logprobs`: tokens cannot be counted")
     return reply
 
 

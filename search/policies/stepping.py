@@ -1,12 +1,12 @@
-"""What all policies share: prompts, token-exact prefixes, and cutting what was sampled into steps.
+"""What all policies share: prompts, token-exact prefixes, and splitting samples into steps.
 
-A policy proper only samples tokens (`_generate`). Here is what turns them into steps:
+A subclass only samples tokens (`_generate`). This module turns them into steps:
 
-- A prefix is the prompt's tokens followed by the steps' own tokens, never re-tokenised text, so
-  that a prefix cache hits and stepping at temperature 0 gives the tokens of one greedy decode.
-- A step ends after the token that completes its delimiter. Tokens past the end (a delimiter only
-  known by what follows it, a stop string) are charged and dropped.
-- White space alone is never a step; sampling goes on until something is said.
+- A prefix is the prompt's tokens followed by the steps' own tokens, never re-tokenised text. So the
+  prefix cache is hit, and stepping at temperature 0 gives the tokens of one greedy decode.
+- A step ends after the token that completes its delimiter. Tokens past the end are charged and
+  dropped: a stop string, or text by which the delimiter was recognised.
+- White space alone is never a step: sampling continues until there is text.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from search.errors import ContextError, PolicyError
+from search.lifecycle import ManagedModel
 from search.limits import charge
 from search.prompts import Prompt
 from search.seeds import derive
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How a policy samples unless a call says otherwise. temperature 0 is greedy."""
+    """A policy's default sampling parameters. temperature 0 is greedy; top_p is in (0, 1]."""
 
     temperature: float = 0.8
     top_p: float = 1.0
@@ -38,7 +39,7 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class Prefix:
-    """What a policy continues. token_ids is empty where the policy only speaks text."""
+    """What a policy continues. token_ids is empty if the policy works on text only."""
 
     token_ids: tuple[int, ...]
     text: str
@@ -46,7 +47,7 @@ class Prefix:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A sampled token and its text; or a line of text worth `n_tokens` unseen tokens."""
+    """A sampled token and its text, or a piece of text that stands for `n_tokens` unreported tokens."""
 
     text: str
     token_id: int | None
@@ -56,7 +57,7 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """What was sampled after a prefix.
+    """What a policy sampled after a prefix.
 
     stop: STEP at a stop string, END at the model's end of turn, LENGTH at the token limit.
     """
@@ -65,16 +66,19 @@ class Completion:
     stop: Stop
 
 
-class SteppingPolicy(ABC):
-    """A `Policy`, given a way to sample tokens."""
+class SteppingPolicy(ManagedModel, ABC):
+    """A `Policy` for models that sample tokens; subclasses say how.
+
+    context: upper bound on prompt and sampled tokens together.
+    """
 
     def __init__(self, prompt: Prompt, segmenter: Segmenter, sampling: Sampling, context: int):
         self._prompt, self._segmenter, self._sampling = prompt, segmenter, sampling
         self._context = context
         self._root = lru_cache(4096)(self._encode)
 
-    async def _prepare(self, problem: Problem) -> None:  # noqa: B027
-        """Called first of all by each `propose`, in its task."""
+    async def _prepare(self, problem: Problem) -> None:
+        """Called at the start of every `propose`, in its task."""
 
     @abstractmethod
     def _encode(self, question: str) -> Prefix:
@@ -84,7 +88,7 @@ class SteppingPolicy(ABC):
     async def _generate(
         self, prefix: Prefix, *, stop: Sequence[str], max_tokens: int, seed: int, temperature: float
     ) -> Completion:
-        """Sample until the end of turn, one of the `stop` strings, or `max_tokens`."""
+        """Sample until the end of turn, one of the `stop` strings (included) or `max_tokens`."""
 
     async def propose(
         self,
@@ -99,7 +103,7 @@ class SteppingPolicy(ABC):
         await self._prepare(problem)
         root = self._root(problem.question)
         prefix = root.token_ids + tuple(token for step in steps for token in step.token_ids)
-        said = "".join(step.text for step in steps)
+        before = "".join(step.text for step in steps)
         room = min(max_tokens, self._context - len(prefix))
         if room < 1:
             raise ContextError(
@@ -112,8 +116,8 @@ class SteppingPolicy(ABC):
         while True:
             text, used = _text(pieces), sum(piece.n_tokens for piece in pieces)
             completion = await self._generate(
-                Prefix(prefix + _token_ids(pieces), root.text + said + text),
-                stop=(*pauses, *self._stops_after(said + text)),
+                Prefix(prefix + _token_ids(pieces), root.text + before + text),
+                stop=(*pauses, *self._stops_after(before + text)),
                 max_tokens=room - used,
                 seed=derive(seed, used) if used else seed,
                 temperature=self._sampling.temperature if temperature is None else temperature,
@@ -123,18 +127,18 @@ class SteppingPolicy(ABC):
             charge(policy_tokens=sum(piece.n_tokens for piece in completion.pieces))
             pieces += completion.pieces
             stop, text = completion.stop, _text(pieces)
-            if (kept := self._solution_end(said, pieces)) is not None:
+            if (kept := self._solution_end(before, pieces)) is not None:
                 pieces, stop = pieces[:kept], Stop.END
             elif stop is Stop.STEP and (until is Until.END or self._segmenter.first_step(text) is None):
                 if sum(piece.n_tokens for piece in pieces) < room:
-                    continue  # a false stop: nothing complete was said yet
+                    continue  # a false stop: no step is complete yet
                 stop = Stop.LENGTH
             break
         text = _text(pieces)
         if until is Until.END:
             groups, blank = self._split(pieces)
             made = self._cut_repetition(steps, _steps(groups, Stop.STEP if blank else stop))
-            if made[-1].stop is Stop.REPETITION:  # sampled by itself, the step would have ended there
+            if made[-1].stop is Stop.REPETITION:  # sampled step by step, it would have ended there
                 return made
             return _steps([*groups[:-1], [*groups[-1], *blank]], stop)
         first = self._segmenter.first_step(text)
@@ -143,7 +147,7 @@ class SteppingPolicy(ABC):
         return self._cut_repetition(steps, _steps([pieces], stop))
 
     def _cut_repetition(self, before: Sequence[Step], new: list[Step]) -> list[Step]:
-        """End `new` where it has said the same complete step too often in a row."""
+        """Cut `new` after a complete step that was repeated too often in a row."""
         texts = [step.text for step in before[-REPEATS:]]
         for index, step in enumerate(new):
             texts.append(step.text)
@@ -153,8 +157,9 @@ class SteppingPolicy(ABC):
         return new
 
     def _split(self, pieces: Sequence[Piece]) -> tuple[list[list[Piece]], list[Piece]]:
-        """The pieces of each step, as if every step had been sampled by itself, and what is blank after
-        the last one, which is its if the solution ends there.
+        """Group pieces into the steps that sampling step by step would give.
+
+        Also returns the blank pieces after the last step, which belong to it if the solution ends there.
         """
         steps: list[list[Piece]] = []
         rest = list(pieces)
@@ -166,23 +171,25 @@ class SteppingPolicy(ABC):
             return [*steps, rest], []
         return steps, rest
 
-    def _stops_after(self, said: str) -> list[str]:
-        """The prompt's stop strings; also what is left of one that has begun already."""
+    def _stops_after(self, text: str) -> list[str]:
+        """The prompt's stop strings, and the remainder of each that the end of `text` has begun."""
         stops = self._prompt.stop
-        return [stop[k:] for stop in stops for k in range(len(stop)) if said.endswith(stop[:k])]
+        return [stop[k:] for stop in stops for k in range(len(stop)) if text.endswith(stop[:k])]
 
-    def _solution_end(self, said: str, pieces: Sequence[Piece]) -> int | None:
-        """How many pieces come before a stop string of the prompt, None if there is none.
+    def _solution_end(self, before: str, pieces: Sequence[Piece]) -> int | None:
+        """The number of pieces before the prompt's first stop string; None if there is no stop string.
 
-        A step that is complete before the stop string is stays whole, even if its delimiter is
-        where the stop string begins: sampling it by itself would have paused there.
+        A step that is complete before the stop string is complete is kept whole, even if its delimiter
+        is the beginning of the stop string: sampling step by step would have paused there.
         """
-        text, longest = _text(pieces), max(map(len, self._prompt.stop), default=0)
-        tail = said[max(0, len(said) - longest + 1) :]  # a stop string may have begun there
-        found = [(at, at + len(stop)) for stop in self._prompt.stop if (at := (tail + text).find(stop)) >= 0]
-        if not found:
+        stops = self._prompt.stop
+        longest = max(map(len, stops), default=0)
+        tail = before[max(0, len(before) - longest + 1) :]  # a stop string may have begun here
+        text = tail + _text(pieces)
+        matches = [(at, at + len(stop)) for stop in stops if (at := text.find(stop)) >= 0]
+        if not matches:
             return None
-        begin, over = (offset - len(tail) for offset in min(found))
+        begin, over = (offset - len(tail) for offset in min(matches))
         kept = 0
         while (end := self._segmenter.first_step(_text(pieces[kept:]))) is not None:
             through = kept + _through(pieces[kept:], end)
@@ -201,7 +208,7 @@ def _token_ids(pieces: Sequence[Piece]) -> tuple[int, ...]:
 
 
 def _before(pieces: Sequence[Piece], end: int) -> int:
-    """How many pieces lie wholly before offset `end`."""
+    """The number of pieces that lie wholly before offset `end`."""
     kept, at = 0, 0
     while kept < len(pieces) and at + len(pieces[kept].text) <= end:
         at += len(pieces[kept].text)
@@ -210,7 +217,7 @@ def _before(pieces: Sequence[Piece], end: int) -> int:
 
 
 def _through(pieces: Sequence[Piece], end: int) -> int:
-    """How many pieces it takes to reach offset `end`."""
+    """The number of pieces that it takes to reach offset `end`."""
     kept, at = 0, 0
     while kept < len(pieces) and at < end:
         at += len(pieces[kept].text)
@@ -219,7 +226,7 @@ def _through(pieces: Sequence[Piece], end: int) -> int:
 
 
 def _steps(groups: Sequence[Sequence[Piece]], stop: Stop) -> list[Step]:
-    """One step of each group of pieces; `stop` is the last one's."""
+    """Make one step of each group of pieces; `stop` is that of the last step."""
     steps = [
         Step(
             _text(own), _token_ids(own), sum(piece.logprob for piece in own), Stop.STEP,
@@ -231,17 +238,17 @@ def _steps(groups: Sequence[Sequence[Piece]], stop: Stop) -> list[Step]:
 
 
 def encode_prompt(tokenizer: PreTrainedTokenizerFast, prompt: Prompt, question: str) -> Prefix:
-    """The filled prompt as the tokenizer's tokens, by its chat template if the prompt says so."""
+    """Fill and tokenise a prompt, with the tokenizer's chat template if `prompt.chat`."""
     if prompt.chat:
         text = tokenizer.apply_chat_template(
             prompt.messages(question), add_generation_prompt=True, tokenize=False
         )
         assert isinstance(text, str)
-        ids = tokenizer(text, add_special_tokens=False).input_ids  # the template wrote them already
+        ids = tokenizer(text, add_special_tokens=False).input_ids  # the template has added them
     else:
         text = prompt.fill(question)
         ids = tokenizer(text).input_ids
-        if ids and ids[-1] == tokenizer.eos_token_id:  # some tokenizers end every text
+        if ids and ids[-1] == tokenizer.eos_token_id:  # some tokenizers append it to every text
             ids = ids[:-1]
     return Prefix(tuple(ids), text)
 
@@ -252,7 +259,7 @@ def token_pieces(
     token_ids: Sequence[int],
     logprobs: Sequence[float],
 ) -> list[Piece]:
-    """Sampled tokens with their texts. A character split over tokens belongs to the last of them."""
+    """Sampled tokens with their texts. A character that is split over tokens goes to the last of them."""
     from tokenizers.decoders import DecodeStream
 
     stream = DecodeStream(ids=list(prefix[-8:]), skip_special_tokens=True)

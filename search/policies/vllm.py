@@ -1,4 +1,4 @@
-"""A policy on vLLM's `AsyncLLM`: continuous batching, prefix caching, cancellation."""
+"""A policy on vLLM's `AsyncLLM`, with continuous batching, prefix caching and cancellation."""
 
 from __future__ import annotations
 
@@ -27,11 +27,12 @@ if TYPE_CHECKING:
 
 
 class VLLMPolicy(SteppingPolicy):
-    """model: a path or hub id. Close it with `shutdown`.
+    """The engine starts when the policy is created; `close` ends it.
 
-    seeded: draw each sample with its own seed, so that a run can be repeated whatever else is in
-        flight. Without, vLLM samples a batch in one go, which may be faster.
-    settings: vLLM's engine arguments, e.g. tensor_parallel_size.
+    model: a path or hub id.
+    seeded: draw each sample with its own seed, so that a run is repeatable whatever else is in flight.
+        Otherwise vLLM samples a whole batch at once, which may be faster.
+    share: this engine's share of the machine. settings: vLLM's engine arguments.
     """
 
     def __init__(
@@ -50,11 +51,11 @@ class VLLMPolicy(SteppingPolicy):
         self._seeded, self._requests = seeded, count()
         super().__init__(prompt, segmenter, sampling, self._engine.model_config.max_model_len)
 
-    def shutdown(self) -> None:
+    async def close(self) -> None:
         self._engine.shutdown()
 
     async def reset(self) -> None:
-        """Forget all cached prefixes, as a measurement must between its rounds."""
+        """Empty the prefix cache, e.g. between the rounds of a measurement."""
         await self._engine.reset_prefix_cache()
 
     def _encode(self, question: str) -> Prefix:
@@ -93,7 +94,7 @@ class VLLMPolicy(SteppingPolicy):
         elif sampled.finish_reason == "stop":
             stopped = Stop.STEP if isinstance(sampled.stop_reason, str) else Stop.END
         else:
-            raise PolicyError(f"vLLM ended a request with {sampled.finish_reason!r}")
+            raise PolicyError(f"vLLM ended a request with finish_reason {sampled.finish_reason!r}")
         return Completion(
             token_pieces(self._tokenizer, prefix.token_ids, sampled.token_ids, logprobs), stopped
         )
