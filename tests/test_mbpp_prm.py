@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
 
 from bench.experiments import mbpp_prm
+from bench.mbpp_prm import main
 from prm.data.labels import read_labels
-from search import command
 from tests.sandboxed import why_not
-from tests.test_mutation_labels import rows
+from tests.test_mutation_build import rows
 
 
 def test_a_documented_function_is_its_purpose_and_its_statements() -> None:
@@ -35,16 +34,15 @@ def test_a_documented_function_is_its_purpose_and_its_statements() -> None:
 
 
 @pytest.mark.slow
-def test_from_mbpp_to_the_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_from_mbpp_to_the_report(tmp_path: Path) -> None:
     if reason := why_not():
         pytest.skip(reason)
     data, work = tmp_path / "mbpp", tmp_path / "work"
     data.mkdir()
     numbers = (*range(11, 15), *range(601, 611))
     (data / "mbpp.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows(*numbers)))
-    said = ["--data", str(data), "--work", str(work), "--hidden", "64", "--layers", "1", "--epochs", "1"]
-    monkeypatch.setattr(sys, "argv", ["bench.mbpp_prm", *said, "--limit", "30"])
-    command.run(mbpp_prm.main)
+    options = ["--data", str(data), "--work", str(work), "--hidden", "64", "--layers", "1", "--epochs", "1"]
+    assert main([*options, "--limit", "30"]) == 0
     kinds = {name: list(read_labels(work / f"train-{name}.jsonl")) for name in mbpp_prm.KINDS}
     assert len(kinds["assertions"]) < len(kinds["all"]), "crashes are left out"
     results = json.loads((work / "report" / "report.json").read_text())["results"]

@@ -69,9 +69,9 @@ def test_layers_get_muon_and_embeddings_heads_and_norms_do_not() -> None:
         model.model.layers[0].mlp.up_proj.weight.requires_grad_(False)
         names = {id(parameter): name for name, parameter in model.named_parameters()}
         groups = muon(model, lr=0.1, weight_decay=0.5, beta2=0.95).param_groups
-        found = {names[id(p)]: group for group in groups for p in group["params"]}
-        assert len(found) == len(names) - 1 and "model.layers.0.mlp.up_proj.weight" not in found
-        for name, group in found.items():
+        by_name = {names[id(p)]: group for group in groups for p in group["params"]}
+        assert len(by_name) == len(names) - 1 and "model.layers.0.mlp.up_proj.weight" not in by_name
+        for name, group in by_name.items():
             in_layer = name.endswith("_proj.weight")
             assert bool(group.get("matrices")) == in_layer, name
             assert (group["weight_decay"] == 0) == ("norm" in name), name

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from bench.experiments import prm800k
+from bench.prm800k import main
 from prm.data.labels import read_labels
 from prm.training.trainer import last_checkpoint
-from search import command
 from tests.terminal import CTRL_C, Terminal
 from tests.test_prm_data import GSM8K_TEST, completion, raw, step
 
@@ -60,10 +60,9 @@ def test_from_the_raw_files_to_the_report(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     work = tmp_path / "work"
-    said = ["--data", str(data), "--work", str(work), "--hidden", "64", "--layers", "1", "--epochs", "1"]
-    monkeypatch.setattr(sys, "argv", ["bench.prm800k", *said])
+    options = ["--data", str(data), "--work", str(work), "--hidden", "64", "--layers", "1", "--epochs", "1"]
     monkeypatch.setattr(prm800k, "SHARES", (1.0,))
-    command.run(prm800k.main)
+    assert main(options) == 0
     text = (work / "text.jsonl").read_text()
     assert "Double 3?" in text and "What comes after 3?" in text
     assert "leaked" not in text and "held out" not in text  # of evaluation sets
@@ -77,34 +76,33 @@ def test_from_the_raw_files_to_the_report(
     assert (work / "report" / "learning-curve.png").exists()
     layout = json.loads((work / "prm-100" / "prm.json").read_text())
     assert layout["members"] == ["0", "1"] and len(layout["bias"]) == 3, "it was calibrated as a whole"
+    settings = json.loads((work / "report" / "settings.json").read_text())
+    assert settings["hidden"] == 64 and settings["label_lr"] == 7e-4
     capsys.readouterr()
-    command.run(prm800k.main)  # all stages are done: nothing is trained or judged again
-    assert capsys.readouterr().out.count("done before") == 4 * 2  # stages, members
+    assert main(options) == 0  # all stages are done: nothing is trained or scored again
+    assert capsys.readouterr().out.count("already done") == 4 * 2  # stages, members
 
 
-def test_a_folder_without_the_labels_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    said = ["--data", str(tmp_path), "--work", str(tmp_path / "w")]
-    monkeypatch.setattr(sys, "argv", ["bench.prm800k", *said])
-    with pytest.raises(SystemExit) as ended:
-        command.run(prm800k.main)
-    assert ended.value.code == 2 and not (tmp_path / "w").exists()
+def test_a_folder_without_the_labels_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--data", str(tmp_path), "--work", str(tmp_path / "w")]) == 2
+    assert f"--data {tmp_path}: must contain" in capsys.readouterr().err
+    assert main(["--data", str(tmp_path / "absent"), "--work", str(tmp_path / "w"), "--layers", "0"]) == 2
+    assert "--layers 0: must be at least 1" in capsys.readouterr().err
+    assert not (tmp_path / "w").exists()
 
 
 def test_a_trial_without_a_problem_to_validate_with_is_refused_before_it_trains(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     work = tmp_path / "work"
-    said = ["--data", str(data), "--work", str(work), "--limit", "1"]
-    monkeypatch.setattr(sys, "argv", ["bench.prm800k", *said])
-    with pytest.raises(SystemExit) as ended:
-        command.run(prm800k.main)
-    assert ended.value.code == 2 and not work.exists()
+    assert main(["--data", str(data), "--work", str(work), "--limit", "1"]) == 2
+    assert not work.exists()
     assert "a problem to validate with; --limit 1 is too low" in capsys.readouterr().err
 
 
 def test_ctrl_c_in_a_stage_loses_nothing(data: Path, tmp_path: Path) -> None:
-    said = ["--data", str(data), "--work", str(tmp_path), "--hidden", "64", "--layers", "1"]
-    recipe = [sys.executable, "-m", "bench.prm800k", *said, "--epochs", "1000"]
+    options = ["--data", str(data), "--work", str(tmp_path), "--hidden", "64", "--layers", "1"]
+    recipe = [sys.executable, "-m", "bench.prm800k", *options, "--epochs", "1000"]
     shown = Terminal(recipe, Path.cwd(), os.environ)
     shown.wait_for(lambda: "'loss'" in shown.text, 200)
     shown.press(CTRL_C)

@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
+from prm.data import guard as split_guard
 from prm.data import load
 from prm.data.guard import Guard
+from prm.data.guard.__main__ import main as guard_command
 from prm.data.labels import LabelledSolution, read_labels, write_labels
 from prm.data.rows import json_lines, read_rows
 from search.errors import UsageError
@@ -123,11 +125,11 @@ def test_prm800k_rows_that_are_no_labels_of_a_solution(change: dict[str, Any], t
 
 
 def test_prm800k_regrouped_and_decoded_and_their_splits(tmp_path: Path) -> None:
-    said = {"text": "a", "rating": 1, "preferred": True}
+    chosen = {"text": "a", "rating": 1, "preferred": True}
     human = {"text": "h", "rating": None, "human": True, "preferred": True}
     end = {"text": "so 2", "answer": "2", "rating": 1, "preferred": True, "solution": True}
     row = {"problem": "P", "split_of_problem": "math500", "steps": [
-        {"chosen": 0, "completions": [said, {"text": "b", "rating": -1, "preferred": False}]},
+        {"chosen": 0, "completions": [chosen, {"text": "b", "rating": -1, "preferred": False}]},
         {"chosen": 0, "completions": [human]}, {"chosen": 0, "completions": [end]},
     ]}  # fmt: skip
     records = read(tmp_path, "prm800k-regrouped", row)
@@ -213,7 +215,7 @@ GOOD = json.dumps(raw([step([completion("a", 1)], 0)])).encode()
         (GOOD + b"\n\xff\xfe{}\n", "line 2: not UTF-8"),
         (b'{"prompt": "P"}\n', "line 1: KeyError: 'is_quality_control_question'"),
         (b"[1]\n", "line 1: must be a JSON object, not [1]"),
-        (GOOD.replace(b'"rating": 1', b'"rating": 2'), "line 1: a rating is -1, 0, 1 or null, not 2"),
+        (GOOD.replace(b'"rating": 1', b'"rating": 2'), "line 1: a rating must be -1, 0, 1 or null, not 2"),
         (GOOD.replace(b'"steps": [', b'"steps": [3, '), "line 1: TypeError"),
     ],
 )  # fmt: skip
@@ -306,6 +308,27 @@ def test_the_guard_knows_the_evaluation_sets_without_their_files() -> None:
     part = "Anna's ducks lay 5 eggs. She sells the remainder at the farmers' market daily for $2 each."
     assert guard.overlap(part) == "GSM8K test: eight words"
     assert guard.overlap("What is 2 + 2?") is None
+
+
+def test_the_hashes_are_rebuilt_from_the_files_of_the_sets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = "one two three four five six seven eight nine"
+    (tmp_path / "mine.jsonl").write_text(json.dumps({"question": text}))
+    (tmp_path / "svamp.jsonl").write_text(json.dumps({"Body": "Two and", "Question": "two?"}))
+    files = [split_guard.EvaluationFile(name, str(tmp_path / f"{name}.jsonl")) for name in ("mine", "svamp")]
+    split_guard.rebuild(files, tmp_path / "hashes.npz")
+    assert capsys.readouterr().out.startswith("mine: 1 problems, 2 runs of 8 words\n")
+    monkeypatch.setattr(split_guard, "HASHES", tmp_path / "hashes.npz")
+    split_guard._load.cache_clear()
+    try:
+        rebuilt = Guard.known()
+    finally:
+        split_guard._load.cache_clear()
+    assert rebuilt.overlap(f"now {text}") == "mine: eight words"
+    assert rebuilt.overlap("two and two") == "svamp: same text"
+    assert guard_command(["nameless"]) == 2
+    assert guard_command([f"mine={tmp_path / 'absent.jsonl'}"]) == 2
 
 
 def test_the_guard_drops_and_says_what() -> None:

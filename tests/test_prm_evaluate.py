@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import sys
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,14 +11,20 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
+from bench.runner.checkpoints import BUILTIN
+from prm.calibrate import main as calibrate_command
+from prm.command_line import command_line
 from prm.data.labels import LabelledSolution, write_labels
+from prm.evaluate import main as evaluate_command
+from prm.evaluate import request_from
 from prm.evaluation import calibrate, evaluate, metrics
 from prm.evaluation.baselines import baselines
-from prm.reading.layout import LABELS, Layout, layout_from, save_layout
+from prm.evaluation.request import EvaluateRequest
+from prm.reading.head import LABELS, Head
+from prm.reading.layout import Layout, layout_from
 from prm.reading.zoo import find
-from prm.scoring import score
-from prm.scoring.batch import Kept, split_solution
-from search import command
+from prm.score import main as score
+from prm.scoring.batch import open_results, split_solution
 from search.errors import UsageError
 from search.types import StepScore
 from tests.zoo_models import make_checkpoint
@@ -40,13 +46,14 @@ def test_steps_are_measured_as_scikit_learn_does() -> None:
     records, scored = random_case()
     steps, _ = metrics.tabulate(records, scored, neutral=True)
     ones = np.ones(len(steps.truth))
-    found = metrics.classification(steps, ones)
-    truth, said = steps.truth, steps.probabilities.argmax(1)
-    assert metrics.confusion(steps, ones).astype(int).tolist() == sk.confusion_matrix(truth, said).tolist()
-    assert found["balanced_accuracy"] == pytest.approx(sk.balanced_accuracy_score(truth, said))
-    precision, recall, f1, _ = sk.precision_recall_fscore_support(truth, said)
+    measured = metrics.classification(steps, ones)
+    truth, predicted = steps.truth, steps.probabilities.argmax(1)
+    confusion = metrics.confusion(steps, ones).astype(int)
+    assert confusion.tolist() == sk.confusion_matrix(truth, predicted).tolist()
+    assert measured["balanced_accuracy"] == pytest.approx(sk.balanced_accuracy_score(truth, predicted))
+    precision, recall, f1, _ = sk.precision_recall_fscore_support(truth, predicted)
     for c, name in enumerate(metrics.NAMES):
-        got = [found[f"{name}_{kind}"] for kind in ("precision", "recall", "f1")]
+        got = [measured[f"{name}_{kind}"] for kind in ("precision", "recall", "f1")]
         assert got == pytest.approx([precision[c], recall[c], f1[c]])
     want = sk.roc_auc_score(truth > 0, steps.value)
     assert metrics.discrimination(steps, ones)["auc"] == pytest.approx(want)
@@ -63,7 +70,7 @@ def test_a_weight_of_two_is_the_same_step_twice() -> None:
         assert a == pytest.approx(b)
 
 
-def test_what_two_judges_share_does_not_widen_the_interval_of_their_difference() -> None:
+def test_what_two_models_share_does_not_widen_the_interval_of_their_difference() -> None:
     """Both know the problems that are easy; one of them is right a tenth of the time more, everywhere."""
     records = [record(f"q{i}", [1, -1] * 10) for i in range(40)]
     sure = {1: StepScore(0.0, 0.0, 1.0), -1: StepScore(1.0, 0.0, 0.0)}
@@ -76,8 +83,8 @@ def test_what_two_judges_share_does_not_widen_the_interval_of_their_difference()
         ]
 
     better, base = score(2), score(0)
-    found = evaluate.gains(records, dict(enumerate(better)), {"base": base, "self": better}, neutral=False)
-    assert found["base"] == pytest.approx((0.1, 0.1, 0.1)) and found["self"] == (0, 0, 0)
+    gains = evaluate.gains(records, dict(enumerate(better)), {"base": base, "self": better}, neutral=False)
+    assert gains["base"] == pytest.approx((0.1, 0.1, 0.1)) and gains["self"] == (0, 0, 0)
     measured = evaluate.evaluate_one("better", records, dict(enumerate(better)), False, 0.5)["measures"]
     _, low, high = measured["steps"]["balanced_accuracy"]
     assert high - low > 0.15
@@ -116,9 +123,9 @@ def solutions(errors: Sequence[int], values: Sequence[Sequence[float]]) -> metri
 
 def test_processbench_f1_is_the_harmonic_mean_of_its_authors() -> None:
     case = solutions([1, 0, -1, -1], [[0.9, 0.2, 0.1], [0.8, 0.3], [0.9, 0.9], [0.4, 0.9]])
-    found = metrics.found_errors(case, np.ones(4))
-    assert (found["error"], found["correct"], found["accuracy"]) == (0.5, 0.5, 0.5)
-    assert found["f1"] == pytest.approx(0.5)
+    measures = metrics.found_errors(case, np.ones(4))
+    assert (measures["error"], measures["correct"], measures["accuracy"]) == (0.5, 0.5, 0.5)
+    assert measures["f1"] == pytest.approx(0.5)
     assert metrics.first_error(case).tolist() == [1, 1, -1, 0]
     none = metrics.found_errors(solutions([-1], [[0.9]]), np.ones(1))
     assert np.isnan(none["error"]) and none["correct"] == 1
@@ -141,13 +148,13 @@ def test_prmbenchs_score() -> None:
 def test_intervals_hold_the_value_and_draw_problems_whole() -> None:
     truth = RNG.random(400) < 0.7
     own = np.arange(400)
-    found = metrics.with_intervals(lambda w: {"mean": np.average(truth, weights=w)}, own, 400)["mean"]
+    interval = metrics.with_intervals(lambda w: {"mean": np.average(truth, weights=w)}, own, 400)["mean"]
     half = 1.96 * np.sqrt(truth.mean() * (1 - truth.mean()) / 400)
-    assert found[0] == pytest.approx(truth.mean())
-    assert found[2] - found[1] == pytest.approx(2 * half, rel=0.2)
+    assert interval[0] == pytest.approx(truth.mean())
+    assert interval[2] - interval[1] == pytest.approx(2 * half, rel=0.2)
     repeated, of = np.repeat(truth, 10), np.repeat(own, 10)  # ten steps a problem that say the same
     wide = metrics.with_intervals(lambda w: {"mean": np.average(repeated, weights=w)}, of, 400)["mean"]
-    assert wide[2] - wide[1] == pytest.approx(found[2] - found[1], rel=0.15)
+    assert wide[2] - wide[1] == pytest.approx(interval[2] - interval[1], rel=0.15)
 
 
 # -- baselines -------------------------------------------------------------------------------------
@@ -155,12 +162,12 @@ def test_intervals_hold_the_value_and_draw_problems_whole() -> None:
 
 def test_baselines_know_what_they_may_and_no_more() -> None:
     def made(n: int) -> list[LabelledSolution]:
-        found = []
+        records = []
         for k in range(n):
             labels = (1, -1) if k % 2 else (1, 0)
             steps = ("fine", "oops wrong" if k % 2 else "hm fine")
-            found.append(LabelledSolution(f"q{k}", steps, labels, "toy", "train", "human"))
-        return found
+            records.append(LabelledSolution(f"q{k}", steps, labels, "toy", "train", "human"))
+        return records
 
     by_name = baselines(made(60), made(20), neutral=True)
     assert set(by_name) == {"majority", "position", "n-grams"}
@@ -186,8 +193,8 @@ def drawn(logits: np.ndarray) -> np.ndarray:
 def test_temperature_and_biases_are_found_again() -> None:
     """A model that is too sure of itself, and thinks too little of the first class."""
     true = RNG.normal(size=(4000, 3)) * 1.5
-    truth, said = drawn(true), (true - [1.0, -0.5, 0.0]) / 0.4
-    temperature, bias = calibrate.fit_scaling(truth, said, np.ones(4000))
+    truth, logits = drawn(true), (true - [1.0, -0.5, 0.0]) / 0.4
+    temperature, bias = calibrate.fit_scaling(truth, logits, np.ones(4000))
     assert temperature == pytest.approx(1 / 0.4, rel=0.1)
     assert bias == pytest.approx([1.0, -0.5, 0.0], abs=0.15)
 
@@ -218,29 +225,29 @@ def test_thresholds_are_where_wrong_and_right_are_told_apart_best() -> None:
 
 @pytest.mark.parametrize("labels", [LABELS, ("positive", "negative"), ("positive",)])
 def test_calibrating_again_changes_nothing(labels: tuple[str, ...]) -> None:
-    """And what the layout then says is what was fitted: of one output, of two, of three."""
+    """The scores of the fitted layout are calibrated, for one output, two and three."""
     records, _ = random_case(200)
     raw = [
         [StepScore(*RNG.dirichlet(1 + np.eye(3)[label + 1]).tolist()) for label in r.labels] for r in records
     ]
 
     def scored(layout: Layout) -> list[list[StepScore]]:
-        def row(j: StepScore) -> list[float]:
-            told = {"negative": j.negative + (0 if "neutral" in labels else j.neutral),
-                    "neutral": j.neutral, "positive": j.positive}  # fmt: skip
-            return [told[name] for name in labels]
+        def row(score: StepScore) -> list[float]:
+            outputs = {"negative": score.negative + (0 if "neutral" in labels else score.neutral),
+                       "neutral": score.neutral, "positive": score.positive}  # fmt: skip
+            return [outputs[name] for name in labels]
 
-        return [[layout.score(row(j)) for j in steps] for steps in raw]
+        return [[layout.step_score(row(score)) for score in steps] for steps in raw]
 
-    begin = Layout(labels=labels, head="mean_logit" if len(labels) == 1 else "linear")
-    layout, said = calibrate.calibrate(begin, records, scored(begin))
-    twice, again = calibrate.calibrate(layout, records, scored(layout))
-    assert twice.temperature == pytest.approx(layout.temperature, rel=0.02)
-    assert twice.bias == pytest.approx(layout.bias, abs=0.02) and any(layout.bias)
-    before, after = (float(line.split(" -> ")[1].split(",")[0]) for line in (said[2], again[2]))
+    begin = Layout(head=Head(labels=labels, type="mean_logit" if len(labels) == 1 else "linear"))
+    layout, report = calibrate.calibrate(begin, records, scored(begin))
+    again, report_again = calibrate.calibrate(layout, records, scored(layout))
+    once, twice = layout.calibration, again.calibration
+    assert twice.temperature == pytest.approx(once.temperature, rel=0.02)
+    assert twice.bias == pytest.approx(once.bias, abs=0.02) and any(once.bias)
+    before, after = (float(line.split(" -> ")[1].split(",")[0]) for line in (report[2], report_again[2]))
     assert after == pytest.approx(before, abs=1e-4)
-    bounds = [b for b in (layout.reject, layout.accept) if b is not None]
-    assert bounds == pytest.approx([b for b in (twice.reject, twice.accept) if b is not None], abs=1e-2)
+    assert len(once.thresholds) == 1 and once.thresholds == pytest.approx(twice.thresholds, abs=1e-2)
 
 
 @pytest.mark.parametrize("bias", [[0.1, 0.2], [0.1, 0.2, float("nan")], ["a", "b", "c"]])
@@ -259,26 +266,18 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
     return f"qwen-prm-7b={folder}"
 
 
-def run(module: object, monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:
-    monkeypatch.setattr(sys, "argv", ["command", *map(str, arguments)])
-    command.run(module.main)  # type: ignore[attr-defined]
-
-
 def lines(path: Path) -> list[dict[str, object]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 @pytest.mark.slow
-def test_score_judges_every_step_and_goes_on_where_it_stopped(
-    model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_score_scores_every_step_and_resumes(model: str, tmp_path: Path) -> None:
     given = [{"question": "Q", "steps": ["a", "b"], "id": 1}, {"question": "Q", "solution": "a\n\nb\nc"},
              {"question": "Q", "steps": ["word " * 1500]}]  # fmt: skip
     source, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
     source.write_text("".join(json.dumps(row) + "\n" for row in given))
-    with pytest.raises(SystemExit) as ended:  # one does not fit, and says so
-        run(score, monkeypatch, source, "--prm", model, "--out", out)
-    assert ended.value.code == 1
+    command = [str(source), "--prm", model, "--out", str(out)]
+    assert score(command) == 1  # one does not fit, and says so
     first, second, third = lines(out)
     assert len(first["judgements"]) == 2 and first["id"] == 1  # type: ignore[arg-type]
     values = [j["positive"] + j["neutral"] for j in first["judgements"]]  # type: ignore[attr-defined]
@@ -287,12 +286,9 @@ def test_score_judges_every_step_and_goes_on_where_it_stopped(
     assert "ContextError" in str(third["error"]) and "score" not in third
     whole = out.read_bytes()
     out.write_bytes(whole[: len(whole) // 2])  # killed in the middle of a line
-    with pytest.raises(SystemExit):
-        run(score, monkeypatch, source, "--prm", model, "--out", out, "--resume")
+    assert score([*command, "--resume"]) == 1
     assert lines(out) == [first, second, third]
-    with pytest.raises(SystemExit) as ended:
-        run(score, monkeypatch, source, "--prm", model, "--out", out)
-    assert ended.value.code == 2
+    assert score(command) == 2
 
 
 @pytest.mark.parametrize(
@@ -301,20 +297,18 @@ def test_score_judges_every_step_and_goes_on_where_it_stopped(
         ('{"question": "Q"}', "KeyError: 'solution'"),
         ('{"question": "Q", "steps": []}', "'steps' must be"),
         ('{"question": 3, "steps": ["a"]}', "'question' must be text"),
-        ("{", "JSONDecodeError"),
+        ("{", "not JSON"),
     ],
 )
 def test_score_names_a_bad_line_and_writes_nothing(
-    line: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+    line: str, reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     source, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
     source.write_text('{"question": "Q", "steps": ["a"]}\n' + line)
-    with pytest.raises(SystemExit) as ended:
-        run(score, monkeypatch, source, "--prm", "skywork-7b", "--out", out)
-    assert ended.value.code == 2 and not out.exists()
-    said = capsys.readouterr().err
-    assert said.startswith(f"error: {source}, line 2: ") and reason in said
+    assert score([str(source), "--prm", "skywork-7b", "--out", str(out)]) == 2
+    assert not out.exists()
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {source}, line 2: ") and reason in error
 
 
 def test_solutions_are_split_as_the_layout_says() -> None:
@@ -325,21 +319,22 @@ def test_solutions_are_split_as_the_layout_says() -> None:
 
 
 def test_a_line_that_was_cut_off_is_removed_and_a_bad_one_is_named(tmp_path: Path) -> None:
-    path = tmp_path / "kept.jsonl"
+    path = tmp_path / "scores.jsonl"
     path.write_bytes(b'{"a": 1}\n{"a": 2}\n{"a"')
-    kept = Kept(path, resume=True)
-    assert [row["a"] for row in kept.rows] == [1, 2] and path.read_bytes().endswith(b"2}\n")
+    results = open_results(path, resume=True)
+    assert [row["a"] for row in results.rows] == [1, 2]
+    results.append([{"a": 3}])
+    results.close()
+    assert path.read_bytes() == b'{"a": 1}\n{"a": 2}\n{"a": 3}\n'
     path.write_bytes(b'{"a": 1}\n{"a"\n{"a": 2}\n')
     with pytest.raises(UsageError, match="line 2"):
-        Kept(path, resume=True)
+        open_results(path, resume=True)
     with pytest.raises(UsageError, match="--resume"):
-        Kept(path, resume=False)
+        open_results(path, resume=False)
 
 
 @pytest.mark.slow
-def test_evaluate_reports_models_beside_baselines(
-    model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_evaluate_reports_models_beside_baselines(model: str, tmp_path: Path) -> None:
     bench = [
         {"id": f"gsm8k-{i}", "generator": "g", "problem": f"P{i}", "steps": ["a", "b b", "c"],
          "final_answer_correct": i % 2 == 0, "label": -1 if i % 2 else i % 3}
@@ -350,36 +345,66 @@ def test_evaluate_reports_models_beside_baselines(
     write_labels(tmp_path / "train.jsonl", train)
     data = [f"processbench:{tmp_path / 'gsm8k.json'}", str(tmp_path / "train.jsonl")]
     out = tmp_path / "out"
-    asked = ["--prm", model, "--data", *data, "--out", out, "--baselines", tmp_path / "train.jsonl"]
-    run(evaluate, monkeypatch, *asked)
+    command = ["--prm", model, "--data", *data, "--out", str(out), "--baselines", data[1]]
+    assert evaluate_command(command) == 0
     report = (out / "report.md").read_text()
-    found = json.loads((out / "report.json").read_text())["results"]
-    assert [(row["data"], row["judge"]) for row in found] == [
+    results = json.loads((out / "report.json").read_text())["results"]
+    assert [(row["data"], row["judge"]) for row in results] == [
         *((spec, model) for spec in data),
         *((spec, name) for spec in data for name in ("majority", "position", "n-grams")),
     ]  # fmt: skip
-    assert found[0]["threshold"] == found[1]["threshold"]  # chosen on the GSM8K part, used on all
-    assert "python -m prm.evaluate" in report and f"on the same problems, {model} is" in report
-    assert set(found[0]["gains"]) == {"majority", "position", "n-grams"}
+    assert results[0]["threshold"] == results[1]["threshold"]  # chosen on the GSM8K part, used on all
+    assert "| reward model | balanced accuracy |" in report and f"on the same problems, {model} is" in report
+    assert set(results[0]["gains"]) == {"majority", "position", "n-grams"}
     assert {path.name for path in out.glob("*.png")} == {
         "reliability-0.png", "reliability-1.png", "position-0.png", "position-1.png",
     }  # fmt: skip
-    before = (out / "report.json").read_text()
-    run(evaluate, monkeypatch, *asked)  # the judgements are kept: nothing is judged again
-    assert json.loads(before)["results"] == json.loads((out / "report.json").read_text())["results"]
-    with pytest.raises(SystemExit):
-        run(evaluate, monkeypatch, "--prm", model, "--data", data[0], "--out", out)
+    kept = [path.read_bytes() for path in sorted(out.glob("judgements-*.jsonl"))]
+    assert evaluate_command(command) == 0
+    assert results == json.loads((out / "report.json").read_text())["results"]
+    assert kept == [path.read_bytes() for path in sorted(out.glob("judgements-*.jsonl"))], "scored again"
+    assert evaluate_command(["--prm", model, "--data", data[0], "--out", str(out)]) == 2
 
 
-def test_nothing_is_learnt_from_a_test_split(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_the_command_in_the_report_makes_the_same_request() -> None:
+    request = EvaluateRequest(
+        prms=("a", "b c"), data=("trl:x.jsonl",), out=Path("o"), baselines=("t",), limit=3, engine="vllm"
+    )
+    python, _, module, *words = shlex.split(command_line("prm.evaluate", request, options={"prms": "--prm"}))
+    assert (python, module) == ("python", "prm.evaluate")
+    assert request_from(words) == request
+
+
+def test_everything_that_is_wrong_with_a_request_is_listed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["--prm", "absent-1", "skywork-7b", "absent=2", "--data", "prm80k:x", "--limit", "0"]
+    assert evaluate_command([*command, "--out", str(tmp_path / "out")]) == 2
+    errors = capsys.readouterr().err.splitlines()
+    named = ("absent-1", "absent=2", "prm80k", "--limit")
+    assert all(name in error for name, error in zip(named, errors, strict=True))
+    assert not (tmp_path / "out").exists()
+
+
+def test_baselines_are_not_trained_on_a_test_split(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "test.jsonl"
     write_labels(path, [LabelledSolution("q", ("a",), (1,), "toy", "test", "human")])
-    folder = tmp_path / "model"
-    folder.mkdir()
-    save_layout(Layout(), folder)
-    with pytest.raises(SystemExit) as ended:
-        run(evaluate, monkeypatch, "--prm", "skywork-7b", "--data", path, "--out", tmp_path / "o",
-            "--baselines", path)  # fmt: skip
-    assert ended.value.code == 2 and "test split" in capsys.readouterr().err
+    command = ["--prm", "skywork-7b", "--data", str(path), "--baselines", str(path)]
+    assert evaluate_command([*command, "--out", str(tmp_path / "out")]) == 2
+    assert "test split" in capsys.readouterr().err
+
+
+def test_calibrate_refuses_a_test_split_and_a_model_without_a_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "test.jsonl"
+    write_labels(path, [LabelledSolution("q", ("a",), (1,), "toy", "test", "human")])
+    prm = BUILTIN / "prm"
+    before = (prm / "prm.json").read_bytes()
+    assert calibrate_command(["--prm", str(prm), "--data", str(path)]) == 2
+    assert "test split" in capsys.readouterr().err
+    assert calibrate_command(["--prm", "skywork-7b", "--data", str(path)]) == 2
+    assert "there is no prm.json to write to" in capsys.readouterr().err
+    assert (prm / "prm.json").read_bytes() == before

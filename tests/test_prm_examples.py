@@ -12,6 +12,7 @@ import torch
 
 from prm.data.labels import LabelledSolution
 from prm.reading.encoder import Encoder
+from prm.reading.head import Head
 from prm.reading.layout import Layout
 from prm.training.examples import Examples, class_weights
 from prm.training.objectives import class_loss, pair_loss, soft_loss
@@ -30,7 +31,7 @@ def solution(n: int, labels: Sequence[int], **more: Any) -> LabelledSolution:
 
 
 def encoder(labels: tuple[str, ...] = ("negative", "neutral", "positive")) -> Encoder:
-    return Encoder(Layout(labels=labels), TOKENIZERS["llama3"]())
+    return Encoder(Layout(head=Head(labels=labels)), TOKENIZERS["llama3"]())
 
 
 def test_labels_sit_on_the_last_token_of_their_step_and_context_has_none() -> None:
@@ -45,10 +46,10 @@ def test_labels_sit_on_the_last_token_of_their_step_and_context_has_none() -> No
 
 
 def test_a_whole_solution_that_is_read_ends_with_the_end_token() -> None:
-    said = encoder()
-    whole, cut = Examples(said, "sft", 1000).of([solution(1, [1, 1], outcome=True), solution(1, [1, 1])])
-    assert [*cut.token_ids, *said.end] == [*whole.token_ids] and len(said.end) == 1
-    begin = len(said("Problem 1?", [])[0])
+    encode = encoder()
+    whole, cut = Examples(encode, "sft", 1000).of([solution(1, [1, 1], outcome=True), solution(1, [1, 1])])
+    assert [*cut.token_ids, *encode.end] == [*whole.token_ids] and len(encode.end) == 1
+    begin = len(encode("Problem 1?", [])[0])
     assert [*whole.targets] == [IGNORED] * (begin - 1) + [*whole.token_ids[begin:], IGNORED]
 
 
@@ -84,7 +85,7 @@ def test_class_weights_make_classes_count_the_same() -> None:
 def test_a_batch_without_labels_raises() -> None:
     [example] = Examples(encoder(), "classes3", 1000).of([solution(1, [1])])
     example.targets[:] = IGNORED
-    with pytest.raises(UsageError, match="holds no label"):
+    with pytest.raises(UsageError, match="has no label"):
         collate([example], 0)
 
 

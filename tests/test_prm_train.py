@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +19,22 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification, LlamaConfig, LlamaForCausalLM
 
+from prm.command_line import command_line
 from prm.data.guard import Guard
 from prm.data.labels import LabelledSolution, write_labels
 from prm.data.pairs import pairs_of
 from prm.reading.encoder import Encoder
 from prm.reading.layout import Layout
 from prm.scoring.scorers import HFScorer
-from prm.training import attention, train
+from prm.train import main, request_from
+from prm.training import attention
+from prm.training.data import read_data
 from prm.training.examples import Examples
 from prm.training.objectives import add_dropout
-from prm.training.options import parse
+from prm.training.request import TrainRequest
 from prm.training.sequences import collate
+from prm.training.train import build_objective, train
 from prm.training.trainer import RewardTrainer, last_checkpoint
-from search import command
 from search.errors import UsageError
 from search.types import Problem, Step, Stop
 from tests.test_prm_data import GSM8K_TEST
@@ -37,6 +42,7 @@ from tests.test_prm_examples import WORDS, encoder, solution
 from tests.zoo_models import TOKENIZERS, VOCABULARY
 
 pytestmark = [pytest.mark.slow]
+
 
 def random_model(folder: Path, *, tied: bool = False) -> Path:
     """A language model with random weights. tied: its output layer is the embedding layer."""
@@ -69,19 +75,20 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def arguments(base: Path, data: Path, out: Path, form: str, **more: Any) -> list[str]:
-    options = {"steps": 60, "lr": 0.003, "batch": 8, "every": 20, "max_length": 128, "warmup": 2, **more}
-    said = ["--form", form, "--base", str(base), "--data", str(data), "--out", str(out)]
-    for name, value in options.items():
-        said.append(f"--{name.replace('_', '-')}")
-        said += [] if value is True else [str(value)]
-    return said
+def request(base: Path, data: Path, out: Path, form: Any, **more: Any) -> TrainRequest:
+    fields = {"steps": 60, "lr": 0.003, "batch": 8, "every": 20, "max_length": 128, "warmup": 2.0, **more}
+    return TrainRequest(form=form, base=str(base), data=(str(data),), out=out, **fields)
+
+
+def words(request: TrainRequest) -> list[str]:
+    """The command line that makes the request."""
+    return shlex.split(command_line("prm.train", request, options={"held_out": "--hold-out"}))[3:]
 
 
 def fit(*args: Any, **more: Any) -> Path:
-    run, out, resume = parse(arguments(*args, **more))
-    train.train(run, out, resume=resume)
-    return out
+    made = request(*args, **more)
+    train(made)
+    return made.out
 
 
 def scored(model: Path, *words: str) -> list[Any]:
@@ -102,8 +109,9 @@ def test_process_forms_learn_and_are_read(form: str, base: Path, data: Path, tmp
         assert (out / name).exists()
     card = (out / "README.md").read_text()
     assert "python -m prm.train" in card and "split guard" in card and "labels +1" in card
-    said = json.loads((out / "metrics.json").read_text())
-    assert said["data"]["train"]["labels +1"] > 0 and said["metrics"]["validation_loss"] > 0
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert metrics["data"]["train"]["labels +1"] > 0 and metrics["metrics"]["validation_loss"] > 0
+    assert request_from(shlex.split(metrics["command"])[3:]) == request(base, data, out, form, **more)
 
 
 @pytest.mark.parametrize("form", ["outcome", "pairs"])
@@ -156,9 +164,9 @@ def test_killed_and_resumed_ends_with_the_same_weights(base: Path, data: Path, t
     whole = fit(base, data, tmp_path / "whole", "classes3", **LONG)
     out = tmp_path / "killed"
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    said = arguments(base, data, out, "classes3", **LONG)
+    command = [sys.executable, "-m", "prm.train", *words(request(base, data, out, "classes3", **LONG))]
     with subprocess.Popen(
-        [sys.executable, "-m", "prm.train", *said], env=environment, stdout=subprocess.DEVNULL,
+        command, env=environment, stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     ) as process:  # fmt: skip
         while process.poll() is None and last_checkpoint(out / "checkpoints") is None:
@@ -170,9 +178,9 @@ def test_killed_and_resumed_ends_with_the_same_weights(base: Path, data: Path, t
         finally:
             process.kill()
     assert not (out / "model.safetensors").exists(), "it ended before it was killed"
-    with pytest.raises(UsageError, match="--resume goes on with it"):
+    with pytest.raises(UsageError, match="add --resume to continue it"):
         fit(base, data, out, "classes3", **LONG)
-    with pytest.raises(UsageError, match=r"has lr=0\.001, this one 0\.5"):
+    with pytest.raises(UsageError, match=r"has lr=0\.001, not 0\.5"):
         fit(base, data, out, "classes3", **{**LONG, "lr": 0.5}, resume=True)
     fit(base, data, out, "classes3", **LONG, resume=True)
     assert same(weights(out), weights(whole))
@@ -215,16 +223,16 @@ def test_a_checkpoint_that_was_cut_off_is_not_resumed_from(tmp_path: Path) -> No
         (tmp_path / name).mkdir()
         if whole:
             (tmp_path / name / "trainer_state.json").write_text("{}")
-    found = last_checkpoint(tmp_path)
-    assert found is not None and found.name == "checkpoint-8"
+    latest = last_checkpoint(tmp_path)
+    assert latest is not None and latest.name == "checkpoint-8"
 
 
 def test_fsdp_on_two_processes(base: Path, data: Path, tmp_path: Path) -> None:
     config = ROOT / "prm" / "fsdp.yaml"
-    said = arguments(base, data, tmp_path / "out", "classes3", steps=4, batch=4, every=10)
+    command = words(request(base, data, tmp_path / "out", "classes3", steps=4, batch=4, every=10))
     done = subprocess.run(
         [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(config),
-         "--num_processes", "2", "--cpu", "-m", "prm.train", *said],
+         "--num_processes", "2", "--cpu", "-m", "prm.train", *command],
         env={**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"},
         capture_output=True, text=True,
     )  # fmt: skip
@@ -233,30 +241,64 @@ def test_fsdp_on_two_processes(base: Path, data: Path, tmp_path: Path) -> None:
     assert weights(tmp_path / "out")["score.weight"].shape == (3, 64)
 
 
-@pytest.mark.parametrize("option", [("--lora", "4"), ("--language", "0.1"), ("--optimizer", "muon")])
+@pytest.mark.parametrize("field", [{"lora": 4}, {"language": 0.1}, {"optimizer": "muon"}])
 def test_what_needs_whole_weights_in_one_process_is_refused_under_fsdp(
-    option: tuple[str, str], base: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    field: dict[str, Any], base: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")  # as `accelerate launch` does
-    run, out, _ = parse([*arguments(base, data, tmp_path / "out", "classes3"), *option])
-    with pytest.raises(UsageError, match=f"{option[0]}.* does not go with FSDP here"):
-        train.train(run, out, resume=False)
-    assert not out.exists()
+    with pytest.raises(UsageError, match=f"--{next(iter(field))}.* does not work with FSDP"):
+        fit(base, data, tmp_path / "out", "classes3", **field)
+    assert not (tmp_path / "out").exists()
+
+
+# -- requests --------------------------------------------------------------------------------------
+
+
+def test_a_command_line_and_its_request_stand_for_each_other() -> None:
+    made = TrainRequest(
+        form="tokens", base="a model", data=("a", "trl:b.jsonl"), out=Path("out"), resume=True,
+        validation=("v",), held_out=("X=x.jsonl",), separator="\n\n", tokens=("-1", "+1"), neutral="drop",
+        direct=(), too_long="drop", class_weights="none", share=0.1, epochs=2.5, steps=7, lr=1e-6, bf16=True,
+        patience=3,
+    )  # fmt: skip
+    assert request_from(words(made)) == made
+    least = TrainRequest(form="sft", base="m", data=("d",), out=Path("o"))
+    assert request_from(["--form", "sft", "--base", "m", "--data", "d", "--out", "o"]) == least
+
+
+@pytest.mark.parametrize(
+    ("form", "weights", "balanced"),
+    [("outcome", "auto", True), ("classes3", "auto", False), ("classes3", "balanced", True),
+     ("outcome", "none", False)],
+)  # fmt: skip
+def test_classes_are_balanced_for_outcomes_or_on_request(form: Any, weights: Any, balanced: bool) -> None:
+    settings = replace(request(Path("m"), Path("d"), Path("o"), form), class_weights=weights).settings()
+    assert settings["balanced"] is balanced and not {"class_weights", "out", "resume"} & settings.keys()
+
+
+def test_everything_that_is_wrong_is_listed_before_anything_is_loaded(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wrong = request(
+        Path("absent"), Path("prm80k:x"), tmp_path / "out", "soft", batch=0, share=2.0, language=0.5,
+        held_out=("nameless",), resume=True,
+    )  # fmt: skip
+    assert main(words(wrong)) == 2
+    errors = capsys.readouterr().err.splitlines()
+    named = ("--batch 0", "--share 2.0", "--language", "prm80k", "--hold-out nameless", "--resume")
+    assert all(name in error for name, error in zip(named, errors, strict=True))
+    assert not (tmp_path / "out").exists()
 
 
 # -- data ------------------------------------------------------------------------------------------
 
 
 def test_bad_data_is_exit_code_2_and_nothing_is_written(
-    base: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+    base: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     bad = tmp_path / "bad.jsonl"
     bad.write_text(data.read_text() + '{"question": "cut o')
-    monkeypatch.setattr(sys, "argv", ["prm.train", *arguments(base, bad, tmp_path / "out", "classes3")])
-    with pytest.raises(SystemExit) as ended:
-        command.run(train.main)
-    assert ended.value.code == 2
+    assert main(words(request(base, bad, tmp_path / "out", "classes3"))) == 2
     assert capsys.readouterr().err.startswith(f"error: {bad}, line 121: not JSON")
     assert not (tmp_path / "out").exists()
 
@@ -282,10 +324,9 @@ def test_pairs_are_of_one_question_and_direct_by_source(base: Path, tmp_path: Pa
         ("Problem 1?", ("left 1",), ("eggs 1",))] * 2  # fmt: skip
     path = tmp_path / "labels.jsonl"
     write_labels(path, records)
-    for direct, want in (([], False), (["toy"], True), (["other"], False)):
-        said = arguments(base, path, tmp_path, "pairs", validation_share=0)
-        run, _, _ = parse([*said, "--direct", *direct])
-        read = train.read_data(run, encoder(("positive",)), Guard.known())
+    for direct, want in (((), False), (("toy",), True), (("other",), False)):
+        made = request(base, path, tmp_path, "pairs", validation_share=0.0, direct=direct)
+        read = read_data(made, encoder(("positive",)), Guard.known())
         assert [pair.direct for pair in read.train] == [want] * 2  # type: ignore[union-attr]
 
 
@@ -293,11 +334,11 @@ def test_next_tokens_are_learnt_beside_classes_where_embeddings_are_tied(
     base: Path, data: Path, tmp_path: Path
 ) -> None:
     """A head took the output layer's place: only embeddings that are the output layer can stand for it."""
-    with pytest.raises(UsageError, match="has an output layer of its own"):
+    with pytest.raises(UsageError, match="needs a base model with tied embeddings"):
         fit(base, data, tmp_path / "out", "classes3", language=0.5)
     for option in ("language", "every_token"):
-        with pytest.raises(UsageError, match=f"--{option.replace('_', '-')} is for classes"):
-            parse(arguments(base, data, tmp_path / "out", "soft", **{option: 0.5}))
+        with pytest.raises(UsageError, match=f"--{option.replace('_', '-')} is for the forms classes"):
+            fit(base, data, tmp_path / "out", "soft", **{option: 0.5})
     torch.manual_seed(0)
     tied = tmp_path / "tied"
     config = LlamaConfig.from_pretrained(base, tie_word_embeddings=True)
@@ -327,8 +368,8 @@ def test_classes_are_learnt_at_every_token_of_a_labelled_step(base: Path, data: 
 
 
 def test_dropout_is_of_training_alone(base: Path, data: Path, tmp_path: Path) -> None:
-    run, _, _ = parse(arguments(base, data, tmp_path, "classes3", dropout=0.5))
-    objective = train._objective(run, Layout(), TOKENIZERS["llama3"](), None)
+    made = request(base, data, tmp_path, "classes3", dropout=0.5)
+    objective = build_objective(made, Layout(), TOKENIZERS["llama3"](), None)
     [example] = Examples(encoder(), "classes3", 1000).of([solution(1, [1, 0])])
     batch = collate([example], 0)
     objective.train()

@@ -104,7 +104,7 @@ async def test_a_node_counts_in_one_record_only() -> None:
     how = Bisect(right, searches=6, rollouts=16)
     made = await labelled(how, World("abcxefgh"))
     for example in EXAMPLES:
-        found: Estimates = how.found[example.problem.id]
+        found: Estimates = how.estimates[example.problem.id]
         on_paths = {node for path in found.solutions for node in path if node in found.shares}
         of = [s for s in made.solutions if s.question == example.problem.question]
         assert sum(len(s.counted) for s in of) == len(on_paths)

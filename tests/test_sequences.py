@@ -105,13 +105,14 @@ def test_next_tokens_are_learnt_along_paths_only() -> None:
     """Steps 10 11 and 12 13 of question 1 2, laid out one after the other: 12 does not follow 11."""
     torch.manual_seed(0)
     hidden, words = torch.randn(2, 6, 8), torch.randn(64, 8)
-    said = (hidden @ words.T).log_softmax(-1)
+    predicted = (hidden @ words.T).log_softmax(-1)
 
     def learnt(batch: dict[str, torch.Tensor], *expected: tuple[int, int, int]) -> None:
         """expected: row, place and the token that was to be predicted there."""
         width = batch["input_ids"].shape[1]
         got = language_loss(hidden[:, :width], words, batch["input_ids"], batch["attention_mask"])
-        assert got.item() == pytest.approx(-sum(said[e].item() for e in expected) / len(expected), rel=1e-5)
+        mean = sum(predicted[e].item() for e in expected) / len(expected)
+        assert got.item() == pytest.approx(-mean, rel=1e-5)
 
     fork = next(trees([branch([10, 11], step_0=2), branch([12, 13], step_0=0)], 100))
     short = chain(branch([14], step_0=2))
@@ -131,11 +132,11 @@ def test_attention_by_blocks_is_attention(heads: int, monkeypatch: pytest.Monkey
     sees = (torch.rand(3, 1, 10, 10) < 0.3).tril() | torch.eye(10, dtype=torch.bool)
     scores = query @ key.mT / 3
     wanted = scores.masked_fill(~sees, -torch.inf).softmax(-1) @ value
-    said, _ = attention.blockwise_attention(torch.nn.Module(), query, key, value, sees, scaling=1 / 3)
-    torch.testing.assert_close(said, wanted.transpose(1, 2))
+    attended, _ = attention.blockwise_attention(torch.nn.Module(), query, key, value, sees, scaling=1 / 3)
+    torch.testing.assert_close(attended, wanted.transpose(1, 2))
     weights = torch.randn(3, 10, 2, 8)
     for ours, theirs in zip(
-        torch.autograd.grad((said * weights).sum(), (query, key, value)),
+        torch.autograd.grad((attended * weights).sum(), (query, key, value)),
         torch.autograd.grad((wanted.transpose(1, 2) * weights).sum(), (query, key, value)), strict=True,
     ):  # fmt: skip
         torch.testing.assert_close(ours, theirs)

@@ -1,7 +1,7 @@
-"""Steps made wrong by rule, to learn what an error looks like from more problems than people labelled.
+"""Steps corrupted by rule, which teach what an error looks like on more problems than people labelled.
 
-As FactCC (Kryściński et al. 2020, arXiv:1910.12840) corrupts claims: a number, an operator or a variable
-is exchanged. An earlier step said again stands for a step that makes no progress.
+A number, an operator or a variable is replaced by another, as FactCC does for claims (Kryściński et al. 2020,
+arXiv:1910.12840). A repetition of an earlier step is an example of a step that makes no progress.
 """
 
 from __future__ import annotations
@@ -18,23 +18,24 @@ FORMULA = re.compile(r"\$[^$]+\$")
 VARIABLE = re.compile(r"(?<![A-Za-z\\])[A-Za-z](?![A-Za-z])")
 SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z$])")
 
-EXCHANGED = {"+": "-", "-": "+", "*": "+", "/": "*", "<": ">", ">": "<"}
+REPLACED = {"+": "-", "-": "+", "*": "+", "/": "*", "<": ">", ">": "<"}
 REPEATED = 0.4
-"""Share of the drawn steps that have an earlier step beside them."""
+"""Share of the drawn steps that are followed by a repetition of an earlier step."""
 
 
 def corrupted(solution: LabelledSolution, share: float) -> Iterator[LabelledSolution]:
-    """A right solution, cut into sentences, and beginnings of it whose last step is none of its own.
+    """A right solution, split into sentences, and prefixes of it that end in a corrupted step.
 
-    At this share of its steps, drawn, the step is made wrong (-1), and at some of them an earlier one
-    comes again (0). The same solution gives the same records.
+    For a random share of its steps, a prefix ends in a corrupted version of the step (-1), and for some of
+    these another prefix ends in a repetition of an earlier step (0). The same solution always gives the
+    same records.
     """
     steps = [s for step in solution.steps for s in SENTENCE_END.split(step) if s.strip()]
 
-    def record(*said: str, label: int) -> LabelledSolution:
-        before = tuple(range(len(said) - 1))
+    def record(*texts: str, label: int) -> LabelledSolution:
+        before = tuple(range(len(texts) - 1))
         return LabelledSolution(
-            solution.question, said, (*(1 for _ in before), label), solution.source, solution.split,
+            solution.question, texts, (*(1 for _ in before), label), solution.source, solution.split,
             "corruption", context=before,
         )  # fmt: skip
 
@@ -54,9 +55,9 @@ def corrupted(solution: LabelledSolution, share: float) -> Iterator[LabelledSolu
 
 
 def made_wrong(step: str, before: str, rng: Random) -> str | None:
-    """The step with a number (most often), an operator or a variable exchanged; None if it has none.
+    """The step with a number (most often), an operator or a variable replaced; None if it has none.
 
-    before: all that was said until then, whose numbers are the likeliest to be mistaken for one another.
+    before: the text up to the step; its numbers are likely to be confused with each other.
     """
     ways: list[Callable[[], str | None]] = [
         *3 * (lambda: _number(step, before, rng),), lambda: _operator(step, rng), lambda: _variable(step, rng)
@@ -66,9 +67,9 @@ def made_wrong(step: str, before: str, rng: Random) -> str | None:
 
 
 def _number(step: str, before: str, rng: Random) -> str | None:
-    if not (found := list(NUMBER.finditer(step))):
+    if not (matches := list(NUMBER.finditer(step))):
         return None
-    at = rng.choice((found[-1], rng.choice(found)))  # the last one is often the result
+    at = rng.choice((matches[-1], rng.choice(matches)))  # the last one is often the result
     old, kind = at.group(), rng.random()
     if kind < 0.35 and (others := [n for n in NUMBER.findall(before) if n != old]):
         return _with(step, at, rng.choice(others))
@@ -81,18 +82,18 @@ def _number(step: str, before: str, rng: Random) -> str | None:
 
 
 def _operator(step: str, rng: Random) -> str | None:
-    if not (found := list(OPERATOR.finditer(step))):
+    if not (matches := list(OPERATOR.finditer(step))):
         return None
-    at = rng.choice(found)
-    return _with(step, at, EXCHANGED[at.group()])
+    at = rng.choice(matches)
+    return _with(step, at, REPLACED[at.group()])
 
 
 def _variable(step: str, rng: Random) -> str | None:
-    found = [v for f in FORMULA.finditer(step) for v in VARIABLE.finditer(step, f.start(), f.end())]
-    names = sorted({v.group() for v in found})
+    matches = [v for f in FORMULA.finditer(step) for v in VARIABLE.finditer(step, f.start(), f.end())]
+    names = sorted({v.group() for v in matches})
     if len(names) < 2:
         return None
-    at = rng.choice(found)
+    at = rng.choice(matches)
     return _with(step, at, rng.choice([name for name in names if name != at.group()]))
 
 

@@ -1,128 +1,157 @@
-"""Small reward models from nothing, for recipes: a base with random weights, and stages of training."""
+"""Small reward models trained from random weights: the stages that the recipes share."""
 
 from __future__ import annotations
 
 import json
-from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from bench.experiments.side_by_side import run_side_by_side
+from prm.command_line import command_line
 from prm.data.labels import LabelledSolution
 from prm.data.rows import json_lines
-from prm.evaluation import evaluate, report
+from prm.evaluation import report
+from prm.evaluation.calibrate import CalibrateRequest, calibrate_prm
+from prm.evaluation.evaluate import evaluate_prms
 from prm.reading.layout import save_layout
 from prm.reading.zoo import find
+from prm.training.request import TrainRequest
+from prm.training.train import train
+from search.errors import UsageError
 from search.precision import has_bfloat16
 
 VOCABULARY = 4096
 CONTEXT = 2048
-"""Tokens that the model can read: of the longest record, and of a tree of records of one problem."""
+"""Tokens that the model can read: the longest record, and the largest tree of records of one problem."""
 
 
-def options(
-    prog: str, about: str | None, *, work: str, hidden: int, layers: int, epochs: float, label_epochs: float,
-    label_lr: float, lr: float = 2e-3, members: int = 1,
-) -> ArgumentParser:
-    """What every recipe can be told, with the defaults that are its own."""
-    parser = ArgumentParser(prog=prog, description=about, formatter_class=RawDescriptionHelpFormatter)
-    add = parser.add_argument
-    add("--data", type=Path, required=True, metavar="DIR", help="where the data sets are")
-    add("--work", type=Path, default=Path(work), metavar="DIR", help="(%(default)s)")
-    add("--hidden", type=int, default=hidden, help="width of the model, a multiple of 64 (%(default)s)")
-    add("--layers", type=int, default=layers, help="(%(default)s)")
-    add("--members", type=int, default=members, metavar="N",
-        help="such models, trained side by side; what they say is averaged (%(default)s)")  # fmt: skip
-    add("--epochs", type=float, default=epochs, help="passes over the text (%(default)s)")
-    add("--label-epochs", type=float, default=label_epochs, help="passes over the labels (%(default)s)")
-    add("--lr", type=float, default=lr, help="highest learning rate, of the text (%(default)s)")
-    add("--label-lr", type=float, default=label_lr, help="the same, of the labels (%(default)s)")
-    add("--limit", type=int, metavar="N", help="of each kind of data, for a trial (all)")
-    return parser
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecipeRequest:
+    """What every recipe takes; each recipe has its own defaults.
+
+    data: the folder of the data sets. work: the folder of the stages.
+    hidden: width of the model, a multiple of 64. layers: its number of layers.
+    members: models to train side by side; their scores are averaged.
+    epochs, lr: passes over the text, and the peak learning rate. label_epochs, label_lr: of the labels.
+    limit: records of each kind of data, for a trial; None is all.
+    """
+
+    data: Path
+    work: Path
+    hidden: int
+    layers: int
+    members: int = 1
+    epochs: float
+    label_epochs: float
+    lr: float = 2e-3
+    label_lr: float
+    limit: int | None = None
+
+    def validate(self) -> None:
+        """Raise UsageError, which lists everything that is wrong."""
+        if faults := list(self._faults()):
+            raise UsageError(*faults)
+
+    def _faults(self) -> Iterator[str]:
+        if not self.data.is_dir():
+            yield f"--data {self.data}: there is no such folder"
+        for name in ("hidden", "layers", "members", "limit"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                yield f"--{name} {value}: must be at least 1"
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """Stages that a recipe's options ask for, each done once in its folder under --work.
+    """The stages of a recipe, each run once and kept in its folder under `request.work`.
 
-    With several --members, a stage's folder has one for each, by number, and what is to judge is an ensemble.
+    With several members, a stage has a numbered folder for each, and the reward model is an ensemble.
+    module: the command of the recipe.
     """
 
-    asked: Namespace
+    module: str
+    request: RecipeRequest
 
-    def read(self, text: Path, *more: object) -> None:
-        """Bases, and next tokens of the text. more: options of `prm.train`."""
+    def read(self, text: Path, **changes: Any) -> None:
+        """Make base models with random weights and train them on the text (stages "base" and "sft").
+
+        changes: fields of `TrainRequest` that differ from the recipe's.
+        """
         bases = self._members("base")
         if not all((base / "config.json").exists() for base in bases):
-            make_bases(text, bases, hidden=self.asked.hidden, layers=self.asked.layers)
-        wanted = ["--epochs", self.asked.epochs, "--lr", self.asked.lr]
-        self._fit("sft", "base", "sft", text, [*wanted, *more])
+            make_bases(text, bases, hidden=self.request.hidden, layers=self.request.layers)
+        fields = {"form": "sft", "epochs": self.request.epochs, "lr": self.request.lr, **changes}
+        self._train("sft", "base", text, fields)
 
-    def train_prm(self, name: str, labels: Path, *more: object, base: str = "sft") -> str:
-        """A 3-class head and all below it, from what has read, or from another judge; its folder.
+    def train_prm(self, name: str, labels: Path, *, base: str = "sft", **changes: Any) -> str:
+        """Train a 3-class head and all weights below it. Returns the folder of the reward model.
 
-        more: options of `prm.train`, which win over those of the recipe. Trees hold many labels, so there
-        are few of them to a step.
+        base: the stage to start from. changes: fields of `TrainRequest` that differ from the recipe's.
         """
-        wanted = ["--epochs", self.asked.label_epochs, "--lr", self.asked.label_lr, "--trees", CONTEXT,
-                  "--class-weights", "balanced", "--every", 100]  # fmt: skip
-        self._fit(name, base, "classes3", labels, [*wanted, *more])
-        folder, members = self.asked.work / name, self._members(name)
+        fields = {
+            "form": "classes3", "epochs": self.request.label_epochs, "lr": self.request.label_lr,
+            "trees": CONTEXT, "class_weights": "balanced", "every": 100, **changes,
+        }  # fmt: skip
+        self._train(name, base, labels, fields)
+        folder, members = self.request.work / name, self._members(name)
         if len(members) > 1 and not (folder / "prm.json").exists():
             own = tuple(member.name for member in members)
             save_layout(replace(find(str(members[0])).layout, members=own), folder)
         return str(folder)
 
     def _members(self, stage: str) -> list[Path]:
-        folder: Path = self.asked.work / stage
-        return [folder] if self.asked.members == 1 else [folder / str(i) for i in range(self.asked.members)]
+        folder, members = self.request.work / stage, self.request.members
+        return [folder] if members == 1 else [folder / str(i) for i in range(members)]
 
-    def _fit(self, stage: str, base: str, form: str, data: Path, wanted: Sequence[object]) -> None:
-        """Train, go on with it, or see that it is done: each member in a process of its own."""
-        jobs: dict[Path, list[object]] = {}
+    def _train(self, stage: str, base: str, data: Path, fields: Mapping[str, Any]) -> None:
+        """Train each member, or continue; skip those that are done."""
+        requests: dict[Path, TrainRequest] = {}
         for seed, (out, below) in enumerate(zip(self._members(stage), self._members(base), strict=True)):
             if (out / "README.md").exists():
-                print(f"{out.relative_to(self.asked.work)}: done before")
+                print(f"{out.relative_to(self.request.work)}: already done")
                 continue
-            jobs[out.with_suffix(".log")] = [
-                "--form", form, "--base", below, "--data", data, "--out", out, "--seed", seed,
-                "--max-length", CONTEXT, *wanted, *(["--bf16"] if has_bfloat16() else []),
-                *(["--resume"] if (out / "train.json").exists() else []),
-            ]  # fmt: skip
-        run_side_by_side("prm.training.train", jobs)
+            requests[out.with_suffix(".log")] = TrainRequest(
+                base=str(below), data=(str(data),), out=out, resume=(out / "train.json").exists(), seed=seed,
+                max_length=CONTEXT, bf16=has_bfloat16(), **fields,
+            )  # fmt: skip
+        run_side_by_side(train, requests)
 
     def calibrate(self, model: str, validation: Path) -> None:
-        """The probabilities of a model, such that each class counts the same on the validation data."""
-        if find(model).layout.bias:
-            print(f"{Path(model).name}: calibrated before")
+        """Calibrate a reward model on the validation data, with all classes weighed the same."""
+        if find(model).layout.calibration.bias:
+            print(f"{Path(model).name}: already calibrated")
             return
-        said = ["--prm", model, "--data", validation, "--class-weights", "balanced"]
-        run_side_by_side("prm.evaluation.calibrate", {Path(f"{model}.log"): said})
+        request = CalibrateRequest(prm=model, data=(str(validation),), balanced=True)
+        run_side_by_side(_calibrate, {Path(f"{model}.log"): request})
 
     def report(
-        self, prog: str, models: Sequence[str], data: Mapping[str, Sequence[LabelledSolution]],
-        learnt: Sequence[LabelledSolution],
+        self, models: Sequence[str], data: Mapping[str, Sequence[LabelledSolution]],
+        train: Sequence[LabelledSolution],
     ) -> list[dict[str, Any]]:  # fmt: skip
-        """The models and the baselines on the data, in --work/report; what was measured."""
-        out = self.asked.work / "report"
+        """Evaluate the models, and baselines trained on `train`. Returns the rows of the report."""
+        out = self.request.work / "report"
         out.mkdir(exist_ok=True)
-        found = evaluate.evaluate(models, data, learnt, out, engine="hf", dtype="auto")
-        report.write(out, found, f"{prog} --data {self.asked.data} --work {self.asked.work}")
-        (out / "settings.json").write_text(json.dumps(vars(self.asked), default=str, indent=2) + "\n")
-        print(f"written: {out / 'report.md'}")
-        return found
+        results = evaluate_prms(models, data, train, out, engine="hf", dtype="auto")
+        path = report.write(out, results, command_line(self.module, self.request))
+        settings = json.dumps(asdict(self.request), default=str, indent=2)
+        (out / "settings.json").write_text(settings + "\n")
+        print(f"written: {path}")
+        return results
+
+
+def _calibrate(request: CalibrateRequest) -> None:
+    print("\n".join(calibrate_prm(request)))
 
 
 def make_bases(text: Path, folders: Sequence[Path], *, hidden: int, layers: int) -> None:
-    """A byte-level BPE tokenizer learnt from the text, and a Llama for each folder, its weights random."""
+    """Write a Llama with random weights to each folder, with a byte-level BPE tokenizer of the text."""
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
     from torch import manual_seed
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
     tokenizer = Tokenizer(models.BPE())
-    pieces = Regex(r" ?\d| ?\p{L}+| ?[^\s\p{L}\d]|\n|\s+")  # digits stay single, as arithmetic needs them
+    pieces = Regex(r" ?\d| ?\p{L}+| ?[^\s\p{L}\d]|\n|\s+")  # single digits, as arithmetic needs them
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([
         pre_tokenizers.Split(pieces, behavior="isolated"),
         pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),

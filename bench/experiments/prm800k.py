@@ -1,16 +1,4 @@
-"""python -m bench.prm800k: a reward model on PRM800K, from the raw files to the report.
-
-Stages, each kept in --work and gone on with where it was interrupted: `text` gathers the training
-text (GSM8K's training solutions, MATH's outside MATH-500, PRM800K's right paths), `base` makes a
-tokenizer from it and --members small Llamas with random weights, `sft` trains them on the text, `corrupted`
-trains 3-class heads and all below them to tell the text's steps from steps made wrong by rule, `phase2`
-goes on with the labels of phase 2, `prm` with 10, 30 and 100 % of those of phase 1, what the members say
-averaged and calibrated on validation problems, and `report` measures that on phase 1's test part and on
-ProcessBench beside the baselines. Nothing is trained on a problem of an evaluation set.
-
---data DIR is searched for phase1_train.jsonl, phase1_test.jsonl, phase2_train.jsonl (as OpenAI ships
-them, or regrouped), phase2_train_*_decoded.jsonl, gsm8k/train.jsonl, math/test.jsonl, processbench/*.json.
-"""
+"""A reward model on PRM800K, from the raw files to the report: the work of `bench.prm800k`."""
 
 from __future__ import annotations
 
@@ -18,34 +6,53 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from bench.experiments.corrupt import corrupted
-from bench.experiments.from_scratch import Recipe, options
+from bench.experiments.from_scratch import Recipe, RecipeRequest
 from prm.data import load
 from prm.data.guard import Guard
 from prm.data.labels import LabelledSolution, write_labels
 from prm.data.rows import json_lines
-from prm.training.options import VALIDATION_SHARE
-from prm.training.train import is_for_validation
-from search import command
+from prm.training.data import is_for_validation
+from prm.training.request import VALIDATION_SHARE
 from search.errors import UsageError
 
 SHARES = (0.1, 0.3, 1.0)
-READING = ("--batch", 8, "--optimizer", "muon", "--beta2", 0.95, "--weight-decay", 0.1, "--every", 500)
-JUDGING = ("--batch", 4, "--optimizer", "muon", "--beta2", 0.95, "--weight-decay", 0.05, "--dropout", 0.2,
-           "--language", 0.3, "--every-token", 0.5)  # fmt: skip
-CORRUPTED = ("--epochs", 1, "--batch", 16, "--lr", 1e-3, "--dropout", 0.1)
-"""How the text, the labels and, otherwise than those, steps made wrong by rule are learnt; chosen on
-training problems that were held out."""
+"""Of the training problems of phase 1, for the learning curve."""
+
+# Fields of `TrainRequest`, chosen on held-out training problems.
+TEXT: dict[str, Any] = {"batch": 8, "optimizer": "muon", "beta2": 0.95, "weight_decay": 0.1, "every": 500}
+LABELS: dict[str, Any] = {
+    "batch": 4, "optimizer": "muon", "beta2": 0.95, "weight_decay": 0.05, "dropout": 0.2, "language": 0.3,
+    "every_token": 0.5,
+}  # fmt: skip
+CORRUPTED: dict[str, Any] = {"epochs": 1.0, "batch": 16, "lr": 1e-3, "dropout": 0.1}
+"""What differs from LABELS for corrupted steps."""
 CORRUPTED_SHARE = 0.6
 """Of a solution's steps."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prm800kRequest(RecipeRequest):
+    """See `RecipeRequest`. data: a folder that is searched for the files of PRM800K and other data sets."""
+
+    work: Path = Path("runs/prm800k")
+    hidden: int = 192
+    layers: int = 4
+    members: int = 2
+    epochs: float = 1.0
+    label_epochs: float = 2.0
+    lr: float = 3e-3
+    label_lr: float = 7e-4
+
+
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """Data sets by what they are for, as specifications (`prm.data.load`). text: worked solutions.
+    """Data sets by purpose. phase1, phase2, tests: specifications for `prm.data.load`.
 
-    phase1: labels of what the tests are like. phase2: of long solutions, most of whose steps are right.
+    phase1: labels of the same kind as the tests. phase2: labels of long, mostly right solutions.
+    gsm8k, math: files of worked solutions, None if absent.
     """
 
     phase1: tuple[str, ...]
@@ -56,32 +63,32 @@ class Sources:
 
 
 def find_sources(folder: Path) -> Sources:
-    """What the folder holds. Raises UsageError if the labels or the test part are not there."""
+    """Search the folder. Raises UsageError if the labels or the test part of phase 1 are missing."""
 
     def first(pattern: str) -> Path | None:
         return next(iter(sorted(folder.rglob(pattern))), None)
 
     def labels(*names: str) -> tuple[str, ...]:
-        return tuple(f"{_shape(path)}:{path}" for name in names if (path := first(name)) is not None)
+        return tuple(f"{_format(path)}:{path}" for name in names if (path := first(name)) is not None)
 
     phase1 = labels("phase1_train.jsonl")
     phase2 = labels("phase2_train.jsonl", "phase2_train_*_decoded.jsonl")
     test = first("phase1_test.jsonl")
     if not phase1 or test is None:
-        raise UsageError(f"--data {folder}: holds no phase1_train.jsonl and phase1_test.jsonl of PRM800K")
+        raise UsageError(f"--data {folder}: must contain PRM800K's phase1_train.jsonl and phase1_test.jsonl")
     bench = [f"processbench:{path}" for path in sorted(folder.rglob("processbench/*.json"))]
-    tests = (f"{_shape(test)}:{test}", *bench)
+    tests = (f"{_format(test)}:{test}", *bench)
     return Sources(phase1, phase2, tests, first("gsm8k/train.jsonl"), first("math/test.jsonl"))
 
 
-def _shape(path: Path) -> str:
-    """In which of the three shapes a file of PRM800K is."""
+def _format(path: Path) -> str:
+    """The format of a file of PRM800K, a name in `prm.data.FORMATS`."""
     row = next(json_lines(path)).fields
     return "prm800k" if "labeler" in row else "prm800k-decoded" if "ratings" in row else "prm800k-regrouped"
 
 
 def gather_text(sources: Sources, limit: int | None) -> Iterator[LabelledSolution]:
-    """Worked solutions of training problems, and the paths of PRM800K that hold no error."""
+    """Worked solutions of training problems, and the paths of PRM800K without an error."""
     if sources.gsm8k is not None:
         yield from islice(load(f"worked:{sources.gsm8k}"), limit)
     if sources.math is not None:
@@ -94,21 +101,24 @@ def gather_text(sources: Sources, limit: int | None) -> Iterator[LabelledSolutio
 
 
 def held_out(labels: Iterable[LabelledSolution]) -> Iterator[LabelledSolution]:
-    """Those of problems that `prm.train` keeps to validate with."""
+    """The labels of problems that `prm.train` holds out for validation."""
     return (s for s in labels if is_for_validation(s.question, VALIDATION_SHARE))
 
 
-def learning_curve(found: Sequence[dict[str, object]], models: dict[str, float], path: Path) -> None:
-    """Balanced accuracy by share of the labels, with intervals, on each data set."""
+def learning_curve(results: Sequence[dict[str, object]], models: dict[str, float], path: Path) -> None:
+    """Plot balanced accuracy by share of the training problems, with intervals, for each data set.
+
+    results: rows of the report. models: the share that each was trained on.
+    """
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(figsize=(5, 3.4), constrained_layout=True)
-    for data in dict.fromkeys(str(row["data"]) for row in found):
+    for data in dict.fromkeys(str(row["data"]) for row in results):
         points = []
-        for row in found:
+        for row in results:
             if row["data"] == data and row["judge"] in models:
                 measures: dict[str, dict[str, list[float]]] = row["measures"]  # type: ignore[assignment]
                 points.append((models[str(row["judge"])], *measures["steps"]["balanced_accuracy"]))
@@ -121,23 +131,19 @@ def learning_curve(found: Sequence[dict[str, object]], models: dict[str, float],
     plt.close(figure)
 
 
-def main() -> None:
-    prog = "python -m bench.prm800k"
-    asked = options(
-        prog, __doc__, work="runs/prm800k", hidden=192, layers=4, members=2, epochs=1.0, lr=3e-3,
-        label_epochs=2.0, label_lr=7e-4,
-    ).parse_args()
-    recipe = Recipe(asked)
-    sources = find_sources(asked.data)
+def run(request: Prm800kRequest) -> None:
+    """Run the stages that are not done yet, and write the report. Raises UsageError before it trains."""
+    request.validate()
+    recipe, work = Recipe("bench.prm800k", request), request.work
+    sources = find_sources(request.data)
 
     def labels(specs: Sequence[str]) -> Iterator[LabelledSolution]:
         for spec in specs:
-            yield from islice(load(spec), asked.limit)
+            yield from islice(load(spec), request.limit)
 
     if next(held_out(Guard.known().filter(labels(sources.phase1))), None) is None:
-        few = "" if asked.limit is None else f"; --limit {asked.limit} is too low"
-        raise UsageError(f"none of phase 1's labels is of a problem to validate with{few}")
-    work: Path = asked.work
+        why = "" if request.limit is None else f"; --limit {request.limit} is too low"
+        raise UsageError(f"phase 1 has no labels of a problem to validate with{why}")
     work.mkdir(parents=True, exist_ok=True)
 
     def gathered(name: str, records: Iterable[LabelledSolution]) -> Path:
@@ -147,28 +153,25 @@ def main() -> None:
             print(f"{name}: {written:,} solutions; {guard.describe().splitlines()[0]}")
         return path
 
-    text = gathered("text", gather_text(sources, asked.limit))
-    recipe.read(text, *READING)
-    base, learnt = "corrupted", list[LabelledSolution]()
+    text = gathered("text", gather_text(sources, request.limit))
+    recipe.read(text, **TEXT)
+    seen: list[LabelledSolution] = []
+    base = "corrupted"
     made = gathered(base, (c for s in load(str(text)) for c in corrupted(s, CORRUPTED_SHARE)))
-    recipe.train_prm(base, made, *JUDGING, *CORRUPTED)
+    recipe.train_prm(base, made, **{**LABELS, **CORRUPTED})
     if sources.phase2:
         phase2 = gathered("phase2", labels(sources.phase2))
-        recipe.train_prm("phase2", phase2, *JUDGING, "--epochs", 1, base=base)
+        recipe.train_prm("phase2", phase2, base=base, **{**LABELS, "epochs": 1.0})
         base = "phase2"
-        learnt += load(str(phase2))
+        seen += load(str(phase2))
     phase1 = gathered("phase1", labels(sources.phase1))
     validation = gathered("validation", held_out(load(str(phase1))))
     models = {
-        recipe.train_prm(f"prm-{round(100 * share)}", phase1, *JUDGING, "--share", share, base=base): share
+        recipe.train_prm(f"prm-{round(100 * share)}", phase1, base=base, **LABELS, share=share): share
         for share in SHARES
     }
     for model in models:
         recipe.calibrate(model, validation)
-    data = {spec: list(islice(load(spec), asked.limit)) for spec in sources.tests}
-    found = recipe.report(prog, list(models), data, [*learnt, *load(str(phase1))])
-    learning_curve(found, models, work / "report" / "learning-curve.png")
-
-
-if __name__ == "__main__":
-    command.run(main)
+    data = {spec: list(islice(load(spec), request.limit)) for spec in sources.tests}
+    results = recipe.report(list(models), data, [*seen, *load(str(phase1))])
+    learning_curve(results, models, work / "report" / "learning-curve.png")

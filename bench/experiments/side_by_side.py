@@ -1,36 +1,42 @@
-"""Commands of `prm`, each in a process of its own, which gives its memory back when it ends."""
+"""Run typed requests in processes of their own, which give their memory back when they end."""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
 import sys
-from collections.abc import Mapping, Sequence
-from importlib import import_module
+from collections.abc import Callable, Mapping
 from multiprocessing.connection import wait
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from search import command
+from search.command import exit_code
 
-KEPT = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**34)}
-"""What makes glibc keep the memory of a batch for the next one, which it would have to zero again."""
+R = TypeVar("R")
+
+MALLOC = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**34)}
+"""Makes glibc reuse the memory of one batch for the next, which otherwise has to be zeroed again."""
+PRELOADED = ["prm.evaluation.calibrate", "prm.training.train", "prm.training.trainer"]
+"""Imported once, by the process from which the others are forked."""
 
 
-def run_side_by_side(module: str, jobs: Mapping[Path, Sequence[object]]) -> None:
-    """The command with the words of each job, all at the same time, each on its share of the cores.
+def run_side_by_side(function: Callable[[R], None], requests: Mapping[Path, R]) -> None:
+    """Call a function with each request, all at the same time, each in a process with a share of the cores.
 
-    jobs: by the file that takes what the job says; the first one says it here instead.
-    If one fails, the others are told to stop, which saves what they have. Raises SystemExit with its code.
+    function: defined at the top level of a module, because a process looks it up by name.
+    requests: by the log file that gets the output of the process. The first process has no log: its output
+        appears here.
+    If a process fails, the others get SIGTERM, which lets training save its state. Raises SystemExit with
+    the exit code of the process that failed first.
     """
-    for name, value in KEPT.items():
+    for name, value in MALLOC.items():
         os.environ.setdefault(name, value)
     can_fork = "forkserver" in multiprocessing.get_all_start_methods()
     context: Any = multiprocessing.get_context("forkserver" if can_fork else "spawn")
-    context.set_forkserver_preload(["prm.evaluation.calibrate", "prm.training.train", "prm.training.trainer"])
+    context.set_forkserver_preload(PRELOADED)
     processes = [
-        context.Process(target=_command, args=([module, *map(str, said)], log if number else None, len(jobs)))
-        for number, (log, said) in enumerate(jobs.items())
+        context.Process(target=_child, args=(function, request, log if number else None, len(requests)))
+        for number, (log, request) in enumerate(requests.items())
     ]
     for process in processes:
         process.start()
@@ -42,27 +48,26 @@ def run_side_by_side(module: str, jobs: Mapping[Path, Sequence[object]]) -> None
                 failed = next((process for process in processes if process.exitcode), None)
                 for process in running if failed else ():
                     process.terminate()
-    except KeyboardInterrupt:  # they were told as well, and save what they have
+    except KeyboardInterrupt:  # the processes got the signal too, and save their state
         for process in processes:
             process.join()
         raise
     if failed:
-        log = list(jobs)[processes.index(failed)]
+        log = list(requests)[processes.index(failed)]
         if failed is not processes[0]:
-            said = log.read_text(encoding="utf-8", errors="replace").splitlines()[-5:]
-            print(f"{log}:", *said, sep="\n", file=sys.stderr)
+            tail = log.read_text(encoding="utf-8", errors="replace").splitlines()[-5:]
+            print(f"{log}:", *tail, sep="\n", file=sys.stderr)
         raise SystemExit(failed.exitcode)
 
 
-def _command(words: Sequence[str], log: Path | None, beside: int) -> None:
+def _child(function: Callable[[R], None], request: R, log: Path | None, processes: int) -> None:
     if log is not None:
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as file:
             os.dup2(file.fileno(), 1)
             os.dup2(file.fileno(), 2)
-    if beside > 1:
+    if processes > 1:
         import torch
 
-        torch.set_num_threads(max(1, torch.get_num_threads() // beside))
-    sys.argv = list(words)
-    command.run(import_module(words[0]).main)
+        torch.set_num_threads(max(1, torch.get_num_threads() // processes))
+    sys.exit(exit_code(lambda: function(request)))

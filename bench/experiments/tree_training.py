@@ -1,29 +1,51 @@
-"""python -m bench.tree_training: what it costs to learn labels from trees, beside records one by one.
-
-The first problems of --data, laid out in three ways that have the same labels and the same loss: a record of
-its own for each rated step; trees, with PyTorch's attention under a mask; trees, with attention that is not
-computed where the mask hides it (`prm.training.attention`). Each is learnt from once, forward and
-backward, without changing a weight; the ways take turns, --rounds times, and the fastest turn of each counts.
-"""
+"""The cost of training on trees of records, against single records: the work of `bench.tree_training`."""
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
 from itertools import groupby, islice
 from time import perf_counter
 
-from prm.data import HELP, load
+from prm.data import load
 from prm.reading.encoder import Encoder
 from prm.reading.layout import Layout
 from prm.reading.zoo import RewardModel
 from prm.training.examples import Examples
 from prm.training.sequences import Example, collate
-from search import command
+from search.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TreeTrainingRequest:
+    """Time one pass of training over the same labels, laid out as single records and as trees.
+
+    data: a data set, as `prm.data.load` takes it. base: a language model, path or hub id.
+    problems: the first problems of the data. tokens: in a tree, at most.
+    batch: trees per batch; single records fill as many tokens. rounds: the fastest one counts.
+    """
+
+    data: str
+    base: str
+    problems: int = 10
+    tokens: int = 2048
+    batch: int = 4
+    rounds: int = 3
+
+    def validate(self) -> None:
+        """Raise UsageError, which lists everything that is wrong."""
+        numbers = {field.name: getattr(self, field.name) for field in fields(self)[2:]}
+        faults = [f"--{name} {value}: must be at least 1" for name, value in numbers.items() if value < 1]
+        try:
+            load(self.data)
+        except UsageError as error:
+            faults.append(str(error))
+        if faults:
+            raise UsageError(*faults)
 
 
 def batches(examples: Sequence[Example], tokens: int) -> Iterator[list[Example]]:
-    """Of like length, of about so many tokens."""
+    """Batches of examples of similar length, with about `tokens` tokens each."""
     batch: list[Example] = []
     for example in sorted(examples, key=len):
         if batch and (len(batch) + 1) * len(example) > tokens:
@@ -33,20 +55,8 @@ def batches(examples: Sequence[Example], tokens: int) -> Iterator[list[Example]]
     yield batch
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m bench.tree_training", description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
-    add = parser.add_argument
-    add("--data", required=True, metavar="SPEC", help=HELP)
-    add("--base", required=True, metavar="MODEL", help="a language model, path or hub id")
-    add("--problems", type=int, default=10, metavar="N", help="the first so many of the data (%(default)s)")
-    add("--tokens", type=int, default=2048, help="of a tree, at most (%(default)s)")
-    add("--batch", type=int, default=4, help="trees; records one by one fill as many tokens (%(default)s)")
-    add("--rounds", type=int, default=3, help="(%(default)s)")
-    asked = parser.parse_args()
-
+def run(request: TreeTrainingRequest) -> None:
+    """Time the three layouts, and print their tokens and seconds. Raises UsageError."""
     from transformers import AutoModelForSequenceClassification
     from transformers.utils import logging
 
@@ -54,32 +64,29 @@ def main() -> None:
     from prm.training.attention import NAME
     from prm.training.objectives import Objective
 
+    request.validate()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    by_problem = groupby(load(asked.data), key=lambda record: record.question)
-    records = [record for _, some in islice(by_problem, asked.problems) for record in some]
-    encoder = Encoder(Layout(), load_tokenizer(RewardModel(asked.base, asked.base, Layout(), None, "")))
-    one_by_one, trees = (
-        Examples(encoder, "classes3", asked.tokens, tree=tree).of(records) for tree in (0, asked.tokens)
+    by_problem = groupby(load(request.data), key=lambda record: record.question)
+    records = [record for _, some in islice(by_problem, request.problems) for record in some]
+    encoder = Encoder(Layout(), load_tokenizer(RewardModel(request.base, request.base, Layout(), None, "")))
+    single, trees = (
+        Examples(encoder, "classes3", request.tokens, tree=tree).of(records) for tree in (0, request.tokens)
     )
-    ways = {"records": (one_by_one, "sdpa"), "trees, masked": (trees, "sdpa"), "trees": (trees, NAME)}
+    layouts = {"records": (single, "sdpa"), "trees, masked": (trees, "sdpa"), "trees": (trees, NAME)}
     objectives = {
         name: Objective(AutoModelForSequenceClassification.from_pretrained(
-            asked.base, num_labels=3, dtype="float32", attn_implementation=attention
-        ), "classes3") for name, (_, attention) in ways.items()
+            request.base, num_labels=3, dtype="float32", attn_implementation=attention
+        ), "classes3") for name, (_, attention) in layouts.items()
     }  # fmt: skip
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in range(asked.rounds):
-        for name, (examples, _) in ways.items():
+    seconds: dict[str, list[float]] = {name: [] for name in layouts}
+    for _ in range(request.rounds):
+        for name, (examples, _) in layouts.items():
             begun = perf_counter()
-            for batch in batches(examples, asked.batch * asked.tokens):
+            for batch in batches(examples, request.batch * request.tokens):
                 objectives[name](**collate(batch, pad=0))["loss"].backward()
             seconds[name].append(perf_counter() - begun)
-    print(f"{len(records):,} records of {asked.problems} problems")
-    for name, (examples, _) in ways.items():
+    print(f"{len(records):,} records of {request.problems} problems")
+    for name, (examples, _) in layouts.items():
         best, first = min(seconds[name]), min(seconds["records"])
         print(f"{name:<14} {sum(map(len, examples)):>9,} tokens {best:7.1f} s  {first / best:5.1f} x")
-
-
-if __name__ == "__main__":
-    command.run(main)

@@ -101,8 +101,8 @@ async def label(
             whole = node.is_terminal and node.step is not None
             return how.right(id_, task.extract("".join(s.text for s in node.steps))) if whole else None
 
-        made += records(question, how.found[id_], right, f"rollouts/{task.name}", "train")
-    rollouts = sum(found.rollouts for id_, found in how.found.items() if id_ not in failed)
+        made += records(question, how.estimates[id_], right, f"rollouts/{task.name}", "train")
+    rollouts = sum(estimates.rollouts for id_, estimates in how.estimates.items() if id_ not in failed)
     cost = sum((outcome.cost for outcome in outcomes.values()), Cost())
     events = sum((outcome.events for outcome in outcomes.values()), Events())
     return Labelled(made, rollouts, failed, cost, events)

@@ -1,4 +1,4 @@
-"""Data sets by name and place: `prm800k:phase1_train.jsonl`, `math-shepherd:peiyi9979/Math-Shepherd`."""
+"""Data sets by format and place: `prm800k:phase1_train.jsonl`, `math-shepherd:peiyi9979/Math-Shepherd`."""
 
 from __future__ import annotations
 
@@ -24,32 +24,33 @@ FORMATS: Mapping[str, Reader] = {
     "prmbench": others.prmbench,
     "worked": others.worked,
 }
-"""From one row of a data set to its records; the second argument is the split of the file."""
+"""By name: makes the records of one row of a data set. Its second argument is the split of the file."""
 
 HELP = (
-    "FORMAT:WHERE, or a file of the project's own labels. WHERE is a file (.jsonl, .jsonl.gz, .json, "
-    f".parquet) or OWNER/NAME on the hub, with @SPLIT behind it if not train. Formats: {', '.join(FORMATS)}."
+    "FORMAT:WHERE, or a file of labels in the project's own format. WHERE is a file (.jsonl, .jsonl.gz, "
+    ".json or .parquet) or OWNER/NAME on the hub, followed by @SPLIT for a split other than train. "
+    f"Formats: {', '.join(FORMATS)}."
 )
 
 
 def load(spec: str) -> Iterator[LabelledSolution]:
-    """Stream the records of FORMAT:WHERE[@SPLIT]; without FORMAT:, a file of the project's own.
+    """Stream the records of FORMAT:WHERE[@SPLIT], or of a file of labels in the project's own format.
 
-    The records' split is "train" unless @SPLIT, the file's name or its rows say otherwise.
-    Raises UsageError: an unknown format at once, a bad row with its file and line when it comes.
+    The split of the records is "train", unless @SPLIT, the name of the file or its rows give another.
+    Raises UsageError at once if the format is unknown, and while streaming for a bad row.
     """
     name, colon, where = spec.partition(":")
     if not colon:
         name, where = "labels", spec
     if name not in FORMATS:
-        raise UsageError(f"{spec}: unknown format {name!r}; there is {', '.join(FORMATS)}")
+        raise UsageError(f"{spec}: unknown format {name!r}; the formats are {', '.join(FORMATS)}")
     where, _, split = where.partition("@") if not Path(where).exists() else (where, "", "")
-    said = split or ("test" if "test" in Path(where).stem else "train")
+    part = split or ("test" if "test" in Path(where).stem else "train")
     reader = FORMATS[name]
-    return parsed(read_rows(where, said), lambda row: iter(reader(row, said)))
+    return parsed(read_rows(where, part), lambda row: iter(reader(row, part)))
 
 
 def load_all(specs: Iterable[str]) -> Iterator[LabelledSolution]:
-    """The records of several data sets, one after the other."""
+    """Stream the records of several data sets, one after the other."""
     for spec in specs:
         yield from load(spec)

@@ -1,9 +1,9 @@
-"""Step labels from rollouts: how often does a prefix lead to the right answer?
+"""Step labels from rollouts: how often a prefix of a solution leads to the right answer.
 
-`Estimate` completes every prefix (Math-Shepherd, Wang et al. 2023, arXiv:2312.08935); `Bisect` looks
-for the first wrong step by binary search and reuses the tree (OmegaPRM, Luo et al. 2024,
-arXiv:2406.06592). Both grow an ordinary `Tree` through the engine, so that costs are counted, and a
-trace resumes them. Unlike a decoding strategy they are told which answers are right.
+`Estimate` completes every prefix (Math-Shepherd, Wang et al. 2023, arXiv:2312.08935). `Bisect` finds the
+first wrong step by binary search and reuses the tree (OmegaPRM, Luo et al. 2024, arXiv:2406.06592). Both grow
+a `Tree` through the engine, so that their cost is counted and a trace can resume them. Unlike decoding
+strategies, they know which answers are right.
 """
 
 from __future__ import annotations
@@ -17,14 +17,15 @@ from search.node import Node
 from search.tree import Tree
 
 Right = Callable[[str, str | None], bool]
-"""Whether an answer (None: none was given) to the problem of that id is the right one."""
+"""Whether an answer to the problem with this id is right; the answer is None if there is none."""
 
 
 @dataclass(slots=True)
 class Estimates:
-    """What is found of one problem. shares: by node, the share of its rollouts that are right.
+    """The estimates of one problem.
 
-    solutions: paths from the root whose nodes have shares, to be made into records.
+    shares: by node, the share of its rollouts that reach the right answer.
+    solutions: paths from the root, for `records`. rollouts: their number.
     """
 
     shares: dict[Node, float] = field(default_factory=dict)
@@ -36,18 +37,18 @@ class Estimates:
 class Estimate:
     """Hard and soft estimation: `solutions` samples, and `rollouts` completions of each of their prefixes.
 
-    temperature: None is the policy's own. The last step's share is 1 or 0, as its answer is right.
-    found: by problem id; filled while it runs.
+    The share of a last step is 1 or 0, because its answer is known.
+    temperature: None is the policy's own. estimates: the results by problem id, filled in while it runs.
     """
 
     right: Right
     solutions: int = 1
     rollouts: int = 8
     temperature: float | None = None
-    found: dict[str, Estimates] = field(default_factory=dict)
+    estimates: dict[str, Estimates] = field(default_factory=dict)
 
     async def __call__(self, tree: Tree) -> Node:
-        estimates = self.found[tree.problem.id] = Estimates()
+        estimates = self.estimates[tree.problem.id] = Estimates()
         leaves = await tree.complete([tree.root], self.solutions, temperature=self.temperature)
         for leaf in leaves:
             path = leaf.path
@@ -64,7 +65,7 @@ class Estimate:
 
 @dataclass(slots=True, eq=False)
 class _Rollout:
-    """A wrong rollout, and the node that it was sampled from."""
+    """A wrong rollout and the node that it was sampled from."""
 
     start: Node
     leaf: Node
@@ -72,13 +73,14 @@ class _Rollout:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Bisect:
-    """OmegaPRM: in each of `searches`, take the most promising wrong rollout, and find by binary
-    search the first of its steps from which no rollout is right; the rollouts made on the way are
-    kept, and may be taken later.
+    """OmegaPRM: binary search for the first step from which no rollout is right.
 
-    Promising is what has the highest Q + U, with MC the share of the start's rollouts that are right,
-    Q = alpha^(1 - MC) * beta^(steps / length), U = c_puct * sqrt(sum of visits) / (1 + visits).
-    The defaults are the paper's, but for the length, which here is in steps.
+    Each of `searches` searches takes the wrong rollout with the highest Q + U, where
+    Q = alpha^(1 - MC) * beta^(steps / length), U = c_puct * sqrt(sum of visits) / (1 + visits), and MC is the
+    share of right rollouts from the rollout's start. The rollouts of a search are candidates for the next.
+    The defaults are the paper's, except for the length, which is in steps here.
+
+    temperature, estimates: as in `Estimate`.
     """
 
     right: Right
@@ -89,10 +91,10 @@ class Bisect:
     length: int = 10
     c_puct: float = 0.125
     temperature: float | None = None
-    found: dict[str, Estimates] = field(default_factory=dict)
+    estimates: dict[str, Estimates] = field(default_factory=dict)
 
     async def __call__(self, tree: Tree) -> Node:
-        estimates = self.found[tree.problem.id] = Estimates()
+        estimates = self.estimates[tree.problem.id] = Estimates()
         pool: list[_Rollout] = []
         visits: dict[Node, int] = {}
         leaves = await self._roll(tree, tree.root, estimates, pool)
@@ -105,9 +107,9 @@ class Bisect:
         return leaves[0]
 
     async def _search(self, tree: Tree, taken: _Rollout, estimates: Estimates, pool: list[_Rollout]) -> None:
-        """Between a prefix with right rollouts and the end of a wrong one lies the first error."""
+        """Find the first error between a prefix with right rollouts and the end of a wrong rollout."""
         steps = taken.leaf.path[len(taken.start.path) :]
-        good, bad = -1, len(steps) - 1  # indices: known to lead somewhere, known not to
+        good, bad = -1, len(steps) - 1  # indices of steps with and without right rollouts
         estimates.shares[steps[-1]] = 0.0
         while bad - good > 1:
             middle = (good + bad) // 2
@@ -122,7 +124,7 @@ class Bisect:
     async def _roll(
         self, tree: Tree, node: Node, estimates: Estimates, pool: list[_Rollout]
     ) -> Sequence[Node]:
-        """Estimate a prefix; its wrong rollouts may be searched if it has right ones too."""
+        """Estimate a prefix. Its wrong rollouts can be searched if it also has right ones."""
         ends = await tree.complete([node], self.rollouts, temperature=self.temperature)
         wrong = [end for end in ends if not self.right(tree.problem.id, tree.answer(end))]
         estimates.shares[node] = 1 - len(wrong) / len(ends)
@@ -144,7 +146,7 @@ class Bisect:
             quality = float(self.alpha ** (1 - share) * self.beta ** (steps / self.length))
             return quality + self.c_puct * total / (1 + visits.get(rollout.start, 0))
 
-        best = max(pool, key=promise)  # the first of equals, and the pool grows in a fixed order
+        best = max(pool, key=promise)  # ties go to the first; the order of the pool is fixed
         pool.remove(best)
         return best
 
@@ -152,12 +154,13 @@ class Bisect:
 def records(
     question: str, estimates: Estimates, right: Callable[[Node], bool | None], source: str, split: str
 ) -> list[LabelledSolution]:
-    """The labelled solutions of one problem. Each estimated node counts in one of them.
+    """The labelled solutions of one problem. The label of each estimated node counts in one of them.
 
-    Hard labels are +1 where any rollout was right, else -1; values are the shares. right: whether a
-    whole solution, the path to its last node, has the right answer; None if it is not whole.
+    Labels are +1 if any rollout was right and -1 otherwise; values are the shares.
+    right: whether the answer of a complete solution, given by its last node, is right; None for an
+        incomplete one.
     """
-    made: list[LabelledSolution] = []
+    solutions: list[LabelledSolution] = []
     counted: set[Node] = set()
     for path in estimates.solutions:
         context = tuple(i for i, n in enumerate(path) if n not in estimates.shares or n in counted)
@@ -167,7 +170,7 @@ def records(
         values = tuple(estimates.shares.get(node, 1.0) for node in path)
         steps = tuple(node.step.text.strip("\n") for node in path if node.step is not None)
         labels = tuple(1 if value > 0 else -1 for value in values)
-        made.append(LabelledSolution(
+        solutions.append(LabelledSolution(
             question, steps, labels, source, split, "rollouts", values, context, outcome=right(path[-1])
         ))  # fmt: skip
-    return made
+    return solutions

@@ -1,4 +1,4 @@
-"""Labelled solutions: the one record that all reward-model data is read from and written to."""
+"""Labelled solutions: the one format of all data for reward models."""
 
 from __future__ import annotations
 
@@ -15,18 +15,21 @@ from search.errors import UsageError
 
 @dataclass(frozen=True, slots=True)
 class LabelledSolution:
-    """A solution, or the beginning of one, with a label on each step.
+    """A solution, or a prefix of one, with a label for each step.
 
-    labels: [len(steps)], -1 wrong, 0 correct but no progress, +1 correct and useful, as PRM800K
-        means them (Lightman et al. 2023). Where labelling stopped at the first error, so do the steps.
+    labels: -1 wrong, 0 right but no progress, +1 right and useful, as in PRM800K (Lightman et al. 2023),
+        [len(steps)]. If labelling stopped at the first error, the steps end there too.
     source: the data set, e.g. "prm800k/phase1". split: "train", "validation" or "test".
-    produced_by: what labelled it, e.g. "human", "checker", "rollouts".
-    values: [len(steps)] or empty: soft labels in [0, 1], the share of rollouts from after the step
-        that reach the right answer (Math-Shepherd's soft estimation).
-    context: indices of steps that are there to be read only. Their labels do not count: another
-        record counts them, or nobody gave one (a step written by a labeller; it is held as +1).
-    rest: how the solution goes on, unlabelled. outcome: whether its final answer is right; None if
-        that is not known, or if steps and rest are no whole solution.
+    produced_by: the origin of the labels, e.g. "human", "checker", "rollouts".
+    values: soft labels in [0, 1], the share of rollouts after the step that reach the right answer
+        (Math-Shepherd's soft estimation), [len(steps)] or empty.
+    context: indices of steps whose labels do not count, either because they count in another record or
+        because the step has none (a step written by a labeller; its label here is +1).
+    rest: the unlabelled remaining steps.
+    outcome: whether the final answer is right; None if unknown or if `steps` and `rest` are not a complete
+        solution.
+
+    Raises UsageError if the fields contradict each other.
     """
 
     question: str
@@ -55,7 +58,7 @@ class LabelledSolution:
         if not all(isinstance(value, int | float) and 0 <= value <= 1 for value in self.values):
             raise UsageError(f"values must lie between 0 and 1: {self.values}: {at}")
         if not set(self.context) <= set(range(len(self.steps))):
-            raise UsageError(f"context names steps that are not there: {self.context}: {at}")
+            raise UsageError(f"context has indices that are no steps: {self.context}: {at}")
 
     @property
     def counted(self) -> list[int]:
@@ -67,16 +70,15 @@ _OPTIONAL = {field.name: field.default for field in fields(LabelledSolution) if 
 
 
 def until_first_error(steps: Sequence[str], labels: Sequence[int]) -> tuple[tuple[str, ...], tuple[int, ...]]:
-    """Steps and labels up to the first -1 and no further, where PRM800K's labellers stopped."""
+    """Steps and labels up to and including the first -1, where PRM800K's labellers stopped."""
     end = labels.index(-1) + 1 if -1 in labels else len(labels)
     return tuple(steps[:end]), tuple(labels[:end])
 
 
 def write_labels(path: Path, solutions: Iterable[LabelledSolution]) -> int:
-    """Write one JSON object a line; fields at their defaults are left out. Returns how many.
+    """Write one JSON object per line, without fields at their defaults. Returns their number.
 
-    The file appears when all is written: if `solutions` raises, there is none, and one that was
-    there before stays.
+    The file is replaced when everything is written: if `solutions` raises, nothing changes.
     """
     n = 0
     unfinished = path.with_name(path.name + ".part")
@@ -97,12 +99,12 @@ def _fields(solution: LabelledSolution) -> dict[str, Any]:
 
 
 def read_labels(path: Path) -> Iterator[LabelledSolution]:
-    """Stream the records of a file. Raises UsageError naming the file and the line that is not one."""
+    """Stream the records of a file, which may be empty. Raises UsageError, naming the file and the line."""
     return parsed(json_lines(path, allow_empty=True), lambda row: [from_fields(row)])
 
 
 def from_fields(row: dict[str, Any]) -> LabelledSolution:
-    """A record from the fields of its JSON object. Raises KeyError, TypeError or UsageError."""
+    """The record with these JSON fields. Raises KeyError, TypeError or UsageError."""
     lists = {name: row.get(name, []) for name in ("values", "context", "rest")}
     lists |= {name: row[name] for name in ("steps", "labels")}
     if not isinstance(row["steps"], list) or not isinstance(row["labels"], list):

@@ -13,32 +13,32 @@ STEP_TAG = "ки"
 
 
 def math_shepherd(row: Mapping[str, Any], split: str) -> Iterator[LabelledSolution]:
-    """{"input", "label", "task"}: the input holds `ки` after each step, the label + or - there.
+    """{"input", "label", "task"}: the input has `ки` after each step; the label has + or - in its place.
 
-    Wang et al. 2023, arXiv:2312.08935 (hub: peiyi9979/Math-Shepherd). + is a step from which a
-    rollout reached the right answer (hard estimation), after an error as well as before one.
+    Wang et al. 2023, arXiv:2312.08935 (hub: peiyi9979/Math-Shepherd). + means that a rollout from the step
+    reached the right answer (hard estimation); it also occurs after an error.
     """
-    *said, tail = row["input"].split(STEP_TAG)
-    if tail.strip() or not said:
+    *texts, tail = row["input"].split(STEP_TAG)
+    if tail.strip() or not texts:
         raise UsageError(f"the input must end with {STEP_TAG!r}, after its last step")
     labels: list[int] = []
     at = 0
-    for text in said:
+    for text in texts:
         if not row["label"].startswith(text, at) or row["label"][at + len(text) :][:1] not in ("+", "-"):
             raise UsageError(f"the label does not repeat the input up to step {len(labels) + 1}, then + or -")
         at += len(text) + 1
         labels.append(1 if row["label"][at - 1] == "+" else -1)
-    first = re.search(r"Step 1:", said[0])
+    first = re.search(r"Step 1:", texts[0])
     if first is None:
         raise UsageError("the input has no 'Step 1:'")
-    question, said[0] = said[0][: first.start()], said[0][first.start() :]
-    steps = tuple(re.sub(r"^Step \d+:\s*", "", text.strip()) for text in said)
+    question, texts[0] = texts[0][: first.start()], texts[0][first.start() :]
+    steps = tuple(re.sub(r"^Step \d+:\s*", "", text.strip()) for text in texts)
     source = f"math-shepherd/{row['task']}"
     yield LabelledSolution(question.strip(), steps, tuple(labels), source, split, "rollouts")
 
 
 def trl(row: Mapping[str, Any], split: str) -> Iterator[LabelledSolution]:
-    """{"prompt", "completions", "labels": [bool]}: TRL's stepwise-supervision type."""
+    """{"prompt", "completions", "labels": [bool]}: TRL's format for stepwise supervision."""
     if not all(isinstance(label, bool) for label in row["labels"]):
         raise UsageError(f"labels must be true or false, not {row['labels']}")
     labels = tuple(1 if label else -1 for label in row["labels"])
@@ -46,7 +46,7 @@ def trl(row: Mapping[str, Any], split: str) -> Iterator[LabelledSolution]:
 
 
 def processbench(row: Mapping[str, Any], split: str) -> Iterator[LabelledSolution]:
-    """{"id", "problem", "steps", "final_answer_correct", "label"}: label is the first wrong step, or -1.
+    """{"id", "problem", "steps", "final_answer_correct", "label"}: label is the first wrong step or -1.
 
     Zheng et al. 2024, arXiv:2412.06559 (hub: Qwen/ProcessBench). An evaluation set.
     """
@@ -67,9 +67,9 @@ def processbench(row: Mapping[str, Any], split: str) -> Iterator[LabelledSolutio
 def prmbench(row: Mapping[str, Any], split: str) -> Iterator[LabelledSolution]:
     """{"modified_question", "modified_process", "error_steps" (1-based), "classification", "idx", ...}.
 
-    Song et al. 2025, arXiv:2501.03124 (hub: hitsmy/PRMBench_Preview). An evaluation set, built on
-    PRM800K, problems of its training part included. Every step is labelled, after an error too.
-    A few records name an error after the last step; there is nothing to label there.
+    Song et al. 2025, arXiv:2501.03124 (hub: hitsmy/PRMBench_Preview). An evaluation set built on PRM800K,
+    including problems of its training part. Every step is labelled, also after an error. A few records
+    name an error after the last step, which is ignored.
     """
     steps, errors = row["modified_process"], set(row["error_steps"])
     if any(type(number) is not int or number < 1 for number in errors):
@@ -80,9 +80,9 @@ def prmbench(row: Mapping[str, Any], split: str) -> Iterator[LabelledSolution]:
 
 
 def worked(row: Mapping[str, Any], split: str) -> Iterator[LabelledSolution]:
-    """{"question", "answer"} of GSM8K, {"problem", "solution"} of MATH: reference solutions, all right.
+    """{"question", "answer"} of GSM8K or {"problem", "solution"} of MATH: reference solutions, all right.
 
-    For supervised fine-tuning before a head is trained. GSM8K's calculator notes are taken out.
+    For supervised fine-tuning before a head is trained. GSM8K's calculator annotations are removed.
     """
     if "question" in row:
         question, text = row["question"], re.sub(r"<<.*?>>", "", row["answer"])

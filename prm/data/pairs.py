@@ -11,12 +11,12 @@ from prm.data.labels import LabelledSolution
 from prm.data.rows import parsed, read_rows
 
 PER_QUESTION = 9
-"""Pairs made of one question's solutions at most, as in Eurus (Yuan et al. 2024, appendix B)."""
+"""Most pairs per question, as in Eurus (Yuan et al. 2024, appendix B)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """chosen, rejected: the steps of two solutions of the same question. source: the data set."""
+    """chosen, rejected: the steps of two solutions of one question. source: the data set."""
 
     question: str
     chosen: tuple[str, ...]
@@ -25,10 +25,10 @@ class Pair:
 
 
 def ultrainteract(path: str) -> Iterator[Pair]:
-    """{"trajectory": [{"from", "value"}], "chosen", "rejected", "dataset"}: one pair a row.
+    """{"trajectory": [{"from", "value"}], "chosen", "rejected", "dataset"}: one pair per row.
 
-    Yuan et al. 2024, arXiv:2404.02078 (hub: openbmb/UltraInteract_pair). The turns so far are the
-    question, one after the other. Also reads rows {"prompt", "chosen", "rejected"} of TRL's format.
+    Yuan et al. 2024, arXiv:2404.02078 (hub: openbmb/UltraInteract_pair). The question is the concatenation
+    of the turns so far. Rows {"prompt", "chosen", "rejected"}, in TRL's format, are read too.
     """
     return parsed(read_rows(path), lambda row: [_pair(row)])
 
@@ -49,15 +49,15 @@ def _steps(text: str) -> tuple[str, ...]:
 
 
 def pairs_of(solutions: Iterable[LabelledSolution]) -> Iterator[Pair]:
-    """Every whole right solution of a question with a whole wrong one, up to PER_QUESTION a question.
+    """Pairs of a right and a wrong complete solution of one question, at most PER_QUESTION per question.
 
-    Each wrong one is taken once before any is taken twice.
+    Each wrong solution is used once before any is used twice.
     """
-    whole: dict[str, dict[bool, list[LabelledSolution]]] = defaultdict(lambda: {True: [], False: []})
+    complete: dict[str, dict[bool, list[LabelledSolution]]] = defaultdict(lambda: {True: [], False: []})
     for solution in solutions:
         if solution.outcome is not None:
-            whole[solution.question][solution.outcome].append(solution)
-    for question, by_outcome in whole.items():
+            complete[solution.question][solution.outcome].append(solution)
+    for question, by_outcome in complete.items():
         right, wrong = by_outcome[True], by_outcome[False]
         for n in range(min(PER_QUESTION, len(right) * len(wrong))):
             better, worse = right[(n + n // len(wrong)) % len(right)], wrong[n % len(wrong)]

@@ -3,15 +3,15 @@
 raw: {"labeler", "generation", "is_quality_control_question", "is_initial_screening_question",
     "question": {"problem", "ground_truth_answer", phase 2: "pre_generated_steps", ...},
     "label": {"steps": [{"completions": [{"text", "rating", "flagged"}], "human_completion",
-    "chosen_completion"}], "finish_reason"}}, as OpenAI ships it.
+    "chosen_completion"}], "finish_reason"}}, as released by OpenAI.
 regrouped: {"problem", "split_of_problem", "steps": [{"chosen", "completions": [{"text", "rating",
-    "answer"?, "solution"?, "human"?}]}]}, one labelled trajectory a line.
-decoded: {"problem", "split_of_problem", "steps", "ratings"}, one path a line.
+    "answer"?, "solution"?, "human"?}]}]}, one labelled trajectory per line.
+decoded: {"problem", "split_of_problem", "steps", "ratings"}, one path per line.
 
-A labelled trajectory is a path, and beside it at each step completions that were rated but never
-continued. It becomes one record for the path, and one for each of these: the path so far, as
-context, and the completion. A path ends at its first -1. A step that states the final answer says so, as
-GSM8K's do: "That's correct. The answer is 5."
+A labelled trajectory is a path and, at each step, alternative completions that were rated but not continued.
+It becomes one record for the path and one for each alternative, which has the path up to it as context.
+A path ends at its first -1. The final answer becomes part of its step, worded as in GSM8K: "That's correct.
+The answer is 5."
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from prm.data.labels import LabelledSolution, until_first_error
 from search.errors import UsageError
 
 ANSWER = "\n\n# Answer\n\n"
-"""The labelling tool's mark between the last step and the final answer, which were rated as one."""
+"""The labelling tool's separator of the last step and the final answer, which were rated as one step."""
 
 _SPLITS = {"train": "train", "test_non500": "train", "math500": "test"}
 """PRM800K trains on all of MATH but MATH-500."""
@@ -32,7 +32,7 @@ _SPLITS = {"train": "train", "test_non500": "train", "math500": "test"}
 
 @dataclass(frozen=True, slots=True)
 class _Completion:
-    """final: it states the final answer. rating: None if nobody rated it."""
+    """final: whether it states the final answer. rating: None if it was not rated."""
 
     text: str
     final: bool
@@ -41,15 +41,16 @@ class _Completion:
 
 @dataclass(frozen=True, slots=True)
 class _Choice:
-    """One step: what was written, and which of it the trajectory went on with (None: it ended)."""
+    """The completions of one step. chosen: index of the one on the path; None if the trajectory ended."""
 
     completions: Sequence[_Completion]
     chosen: int | None
 
 
 def raw(row: Mapping[str, Any], split: str) -> Iterator[LabelledSolution]:
-    """Skips quality-control and screening rows (labelled by many, or to test the labeller) and
-    problems that the labeller called bad.
+    """Records of a row as released by OpenAI.
+
+    Skips quality-control and screening rows, which test the labeller, and problems marked as bad.
     """
     if row["is_quality_control_question"] or row["is_initial_screening_question"]:
         return
@@ -61,7 +62,7 @@ def raw(row: Mapping[str, Any], split: str) -> Iterator[LabelledSolution]:
     whole: Sequence[str] = ()
     outcome = None
     if phase == 2 and label["finish_reason"] == "found_error":
-        whole = [_said(step)[0] for step in question["pre_generated_steps"]]
+        whole = [_worded(step)[0] for step in question["pre_generated_steps"]]
         given, truth = question["pre_generated_answer"], question["ground_truth_answer"]
         outcome = _same(given, truth) if given is not None and truth is not None else None
     yield from _records(question["problem"], choices, f"prm800k/phase{phase}", split, whole, outcome)
@@ -86,9 +87,9 @@ def decoded(row: Mapping[str, Any], split: str) -> Iterator[LabelledSolution]:
     ratings = [_rating(rating) for rating in row["ratings"]]
     if None in ratings:
         raise UsageError("a rating is null")
-    said = [_said(text) for text in row["steps"]]
-    steps, labels = until_first_error([text for text, _ in said], [r for r in ratings if r is not None])
-    right = True if -1 not in labels and said[-1][1] else None
+    worded = [_worded(text) for text in row["steps"]]
+    steps, labels = until_first_error([text for text, _ in worded], [r for r in ratings if r is not None])
+    right = True if -1 not in labels and worded[-1][1] else None
     yield LabelledSolution(
         row["problem"], steps, labels, "prm800k/phase2", _SPLITS.get(row["split_of_problem"], split), "human",
         outcome=right,
@@ -96,37 +97,37 @@ def decoded(row: Mapping[str, Any], split: str) -> Iterator[LabelledSolution]:
 
 
 def _raw_choice(step: Mapping[str, Any]) -> _Choice:
-    """human_completion is an object, not a text, and completions may be null; so may any rating."""
+    """Note that human_completion is an object, and that completions and ratings may be null."""
     completions = [
-        _Completion(*_said(c["text"]), None if c["flagged"] else _rating(c["rating"]))
+        _Completion(*_worded(c["text"]), None if c["flagged"] else _rating(c["rating"]))
         for c in step["completions"] or ()
     ]
     chosen = step["chosen_completion"]
     if chosen is None and (human := step["human_completion"]) is not None:
-        completions.append(_Completion(*_said(human["text"]), None))
+        completions.append(_Completion(*_worded(human["text"]), None))
         chosen = len(completions) - 1
     return _Choice(completions, chosen)
 
 
-def _said(text: str) -> tuple[str, bool]:
-    """A step as a policy would say it, and whether it states the final answer."""
-    step, mark, answer = text.partition(ANSWER)
-    return _stating(step, answer), bool(mark)
+def _worded(text: str) -> tuple[str, bool]:
+    """A step as a policy would write it, and whether it states the final answer."""
+    step, separator, answer = text.partition(ANSWER)
+    return _stating(step, answer), bool(separator)
 
 
 def _stating(step: str, answer: str | None) -> str:
-    """A step and the final answer that belongs to it, on one line: the mark would be steps of its own.
+    """A step and its final answer on one line, because the tool's separator would be split into steps.
 
-    "That's correct." is right with one answer and wrong with another.
+    The answer matters to the rating: "That's correct." is right with one answer and wrong with another.
     """
-    said = " ".join((answer or "").split()).removesuffix(".")
-    return f"{step.rstrip()} The answer is {said}.".lstrip() if said else step
+    final = " ".join((answer or "").split()).removesuffix(".")
+    return f"{step.rstrip()} The answer is {final}.".lstrip() if final else step
 
 
 def _rating(rating: object) -> int | None:
     if rating is None or (type(rating) is int and -1 <= rating <= 1):
         return rating
-    raise UsageError(f"a rating is -1, 0, 1 or null, not {rating!r}")
+    raise UsageError(f"a rating must be -1, 0, 1 or null, not {rating!r}")
 
 
 def _same(given: str, truth: str) -> bool:
@@ -137,19 +138,19 @@ def _records(
     problem: str, choices: Sequence[_Choice], source: str, split: str, whole: Sequence[str],
     outcome: bool | None,
 ) -> Iterator[LabelledSolution]:
-    """whole, outcome: the pre-generated solution that the path labels the beginning of, if it is one."""
+    """Records of a labelled trajectory. whole, outcome: the pre-generated solution that it labels, if any."""
     path: list[_Completion] = []
     for choice in choices:
         rated = [i for i, c in enumerate(choice.completions) if c.rating is not None and c.text.strip()]
-        going_on = choice.chosen
-        if going_on is None and rated:  # the trajectory ended here: one of these ends the path
-            going_on = rated[0]
-        for sibling in (choice.completions[i] for i in rated if i != going_on):
+        chosen = choice.chosen
+        if chosen is None and rated:  # the trajectory ended here: take one of these as the end of the path
+            chosen = rated[0]
+        for sibling in (choice.completions[i] for i in rated if i != chosen):
             right = sibling.rating != -1 if sibling.final else None
             yield _record(problem, [*path, sibling], source, split, tuple(range(len(path))), (), right)
-        if going_on is None or not choice.completions[going_on].text.strip():
+        if chosen is None or not choice.completions[chosen].text.strip():
             break
-        path.append(choice.completions[going_on])
+        path.append(choice.completions[chosen])
         if choice.chosen is None or path[-1].rating == -1:
             break
     unrated = tuple(i for i, c in enumerate(path) if c.rating is None)

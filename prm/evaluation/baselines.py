@@ -1,4 +1,4 @@
-"""What a reward model must beat: judges that know the majority, a step's position, or its words."""
+"""Baselines that a reward model has to beat: they know the class shares, a step's position or its words."""
 
 from __future__ import annotations
 
@@ -11,28 +11,29 @@ from prm.data.labels import LabelledSolution
 from prm.evaluation.metrics import POSITIONS
 from search.types import StepScore
 
-Judged = list[list[StepScore]]
+Scored = list[list[StepScore]]
+"""By record: the scores of its steps."""
 
 
 def baselines(
     train: Sequence[LabelledSolution], test: Sequence[LabelledSolution], *, neutral: bool
-) -> dict[str, Judged]:
-    """Judgements of every step of `test`, by baseline, learnt from `train`.
+) -> dict[str, Scored]:
+    """Scores of every step of `test`, by baseline, after training on `train`.
 
-    majority: the shares of the classes. position: those at the step's position, and n-grams: logistic
-    regression on the step's words and pairs of words (scikit-learn), each with every class weighted
-    to count the same, for it is balanced accuracy that they are to be good at.
-    neutral: whether there is a class for it; if not, a neutral step is a positive one.
+    majority: the class shares. position: the class shares at the step's position. n-grams: logistic
+    regression on the step's words and pairs of words (scikit-learn). The latter two weigh all classes the
+    same, because they are compared in balanced accuracy.
+    neutral: whether there is a neutral class; without one, neutral steps count as positive.
     """
     texts, labels, positions = _rows(train, neutral)
-    asked, _, asked_positions = _rows(test, neutral, all_steps=True)
+    test_texts, _, test_positions = _rows(test, neutral, all_steps=True)
     shares = np.array([np.mean(labels == c) for c in range(3)])
-    found = {
-        "majority": np.tile(shares, (len(asked), 1)),
-        "position": _by_position(labels, positions)[asked_positions],
-        "n-grams": _n_grams(texts, labels, asked),
+    probabilities = {
+        "majority": np.tile(shares, (len(test_texts), 1)),
+        "position": _by_position(labels, positions)[test_positions],
+        "n-grams": _n_grams(texts, labels, test_texts),
     }
-    return {name: _per_record(rows, test) for name, rows in found.items()}
+    return {name: _per_record(rows, test) for name, rows in probabilities.items()}
 
 
 def _rows(
@@ -50,15 +51,17 @@ def _rows(
 
 
 def _by_position(labels: NDArray[np.int64], positions: NDArray[np.int64]) -> NDArray[np.float64]:
-    """[position bucket, class]: P(class | position) if all classes were equally many."""
-    counts = np.ones((len(POSITIONS), 3))  # one each is added: no bucket is ever empty
+    """P(class | position) for equally frequent classes, [position buckets, classes]."""
+    counts = np.ones((len(POSITIONS), 3))  # add-one smoothing: no bucket is ever empty
     np.add.at(counts, (positions, labels), 1)
     counts[:, np.bincount(labels, minlength=3) == 0] = 0
     at_position = counts / np.maximum(counts.sum(0), 1)  # P(position | class)
     return np.asarray(at_position / at_position.sum(1, keepdims=True))
 
 
-def _n_grams(texts: Sequence[str], labels: NDArray[np.int64], asked: Sequence[str]) -> NDArray[np.float64]:
+def _n_grams(
+    texts: Sequence[str], labels: NDArray[np.int64], test_texts: Sequence[str]
+) -> NDArray[np.float64]:
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
@@ -68,11 +71,11 @@ def _n_grams(texts: Sequence[str], labels: NDArray[np.int64], asked: Sequence[st
         LogisticRegression(class_weight="balanced", max_iter=300),
     )
     model.fit(texts, labels)
-    rows = np.zeros((len(asked), 3))
-    rows[:, model.classes_] = model.predict_proba(asked)
+    rows = np.zeros((len(test_texts), 3))
+    rows[:, model.classes_] = model.predict_proba(test_texts)
     return rows
 
 
-def _per_record(rows: NDArray[np.float64], records: Sequence[LabelledSolution]) -> Judged:
-    made = iter(rows.tolist())
-    return [[StepScore(*next(made)) for _ in record.steps] for record in records]
+def _per_record(rows: NDArray[np.float64], records: Sequence[LabelledSolution]) -> Scored:
+    remaining = iter(rows.tolist())
+    return [[StepScore(*next(remaining)) for _ in record.steps] for record in records]

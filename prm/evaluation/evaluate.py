@@ -1,71 +1,146 @@
-"""python -m prm.evaluate: how good reward models are, in the terms of the field, beside baselines.
-
-Writes report.md, report.json and pictures to --out, and the judgements it made, so that it goes on
-where it was interrupted. Intervals are 95 %, of a bootstrap over problems. The baselines (majority,
-position, n-grams) learn from --baselines, which should be what the models were trained on.
-
-On ProcessBench, a scalar or two-class model's threshold is the best one on the GSM8K part, as its
-authors do it; a three-class model says "wrong" where that is its most probable label.
-"""
+"""Measure reward models on labelled data, beside baselines: the work of `prm.evaluate`."""
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import shlex
-import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from contextlib import ExitStack, closing
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from prm.data import HELP, load
+from prm.command_line import command_line
+from prm.data import load, load_all
 from prm.data.labels import LabelledSolution
 from prm.evaluation import metrics, report
 from prm.evaluation.baselines import baselines
 from prm.evaluation.metrics import Solutions, Steps, tabulate, with_intervals
+from prm.evaluation.request import EvaluateRequest
+from prm.evaluation.scores import score_records
 from prm.reading.zoo import find
-from prm.scoring.batch import Kept, score_all
-from prm.scoring.scorers import load_scorer
-from search import command
+from prm.scoring.batch import open_results
+from prm.scoring.scorers import Engine, load_scorer
 from search.errors import ScorerError, UsageError
-from search.types import StepScore, StepScorer
+from search.types import StepScore
 
-Numbers = dict[str, tuple[float, float, float]]
-"""By name: a value and its interval."""
+Measures = dict[str, tuple[float, float, float]]
+"""By name: a value and the ends of its 95 % interval."""
+Scores = Mapping[int, Sequence[StepScore]]
+"""The step scores of solutions, by the index of the solution in its data set."""
 
 
-def score(
-    scorer: StepScorer, records: Sequence[LabelledSolution], kept: Kept
-) -> dict[int, list[StepScore]]:
-    """Judgements by index of the record; what could not be judged is left out.
+def evaluate(request: EvaluateRequest) -> Path:
+    """Score, measure and report. Returns the path of the report.
 
-    kept: holds those made before, and gets the new ones.
+    Raises UsageError before a model is loaded; also if `request.out` holds another evaluation.
     """
-    from rich.progress import Progress
+    request.validate()
+    data = {spec: list(islice(load(spec), request.limit)) for spec in request.data}
+    train = list(load_all(request.baselines))
+    if any(solution.split == "test" for solution in train):
+        raise UsageError("--baselines: must not contain a test split; name training data")
+    request.out.mkdir(parents=True, exist_ok=True)
+    _check_same(request)
+    results = evaluate_prms(
+        request.prms, data, train, request.out, engine=request.engine, dtype=request.dtype
+    )
+    command = command_line("prm.evaluate", request, options={"prms": "--prm"})
+    return report.write(request.out, results, command)
 
-    async def go_on(progress: Progress) -> None:
-        rest = records[len(kept.rows) :]
-        task = progress.add_task("judging", total=len(records), completed=len(kept.rows))
-        async for verdict in score_all(scorer, ((r.question, r.steps) for r in rest), len(kept.rows)):
-            row = {"judgements": [asdict(j) for j in verdict.scores], "error": verdict.error}
-            kept.append([row])
-            kept.rows.append(row)
-            progress.advance(task)
 
-    with Progress(transient=True) as progress:
-        asyncio.run(go_on(progress))
-    return {
-        index: [StepScore(**score) for score in row["judgements"]]
-        for index, row in enumerate(kept.rows)
-        if row["error"] is None
+def _check_same(request: EvaluateRequest) -> None:
+    """Check that the scores kept in `request.out` are of the same models and data."""
+    identity = {"prm": list(request.prms), "data": list(request.data), "limit": request.limit}
+    with closing(open_results(request.out / "asked.jsonl", resume=True)) as file:
+        if not file.rows:
+            file.append([identity])
+        elif file.rows[0] != identity:
+            raise UsageError(f"{request.out} holds another evaluation, {file.rows[0]}: give another --out")
+
+
+def evaluate_prms(
+    prms: Sequence[str], data: Mapping[str, Sequence[LabelledSolution]], train: Sequence[LabelledSolution],
+    out: Path, *, engine: Engine, dtype: str,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Measure every reward model on every data set, and the baselines too if there are training data.
+
+    All are measured on the same solutions: those that every reward model could score.
+    out: the folder of the scores. Returns one row of the report per model and data set.
+    """
+    results = []
+    layouts = {prm: find(prm).layout for prm in prms}
+    by_prm = {
+        prm: asyncio.run(_scores(prm, data, out, number, engine=engine, dtype=dtype))
+        for number, prm in enumerate(prms)
     }
+    base_neutral = any("neutral" in layout.head.labels for layout in layouts.values())
+    base = {
+        name: baselines(train, records, neutral=base_neutral) if train else {}
+        for name, records in data.items()
+    }
+    common = {name: set.intersection(*(set(scores[name]) for scores in by_prm.values())) for name in data}
+    for prm, scores in by_prm.items():
+        neutral = "neutral" in layouts[prm].head.labels
+        shared = {name: {i: scores[name][i] for i in sorted(common[name])} for name in data}
+        threshold = threshold_for(neutral, {name: (data[name], shared[name]) for name in data})
+        for name, records in data.items():
+            row = evaluate_one(prm, records, shared[name], neutral, threshold)
+            beside = base[name] if neutral == base_neutral else {}
+            row["gains"] = gains(records, shared[name], beside, neutral)
+            results.append({"data": name, **row, "not_judged": len(records) - len(scores[name])})
+    for name, records in data.items():
+        for baseline, all_scores in base[name].items():
+            of = {i: all_scores[i] for i in sorted(common[name])}
+            row = evaluate_one(baseline, records, of, base_neutral, 0.5)
+            results.append({"data": name, **row, "not_judged": 0})
+    return results
 
 
-def measure(steps: Steps, solutions: Solutions, threshold: float) -> dict[str, Numbers]:
-    """All measures of one judge on one data set, by group."""
+async def _scores(
+    prm: str, data: Mapping[str, Sequence[LabelledSolution]], out: Path, number: int, *, engine: Engine,
+    dtype: str,
+) -> dict[str, dict[int, list[StepScore]]]:  # fmt: skip
+    """By data set, the scores of one reward model. number: of the model, for the names of the files."""
+    with ExitStack() as stack:
+        files = {
+            name: open_results(out / f"judgements-{number}-{at}.jsonl", resume=True)
+            for at, name in enumerate(data)
+        }
+        for file in files.values():
+            stack.callback(file.close)
+        async with load_scorer(prm, engine, dtype=dtype) as scorer:
+            return {name: await score_records(scorer, records, files[name]) for name, records in data.items()}
+
+
+def evaluate_one(
+    name: str, records: Sequence[LabelledSolution], scores: Scores, neutral: bool, threshold: float
+) -> dict[str, Any]:
+    """A row of the report: counts, measures, confusion and reliability of one model on one data set.
+
+    name: of a reward model or a baseline. neutral: whether it has a neutral class.
+    Raises ScorerError if there are no scores.
+    """
+    if not scores:
+        raise ScorerError(f"{name}: none of the {len(records)} solutions could be scored")
+    steps, solutions = tabulate([records[i] for i in scores], list(scores.values()), neutral)
+    ones = np.ones(len(steps.truth))
+    predicted, true, mass = metrics.reliability(steps, ones)
+    return {
+        "judge": name, "solutions": len(scores), "steps": len(steps.truth),
+        "problems": steps.n_problems, "threshold": threshold,
+        "classes": [metrics.NAMES[c] for c in steps.classes],
+        "confusion": metrics.confusion(steps, ones).astype(int).tolist(),
+        "reliability": {
+            "said": predicted.tolist(), "true": true.tolist(), "steps": mass.astype(int).tolist(),
+        },
+        "measures": measure(steps, solutions, threshold),
+    }  # fmt: skip
+
+
+def measure(steps: Steps, solutions: Solutions, threshold: float) -> dict[str, Measures]:
+    """All measures, by group: "steps", and "first_error" if there are whole solutions."""
 
     def of_steps(weight: metrics.Floats) -> Mapping[str, float]:
         return {
@@ -74,47 +149,27 @@ def measure(steps: Steps, solutions: Solutions, threshold: float) -> dict[str, N
             **metrics.prm_score(steps, weight),
         }  # fmt: skip
 
-    found = {"steps": with_intervals(of_steps, steps.problem, steps.n_problems)}
+    measures = {"steps": with_intervals(of_steps, steps.problem, steps.n_problems)}
     if len(solutions.error):
-        found["first_error"] = with_intervals(
+        measures["first_error"] = with_intervals(
             lambda weight: metrics.found_errors(solutions, weight, threshold), solutions.problem,
             solutions.n_problems,
-        )
-    return found
-
-
-def evaluate_one(
-    name: str, records: Sequence[LabelledSolution], scored: Mapping[int, Sequence[StepScore]], neutral: bool,
-    threshold: float,
-) -> dict[str, Any]:
-    """One judge on one data set: counts, measures, confusion and reliability, for the report."""
-    if not scored:
-        raise ScorerError(f"{name}: none of the {len(records)} solutions could be judged")
-    steps, solutions = tabulate([records[i] for i in scored], list(scored.values()), neutral)
-    ones = np.ones(len(steps.truth))
-    said, true, mass = metrics.reliability(steps, ones)
-    return {
-        "judge": name, "solutions": len(scored), "steps": len(steps.truth),
-        "problems": steps.n_problems, "threshold": threshold,
-        "classes": [metrics.NAMES[c] for c in steps.classes],
-        "confusion": metrics.confusion(steps, ones).astype(int).tolist(),
-        "reliability": {"said": said.tolist(), "true": true.tolist(), "steps": mass.astype(int).tolist()},
-        "measures": measure(steps, solutions, threshold),
-    }  # fmt: skip
+        )  # fmt: skip
+    return measures
 
 
 def gains(
-    records: Sequence[LabelledSolution], scored: Mapping[int, Sequence[StepScore]],
+    records: Sequence[LabelledSolution], scores: Scores,
     base: Mapping[str, Sequence[Sequence[StepScore]]], neutral: bool,
-) -> Numbers:  # fmt: skip
-    """By baseline: how far balanced accuracy is above its, with the interval of the difference.
+) -> Measures:  # fmt: skip
+    """By baseline: by how much the balanced accuracy exceeds the baseline's.
 
-    Both are measured on the same drawn problems, so what problems they are does not widen it.
-    base: judgements of all records, by baseline.
+    Both are measured on the same bootstrap samples, so that differences between problems do not widen
+    the interval. base: scores of all records, by baseline.
     """
-    kept = [records[i] for i in scored]
-    own, _ = tabulate(kept, list(scored.values()), neutral)
-    others = {name: tabulate(kept, [of[i] for i in scored], neutral)[0] for name, of in base.items()}
+    kept = [records[i] for i in scores]
+    own, _ = tabulate(kept, list(scores.values()), neutral)
+    others = {name: tabulate(kept, [of[i] for i in scores], neutral)[0] for name, of in base.items()}
 
     def differences(weight: metrics.Floats) -> Mapping[str, float]:
         accuracy = metrics.classification(own, weight)["balanced_accuracy"]
@@ -126,10 +181,13 @@ def gains(
     return with_intervals(differences, own.problem, own.n_problems)
 
 
-def threshold_for(neutral: bool, scored: Mapping[str, tuple[Sequence[LabelledSolution], Any]]) -> float:
-    """0.5; for scalar and two-class models, the best on ProcessBench's GSM8K part where it is there.
+def threshold_for(
+    neutral: bool, scored: Mapping[str, tuple[Sequence[LabelledSolution], Mapping[int, Sequence[StepScore]]]]
+) -> float:
+    """The least P(not wrong) of a step that counts as right.
 
-    judged: by data set, its records and their judgements by index.
+    It is 0.5, or for models without a neutral class the best threshold on ProcessBench's GSM8K part if that
+    is among the data. scored: by data set, its records and their scores.
     """
     if neutral:
         return 0.5
@@ -139,88 +197,3 @@ def threshold_for(neutral: bool, scored: Mapping[str, tuple[Sequence[LabelledSol
             _, solutions = tabulate([records[i] for i in of], list(of.values()), neutral)
             return metrics.best_threshold(solutions)
     return 0.5
-
-
-def evaluate(
-    prms: Sequence[str], data: Mapping[str, Sequence[LabelledSolution]],
-    train: Sequence[LabelledSolution], out: Path, *, engine: Any, dtype: str,
-) -> list[dict[str, Any]]:
-    """Every reward model, and the baselines if there is something to learn from, on every data set.
-
-    All are measured on the same solutions: those that every one of the models could judge.
-    """
-    found = []
-    layouts = {prm: find(prm).layout for prm in prms}
-    by_prm: dict[str, dict[str, dict[int, list[StepScore]]]] = {}
-    for number, prm in enumerate(prms):
-        files = {
-            name: Kept(out / f"judgements-{number}-{at}.jsonl", resume=True) for at, name in enumerate(data)
-        }
-        scorer = load_scorer(prm, engine, dtype=dtype)
-        try:
-            by_prm[prm] = {name: score(scorer, records, files[name]) for name, records in data.items()}
-        finally:
-            if (shutdown := getattr(scorer, "shutdown", None)) is not None:
-                shutdown()
-    base_neutral = any("neutral" in layout.labels for layout in layouts.values())
-    base = {
-        name: baselines(train, records, neutral=base_neutral) if train else {}
-        for name, records in data.items()
-    }
-    common = {name: set.intersection(*(set(scored[name]) for scored in by_prm.values())) for name in data}
-    for prm, scored in by_prm.items():
-        neutral = "neutral" in layouts[prm].labels
-        shared = {name: {i: scored[name][i] for i in sorted(common[name])} for name in data}
-        threshold = threshold_for(neutral, {name: (data[name], shared[name]) for name in data})
-        for name, records in data.items():
-            row = evaluate_one(prm, records, shared[name], neutral, threshold)
-            beside = base[name] if neutral == base_neutral else {}
-            row["gains"] = gains(records, shared[name], beside, neutral)
-            found.append({"data": name, **row, "not_judged": len(records) - len(scored[name])})
-    for name, records in data.items():
-        for judge_name, of_records in base[name].items():
-            of = {i: of_records[i] for i in sorted(common[name])}
-            row = evaluate_one(judge_name, records, of, base_neutral, 0.5)
-            found.append({"data": name, **row, "not_judged": 0})
-    return found
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m prm.evaluate", description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
-    add = parser.add_argument
-    add("--prm", nargs="+", required=True, metavar="MODEL",
-        help="zoo models, NAME=PATH, specifications, checkpoints or ensembles")  # fmt: skip
-    add("--data", nargs="+", required=True, metavar="SPEC", help=HELP)
-    add("--out", type=Path, required=True, metavar="DIR", help="where the report goes")
-    add("--baselines", nargs="+", default=[], metavar="SPEC", help="what the baselines learn from (none)")
-    add("--limit", type=int, metavar="N", help="the first N records of each data set (all)")
-    add("--engine", choices=("hf", "vllm"), default="hf", help="what computes (%(default)s)")
-    add("--dtype", default="auto", help="precision (as stored; float32 on a CPU without bfloat16)")
-    asked = parser.parse_args()
-    for prm in asked.prm:
-        find(prm)
-    data = {spec: list(load(spec))[: asked.limit] for spec in asked.data}
-    train = [solution for spec in asked.baselines for solution in load(spec)]
-    if any(solution.split == "test" for solution in train):
-        raise UsageError("--baselines: nothing is learnt from a test split")
-    asked.out.mkdir(parents=True, exist_ok=True)
-    _check_same(asked.out, {"prm": asked.prm, "data": asked.data, "limit": asked.limit})
-    found = evaluate(asked.prm, data, train, asked.out, engine=asked.engine, dtype=asked.dtype)
-    report.write(asked.out, found, "python -m prm.evaluate " + shlex.join(sys.argv[1:]))
-    print(f"written: {asked.out / 'report.md'}")
-
-
-def _check_same(out: Path, asked: Mapping[str, Any]) -> None:
-    """Judgements that are kept in `out` must be of the same models and data."""
-    kept = Kept(out / "asked.jsonl", resume=True)
-    if not kept.rows:
-        kept.append([dict(asked)])
-    elif kept.rows[0] != dict(asked):
-        raise UsageError(f"{out} holds an evaluation of {kept.rows[0]}: name another --out")
-
-
-if __name__ == "__main__":
-    command.run(main)

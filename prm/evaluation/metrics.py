@@ -1,4 +1,4 @@
-"""How good step judgements are. All numbers are weighted, so that a bootstrap is a change of weights."""
+"""Measures of step scores. All are weighted, so that a bootstrap sample is a change of weights."""
 
 from __future__ import annotations
 
@@ -16,18 +16,24 @@ Ints = NDArray[np.int64]
 
 NAMES = ("negative", "neutral", "positive")
 POSITIONS = ((1, 1), (2, 2), (3, 4), (5, 8), (9, 10**6))
-"""Step positions, from 1, that are looked at together."""
+"""Ranges of step positions, from 1, that are measured together."""
 BINS = 15
+"""Of the reliability diagram, and of the expected calibration error."""
 RESAMPLES = 2000
 
 
 @dataclass(frozen=True, slots=True)
 class Steps:
-    """The steps whose labels count. truth: [n], class 0 negative, 1 neutral, 2 positive.
+    """The steps whose labels count.
 
-    probabilities: [n, 3]. position: [n], from 1. length: [n], in characters. problem: [n], which
-    problem it is of, for the bootstrap. n_problems: how many there are.
-    classes: that are told apart; 2 if the model has no neutral class, neutral then is positive.
+    truth: indices into `classes`, [n].
+    probabilities: of negative, neutral and positive, [n, 3].
+    position: in the solution, from 1, [n].
+    length: in characters, [n].
+    problem: index of the step's problem, for the bootstrap, [n].
+    n_problems: number of problems.
+    classes: columns of `probabilities` that are told apart. Without a neutral class they are (0, 2), and
+        neutral steps count as positive.
     """
 
     truth: Ints
@@ -44,16 +50,18 @@ class Steps:
         return np.asarray(1.0 - self.probabilities[:, 0])
 
     @property
-    def said(self) -> Ints:
-        """The most probable class, [n]; a tie goes to the lower one."""
+    def predicted(self) -> Ints:
+        """The most probable class as an index into `classes`, [n]; a tie goes to the lower one."""
         return np.asarray(self.probabilities[:, self.classes].argmax(1))
 
 
 @dataclass(frozen=True, slots=True)
 class Solutions:
-    """Solutions labelled from their beginning to their first error or end, and their step values.
+    """Solutions labelled from their first step up to their first error or their end.
 
-    error: [n], index of the first wrong step, -1 for none. values: [n][steps]. problem: [n].
+    error: index of the first wrong step, -1 if there is none, [n].
+    values: P(not wrong) of each step, [n][steps].
+    problem: index of the solution's problem, [n].
     """
 
     error: Ints
@@ -65,7 +73,11 @@ class Solutions:
 def tabulate(
     records: Sequence[LabelledSolution], scores: Sequence[Sequence[StepScore]], neutral: bool
 ) -> tuple[Steps, Solutions]:
-    """neutral: whether the model has a neutral class; if not, a neutral step is a positive one."""
+    """Records and their scores as arrays.
+
+    scores: of every step of each record. neutral: whether the model has a neutral class; without one,
+        neutral steps count as positive.
+    """
     problems = {q: i for i, q in enumerate(dict.fromkeys(record.question for record in records))}
     rows: list[tuple[int, int, int, int]] = []
     probabilities: list[tuple[float, float, float]] = []
@@ -92,30 +104,31 @@ def tabulate(
 
 
 def confusion(steps: Steps, weight: Floats) -> Floats:
-    """[truth][said], over `steps.classes`."""
+    """Weight by true and predicted class, [classes, classes]."""
     k = len(steps.classes)
-    return np.asarray(np.bincount(steps.truth * k + steps.said, weight, k * k), dtype=float).reshape(k, k)
+    table = np.bincount(steps.truth * k + steps.predicted, weight, k * k)
+    return np.asarray(table, dtype=float).reshape(k, k)
 
 
 def classification(steps: Steps, weight: Floats) -> dict[str, float]:
-    """Accuracy, balanced accuracy (the mean recall of the classes there are), and by class."""
+    """Accuracy and balanced accuracy (the mean recall of the classes present); measures by class."""
     table = confusion(steps, weight)
-    right, truths, says = table.diagonal(), table.sum(1), table.sum(0)
+    right, truths, predictions = table.diagonal(), table.sum(1), table.sum(0)
     with np.errstate(invalid="ignore", divide="ignore"):
-        recall, precision = right / truths, right / says
-        f1 = 2 * right / (truths + says)
-    found = {
+        recall, precision = right / truths, right / predictions
+        f1 = 2 * right / (truths + predictions)
+    measures = {
         "accuracy": float(right.sum() / table.sum()),
         "balanced_accuracy": float(recall[truths > 0].mean()),
     }
     for at, c in enumerate(steps.classes):
         for name, values in (("precision", precision), ("recall", recall), ("f1", f1)):
-            found[f"{NAMES[c]}_{name}"] = float(values[at])
-    return found
+            measures[f"{NAMES[c]}_{name}"] = float(values[at])
+    return measures
 
 
 def auc(value: Floats, right: NDArray[np.bool_], weight: Floats) -> float:
-    """P(a right step's value is above a wrong one's), ties half; nan if there is only one kind."""
+    """P(the value of a right step exceeds that of a wrong one), ties count half; nan without either."""
     order = np.argsort(value, kind="stable")
     value, right, weight = value[order], right[order], weight[order]
     starts = np.flatnonzero(np.r_[True, value[1:] != value[:-1]])
@@ -126,14 +139,14 @@ def auc(value: Floats, right: NDArray[np.bool_], weight: Floats) -> float:
 
 
 def discrimination(steps: Steps, weight: Floats) -> dict[str, float]:
-    """AUC of wrong steps against all others, over all and by step position."""
+    """AUC of wrong steps against all others, overall and by step position."""
     right, value = steps.truth > 0, steps.value
-    found = {"auc": auc(value, right, weight)}
+    measures = {"auc": auc(value, right, weight)}
     for low, high in POSITIONS:
         at = (steps.position >= low) & (steps.position <= high)
         if at.any():
-            found[f"auc_{position_name(low, high)}"] = auc(value[at], right[at], weight[at])
-    return found
+            measures[f"auc_{position_name(low, high)}"] = auc(value[at], right[at], weight[at])
+    return measures
 
 
 def position_name(low: int, high: int) -> str:
@@ -141,25 +154,25 @@ def position_name(low: int, high: int) -> str:
 
 
 def reliability(steps: Steps, weight: Floats) -> tuple[Floats, Floats, Floats]:
-    """By bin of P(not wrong): mean of it, share that is not wrong, weight; all [BINS]."""
+    """By bin of P(not wrong): its mean, the share of steps that are not wrong, the weight; all [BINS]."""
     at = np.minimum((steps.value * BINS).astype(int), BINS - 1)
     mass = np.asarray(np.bincount(at, weight, BINS), dtype=float)
     with np.errstate(invalid="ignore", divide="ignore"):
-        said = np.bincount(at, weight * steps.value, BINS) / mass
+        predicted = np.bincount(at, weight * steps.value, BINS) / mass
         true = np.bincount(at, weight * (steps.truth > 0), BINS) / mass
-    return said, true, mass
+    return predicted, true, mass
 
 
 def calibration(steps: Steps, weight: Floats) -> dict[str, float]:
-    """Expected calibration error over BINS bins of equal width, and Brier score, of P(not wrong)."""
-    said, true, mass = reliability(steps, weight)
-    off = np.nansum(mass * np.abs(said - true)) / mass.sum()
+    """Expected calibration error (BINS bins of equal width) and Brier score of P(not wrong)."""
+    predicted, true, mass = reliability(steps, weight)
+    error = np.nansum(mass * np.abs(predicted - true)) / mass.sum()
     brier = np.average((steps.value - (steps.truth > 0)) ** 2, weights=weight)
-    return {"ece": float(off), "brier": float(brier)}
+    return {"ece": float(error), "brier": float(brier)}
 
 
 def length_bias(steps: Steps, weight: Floats) -> dict[str, float]:
-    """Correlation of log length with the value, beside that with the truth: equal if unbiased."""
+    """Correlation of log length with the value and with the truth; the two are equal without a bias."""
     log = np.log1p(steps.length.astype(float))
 
     def correlation(other: Floats) -> float:
@@ -174,7 +187,7 @@ def length_bias(steps: Steps, weight: Floats) -> dict[str, float]:
 
 
 def first_error(solutions: Solutions, threshold: float = 0.5) -> Ints:
-    """The first step whose value is below the threshold, -1 for none. [solutions]"""
+    """Index of the first step with a value below the threshold, -1 if there is none, [n]."""
     return np.array(
         [next((i for i, v in enumerate(values) if v < threshold), -1) for values in solutions.values],
         dtype=np.int64,
@@ -182,10 +195,10 @@ def first_error(solutions: Solutions, threshold: float = 0.5) -> Ints:
 
 
 def found_errors(solutions: Solutions, weight: Floats, threshold: float = 0.5) -> dict[str, float]:
-    """ProcessBench's measure (Zheng et al. 2024, section 2): where is the first error, if anywhere?
+    """ProcessBench's measures (Zheng et al. 2024, section 2) of locating the first error.
 
-    error: share of solutions with an error whose first one is found; correct: of those without one
-    that are passed; f1: their harmonic mean. accuracy: of all.
+    error: the share of wrong solutions whose first error is located. correct: the share of right solutions
+    in which no error is reported. f1: their harmonic mean. accuracy: over all solutions.
     """
     hit = first_error(solutions, threshold) == solutions.error
     wrong = solutions.error >= 0
@@ -200,7 +213,7 @@ def found_errors(solutions: Solutions, weight: Floats, threshold: float = 0.5) -
 
 
 def best_threshold(solutions: Solutions) -> float:
-    """The threshold with the highest f1 of `found_errors`; the middle of the best ones."""
+    """The threshold with the highest f1 of `found_errors`; the middle one if there are several."""
     candidates = np.linspace(0.02, 0.98, 49)
     ones = np.ones(len(solutions.error))
     f1 = np.array([found_errors(solutions, ones, float(t))["f1"] for t in candidates])
@@ -209,14 +222,14 @@ def best_threshold(solutions: Solutions) -> float:
 
 
 def prm_score(steps: Steps, weight: Floats) -> dict[str, float]:
-    """PRMBench's score: the mean of the F1 of right steps and that of wrong ones, at 0.5."""
-    said, right = steps.value >= 0.5, steps.truth > 0
+    """PRMBench's score: the mean of the F1 of right steps and the F1 of wrong steps, at threshold 0.5."""
+    predicted, right = steps.value >= 0.5, steps.truth > 0
 
     def f1(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
         total = (weight * a).sum() + (weight * b).sum()
         return float(2 * (weight * (a & b)).sum() / total) if total else 0.0
 
-    return {"prm_score": (f1(said, right) + f1(~said, ~right)) / 2}
+    return {"prm_score": (f1(predicted, right) + f1(~predicted, ~right)) / 2}
 
 
 Measure = Callable[[Floats], Mapping[str, float]]
@@ -225,9 +238,10 @@ Measure = Callable[[Floats], Mapping[str, float]]
 def with_intervals(
     measure: Measure, problem: Ints, n_problems: int, *, seed: int = 0, resamples: int = RESAMPLES
 ) -> dict[str, tuple[float, float, float]]:
-    """What `measure` says with weights of one, and the 95 % interval of a bootstrap over problems.
+    """The measures with all weights at one, each with its 95 % interval from a bootstrap over problems.
 
-    problem: [n], the problem of each weighted thing; all of a problem is drawn together.
+    measure: takes weights, [n]. problem: index of the problem of each weight, [n]; a problem is drawn as a
+        whole.
     """
     rng = np.random.default_rng(seed)
     point = measure(np.ones(len(problem)))
@@ -238,10 +252,10 @@ def with_intervals(
         if weight.any():
             for name, value in measure(weight).items():
                 drawn[name].append(value)
-    found = {}
+    intervals = {}
     for name, value in point.items():
         values = np.array(drawn[name])
         values = values[np.isfinite(values)]
         low, high = np.percentile(values, [2.5, 97.5]) if len(values) else (float("nan"),) * 2
-        found[name] = (float(value), float(low), float(high))
-    return found
+        intervals[name] = (float(value), float(low), float(high))
+    return intervals

@@ -1,4 +1,4 @@
-"""The report of an evaluation: Markdown for people, JSON for programs, pictures."""
+"""The report of an evaluation: Markdown for people, JSON for programs, and plots."""
 
 from __future__ import annotations
 
@@ -15,33 +15,37 @@ STEP_COLUMNS = {
     "brier": "Brier", "prm_score": "PRMScore",
 }  # fmt: skip
 ERROR_COLUMNS = {
-    "error": "first error found", "correct": "correct ones passed", "f1": "F1", "accuracy": "accuracy",
+    "error": "first error located", "correct": "correct solutions passed", "f1": "F1", "accuracy": "accuracy",
 }  # fmt: skip
 
 Row = Mapping[str, Any]
 
 
-def write(out: Path, found: Sequence[Row], ran: str) -> None:
-    """report.md, report.json, and reliability and AUC pictures, in `out`.
+def write(out: Path, results: Sequence[Row], command: str) -> Path:
+    """Write report.md, report.json, and reliability and AUC plots to `out`. Returns the path of report.md.
 
-    found: what `prm.evaluate` says of each judge on each data set. ran: the command.
+    results: a row for each model or baseline on each data set, from `evaluate_prms`.
+    command: how to repeat the evaluation.
     """
-    (out / "report.json").write_text(json.dumps({"command": ran, "results": list(found)}, indent=2) + "\n")
-    lines = ["# Reward models, measured", "", "```", ran, "```", ""]
-    for at, data in enumerate(dict.fromkeys(row["data"] for row in found)):
-        rows = [row for row in found if row["data"] == data]
+    written = {"command": command, "results": list(results)}
+    (out / "report.json").write_text(json.dumps(written, indent=2) + "\n")
+    lines = ["# Evaluation of reward models", "", "```", command, "```", ""]
+    for at, data in enumerate(dict.fromkeys(row["data"] for row in results)):
+        rows = [row for row in results if row["data"] == data]
         pictures = (f"reliability-{at}.png", f"position-{at}.png")
         _reliability(rows, out / pictures[0])
         _positions(rows, out / pictures[1])
         lines += [f"## {data}", "", *_section(rows), "", *(f"![]({name})" for name in pictures), ""]
-    (out / "report.md").write_text("\n".join(lines), encoding="utf-8")
+    path = out / "report.md"
+    path.write_text("\n".join(lines), encoding="utf-8")
+    return path
 
 
 def _section(rows: Sequence[Row]) -> list[str]:
     first = rows[0]
     lines = [
         f"{first['solutions']:,} solutions of {first['problems']:,} problems, {first['steps']:,} steps"
-        + "".join(f"; {r['judge']}: {r['not_judged']} not judged" for r in rows if r["not_judged"])
+        + "".join(f"; {r['judge']}: {r['not_judged']} not scored" for r in rows if r["not_judged"])
         + ".", "",
         *_table(rows, "steps", STEP_COLUMNS), "",
         *_table(rows, "first_error", ERROR_COLUMNS, with_threshold=True), "",
@@ -63,7 +67,7 @@ def _table(
     rows = [row for row in rows if group in row["measures"]]
     if not rows:
         return []
-    names = ["judge", *columns.values(), *(["threshold"] if with_threshold else [])]
+    names = ["reward model", *columns.values(), *(["threshold"] if with_threshold else [])]
     lines = [f"| {' | '.join(names)} |", "|---" * len(names) + "|"]
     for row in rows:
         cells = [row["judge"], *(_cell(row["measures"][group][name]) for name in columns)]
@@ -81,31 +85,33 @@ def _cell(number: Sequence[float]) -> str:
 
 
 def _classes(row: Row) -> list[str]:
-    """Precision, recall and F1 by class, and what the class was taken for."""
-    head = ["", "precision", "recall", "F1", *(f"taken for {name}" for name in row["classes"])]
+    """Precision, recall and F1 by class, and how often each other class was predicted."""
+    head = ["", "precision", "recall", "F1", *(f"predicted {name}" for name in row["classes"])]
     lines = [f"{row['judge']}:", "", f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for at, name in enumerate(row["classes"]):
         numbers = [
             _cell(row["measures"]["steps"][f"{name}_{kind}"]) for kind in ("precision", "recall", "f1")
         ]
-        taken = [f"{n:,}" for n in row["confusion"][at]]
-        lines.append(f"| {' | '.join([name, *numbers, *taken])} |")
+        predicted = [f"{n:,}" for n in row["confusion"][at]]
+        lines.append(f"| {' | '.join([name, *numbers, *predicted])} |")
     return lines
 
 
 def _beaten(rows: Sequence[Row]) -> list[str]:
-    """How far each reward model is above the baselines in balanced accuracy; whether intervals are apart."""
+    """By how much the balanced accuracy of each reward model exceeds the baselines'."""
     accuracy = {row["judge"]: row["measures"]["steps"]["balanced_accuracy"] for row in rows}
     lines = []
     for row in rows:
-        said = []
+        sentences = []
         _, low, high = accuracy[row["judge"]]
         for name, gain in row.get("gains", {}).items():
             _, other_low, other_high = accuracy[name]
-            apart = ", intervals apart" if low > other_high or high < other_low else ""
-            said.append(f"{_cell(gain)} above {name}{apart}")
-        if said:
-            lines += ["", f"In balanced accuracy, on the same problems, {row['judge']} is {'; '.join(said)}."]
+            apart = ", with disjoint intervals" if low > other_high or high < other_low else ""
+            sentences.append(f"{_cell(gain)} above {name}{apart}")
+        if sentences:
+            lines += [
+                "", f"In balanced accuracy, on the same problems, {row['judge']} is {'; '.join(sentences)}."
+            ]  # fmt: skip
     return lines
 
 
@@ -119,7 +125,7 @@ def _reliability(rows: Sequence[Row], path: Path) -> None:
     axes.plot([0, 1], [0, 1], color="grey", linewidth=0.8)
     for row in rows:
         axes.plot(row["reliability"]["said"], row["reliability"]["true"], marker=".", label=row["judge"])
-    axes.set(xlabel="P(not wrong), said", ylabel="share not wrong", xlim=(0, 1), ylim=(0, 1))
+    axes.set(xlabel="predicted P(not wrong)", ylabel="share not wrong", xlim=(0, 1), ylim=(0, 1))
     axes.legend(fontsize=7)
     figure.savefig(path, dpi=120)
     plt.close(figure)

@@ -1,4 +1,4 @@
-"""Attention that is not computed where a mask hides it: a tree's token sees its own path alone."""
+"""Attention that skips what a mask hides: in a tree, a token attends only to its own path."""
 
 from __future__ import annotations
 
@@ -14,19 +14,22 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 NAME = "blockwise"
-"""What transformers is to be asked for, once this module is imported."""
+"""The name of this implementation in transformers; importing this module registers it."""
 BLOCK = 64
-"""Tokens that are computed together. Neighbours in a tree see much the same."""
+"""Query tokens computed together. Neighbours in a tree attend to much the same tokens."""
 
 
 def blockwise_attention(
     module: torch.nn.Module, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor,
     attention_mask: torch.Tensor | None, dropout: float = 0.0, scaling: float | None = None, **more: Any,
 ) -> tuple[torch.Tensor, None]:  # fmt: skip
-    """On the CPU, each block of tokens with those alone that one of the block sees; elsewhere, the whole.
+    """On a CPU, each block of queries attends only to the tokens that one of them can see.
 
-    query: [B, heads, L, size]. key, value: [B, groups, L, size]. attention_mask: [B, 1, L, L], whether the
-    row's token sees the column's; None is what PyTorch calls causal. Returns [B, L, heads, size].
+    On other devices, and without a mask, this is PyTorch's attention.
+
+    query: [B, heads, L, size]. key, value: [B, groups, L, size].
+    attention_mask: whether the row's token attends to the column's, [B, 1, L, L]; None is causal.
+    Returns [B, L, heads, size].
     """
     if attention_mask is None or query.device.type != "cpu":
         whole, _ = sdpa_attention_forward(module, query, key, value, attention_mask, dropout, scaling, **more)
@@ -34,18 +37,21 @@ def blockwise_attention(
     if (blocks := _blocks.get(attention_mask)) is None:
         blocks = _blocks[attention_mask] = [_blocks_of(mask[0]) for mask in attention_mask.unbind()]
     each = zip(query.unbind(), key.unbind(), value.unbind(), blocks, strict=True)
-    out = torch.stack([_of_one(*one, dropout, scaling) for one in each])
+    out = torch.stack([_attend(*one, dropout, scaling) for one in each])
     return out.transpose(1, 2).contiguous(), None
 
 
 _blocks: MutableMapping[torch.Tensor, Sequence[_Blocks]] = WeakTensorKeyDictionary()
-"""By mask: a forward pass shows each layer the same one."""
+"""By mask: all layers of a forward pass get the same one."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Blocks:
-    """Of one sequence. seen: by block, the places of the tokens that one of it sees. masks: by block, which
-    of its tokens sees which of those, [block, seen]."""
+    """The blocks of one sequence.
+
+    seen: by block, the positions that one of its tokens attends to.
+    masks: by block, which of its tokens attends to which of these positions, [block, seen].
+    """
 
     seen: Sequence[torch.Tensor]
     masks: Sequence[torch.Tensor]
@@ -55,16 +61,16 @@ def _blocks_of(mask: torch.Tensor) -> _Blocks:
     """mask: [L, L]."""
     rows = torch.split(mask, BLOCK)
     seen = [block.any(0).nonzero().squeeze(1) for block in rows]
-    return _Blocks(seen, [block[:, places] for block, places in zip(rows, seen, strict=True)])
+    return _Blocks(seen, [block[:, positions] for block, positions in zip(rows, seen, strict=True)])
 
 
-def _of_one(
+def _attend(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, blocks: _Blocks, dropout: float,
     scaling: float | None,
 ) -> torch.Tensor:  # fmt: skip
-    """Of one sequence: query, and what is returned, [heads, L, size]."""
-    sizes, places = list(map(len, blocks.seen)), torch.cat([*blocks.seen])
-    keys, values = (torch.split(some.index_select(1, places), sizes, 1) for some in (key, value))
+    """Attention of one sequence. query: [heads, L, size]. Returns [heads, L, size]."""
+    sizes, positions = list(map(len, blocks.seen)), torch.cat([*blocks.seen])
+    keys, values = (torch.split(some.index_select(1, positions), sizes, 1) for some in (key, value))
     attended = [
         scaled_dot_product_attention(
             q[None], k[None], v[None], mask, dropout, scale=scaling, enable_gqa=len(q) != len(k)

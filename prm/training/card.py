@@ -13,16 +13,16 @@ LIBRARIES = ("torch", "transformers", "accelerate", "peft")
 
 def write_card(
     out: Path,
-    run: Mapping[str, Any],
+    settings: Mapping[str, Any],
     report: Mapping[str, Any],
     history: Sequence[Mapping[str, Any]],
     dropped: str,
-    ran: str,
+    command: str,
 ) -> None:
     """Write README.md, metrics.json and loss.png to `out`.
 
-    run: hyper-parameters. report: counts of the data. history: the trainer's, of losses by step.
-    dropped: what the split guard said. ran: the command.
+    settings: `TrainRequest.settings()`. report: counts of the data. history: the trainer's log of losses.
+    dropped: the report of the split guard. command: how to repeat the training.
     """
     losses = [(row["step"], row["loss"]) for row in history if "loss" in row]
     validation = [(row["step"], row["eval_loss"]) for row in history if "eval_loss" in row]
@@ -32,25 +32,28 @@ def write_card(
         "validation_loss": validation[-1][1] if validation else None,
         "best_validation_loss": min((loss for _, loss in validation), default=None),
     }
-    said = {"command": ran, "run": run, "data": report, "metrics": metrics, "history": list(history)}
-    (out / "metrics.json").write_text(json.dumps(said, indent=2) + "\n")
+    written = {
+        "command": command, "run": settings, "data": report, "metrics": metrics, "history": list(history),
+    }  # fmt: skip
+    (out / "metrics.json").write_text(json.dumps(written, indent=2) + "\n")
     _plot(losses, validation, out / "loss.png")
     lines = [
-        f"# {out.name}: a reward model, form {run['form']}", "",
-        "```", ran, "```", "",
-        f"Base: `{run['base']}`. Libraries: {', '.join(_versions())}. How it is read: `prm.json`.", "",
+        f"# {out.name}: a reward model, form {settings['form']}", "",
+        "```", command, "```", "",
+        f"Base: `{settings['base']}`. Libraries: {', '.join(_versions())}. Layout: `prm.json`.", "",
         "## Loss", "", "| | |", "|---|---|",
         *(f"| {name.replace('_', ' ')} | {_shown(value)} |" for name, value in metrics.items()),
         "", "![loss](loss.png)", "", "## Data", "", "| | train | validation |", "|---|---|---|",
     ]  # fmt: skip
-    train, kept = report["train"], report["validation"]
-    for what in sorted({**train, **kept}):
-        lines.append(f"| {what} | {train.get(what, 0):,} | {kept.get(what, 0):,} |")
+    train, validation_counts = report["train"], report["validation"]
+    for name in sorted({**train, **validation_counts}):
+        lines.append(f"| {name} | {train.get(name, 0):,} | {validation_counts.get(name, 0):,} |")
     if report["class_weights"]:
         lines += ["", f"Class weights: {', '.join(f'{w:.3f}' for w in report['class_weights'])}."]
     lines += ["", "## Split guard", "", "```", dropped, "```"]
     lines += ["", "## Hyper-parameters", "", "| | |", "|---|---|"]
-    lines += [f"| {name} | {_shown(value)} |" for name, value in run.items() if name not in ("form", "base")]
+    others = ((name, value) for name, value in settings.items() if name not in ("form", "base"))
+    lines += [f"| {name} | {_shown(value)} |" for name, value in others]
     (out / "README.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
@@ -63,13 +66,13 @@ def _shown(value: Any) -> str:
 
 
 def _versions() -> list[str]:
-    found = []
+    versions = []
     for name in LIBRARIES:
         try:
-            found.append(f"{name} {version(name)}")
+            versions.append(f"{name} {version(name)}")
         except PackageNotFoundError:
             continue
-    return found
+    return versions
 
 
 def _plot(losses: Sequence[tuple[int, float]], validation: Sequence[tuple[int, float]], path: Path) -> None:

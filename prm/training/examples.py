@@ -1,4 +1,4 @@
-"""From labelled solutions to token ids with targets: what a reward model is trained on."""
+"""Training examples: token ids with targets, made from labelled solutions and pairs."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 from prm.data.labels import LabelledSolution
 from prm.data.pairs import Pair
 from prm.reading.encoder import Encoder
+from prm.reading.head import LABELS
 from prm.training.sequences import IGNORED, Branch, Example, PairExample, chain, trees
 from search.errors import UsageError
 
@@ -22,12 +23,13 @@ Neutral = Literal["positive", "negative", "drop"]
 
 @dataclass(slots=True)
 class Examples:
-    """Makes examples, and counts what became of every label.
+    """Makes examples, and counts what happened to every label.
 
-    max_length: in tokens; what is longer is cut at the head of its question (`cut`), never through
-        steps, or left out; what even so does not fit is left out. Both are counted.
-    neutral: what a 0 is where there are two classes.
-    tree: records of one question are laid out as trees of up to so many tokens; 0: each by itself.
+    max_length: in tokens. With `cut`, a longer sequence is cut at the head of its question, never in a
+        step, and dropped if that is not enough; without `cut`, it is dropped. Both are counted.
+    neutral: the class of a neutral step (label 0) where there are two classes.
+    tree: lay out records of one question as trees of at most this many tokens; 0 makes one example per
+        record.
     """
 
     encoder: Encoder
@@ -39,43 +41,40 @@ class Examples:
     counts: Counter[str] = field(default_factory=Counter)
 
     def of(self, solutions: Iterable[LabelledSolution]) -> list[Example]:
-        """Examples of the records that have what this form needs. Raises UsageError if none has."""
+        """Examples of the records that have what this form needs. Raises UsageError if there are none."""
         if self.form in ("outcome", "sft"):
-            one = self._outcome if self.form == "outcome" else self._read
-            made: list[Example | None] = [one(solution) for solution in solutions]
+            make = self._outcome if self.form == "outcome" else self._text
+            examples = [example for s in solutions if (example := make(s)) is not None]
         else:
             branches = [branch for s in solutions if (branch := self._branch(s)) is not None]
-            made = self._trees(branches) if self.tree else [chain(branch) for branch in branches]
-        kept = [example for example in made if example is not None]
-        if not kept:
-            raise UsageError(f"no record holds a label for --form {self.form}: {self._said()}")
-        return kept
+            examples = self._trees(branches) if self.tree else [chain(branch) for branch in branches]
+        if not examples:
+            counts = ", ".join(f"{n} {name}" for name, n in self.counts.items()) or "there are no records"
+            raise UsageError(f"no record has a label for --form {self.form}: {counts}")
+        return examples
 
-    def _trees(self, branches: Sequence[Branch]) -> list[Example | None]:
-        made = list(trees(branches, self.tree))
+    def _trees(self, branches: Sequence[Branch]) -> list[Example]:
+        examples = list(trees(branches, self.tree))
         self.counts["tokens of records"] += sum(map(len, branches))
-        self.counts["tokens of their trees"] += sum(map(len, made))
-        return [*made]
+        self.counts["tokens of their trees"] += sum(map(len, examples))
+        return examples
 
     def of_pairs(self, pairs: Iterable[tuple[Pair, bool]]) -> list[PairExample]:
-        """Examples of pairs, each with whether its absolute rewards are trained."""
-        made = []
+        """Examples of pairs. The flag of a pair: whether it also trains the absolute rewards."""
+        examples = []
         for pair, direct in pairs:
             two = [self._whole(pair.question, steps, 0.0) for steps in (pair.chosen, pair.rejected)]
             if two[0] is not None and two[1] is not None:
-                made.append(PairExample(two[0], two[1], direct))
+                examples.append(PairExample(two[0], two[1], direct))
                 self.counts[f"pairs of {pair.source}"] += 1
             else:
                 self.counts["pairs dropped, too long"] += 1
-        if not made:
-            raise UsageError("no pair of a right and a wrong whole solution of the same question")
-        return made
-
-    def _said(self) -> str:
-        return ", ".join(f"{n} {what}" for what, n in self.counts.items()) or "there are no records"
+        if not examples:
+            raise UsageError("there is no pair of a right and a wrong complete solution of one question")
+        return examples
 
     def _branch(self, solution: LabelledSolution) -> Branch | None:
-        """The steps, each with its label at its end."""
+        """The question and the steps, with the targets of the steps."""
         targets = self._step_targets(solution)
         if not targets:
             self.counts["records without a label that counts"] += 1
@@ -88,8 +87,8 @@ class Examples:
         self.counts.update(f"labels {label:+d}" if label else "labels 0" for label in labels)
         return Branch(pieces, targets)
 
-    def _read(self, solution: LabelledSolution) -> Example | None:
-        """The steps, each token predicted from those before it, and the end if the solution ends there."""
+    def _text(self, solution: LabelledSolution) -> Example | None:
+        """A next-token example of the steps, with the end token if the solution is complete."""
         pieces = self._fitted(solution.question, solution.steps)
         if pieces is None:
             return None
@@ -97,43 +96,44 @@ class Examples:
         if solution.outcome is not None and not solution.rest and len(tokens) < self.max_length:
             tokens += self.encoder.end
         ids = np.array(tokens, dtype=np.int32)
-        wanted, inner = np.full((2, len(ids)), IGNORED, dtype=np.float32)
+        targets, inner = np.full((2, len(ids)), IGNORED, dtype=np.float32)
         begin = len(pieces[0])
-        wanted[begin - 1 : -1] = ids[begin:]
-        return Example(ids, wanted, inner)
+        targets[begin - 1 : -1] = ids[begin:]
+        return Example(ids, targets, inner)
 
     def _step_targets(self, solution: LabelledSolution) -> dict[int, float]:
-        """Step index -> target, for the steps whose labels count."""
-        found: dict[int, float] = {}
+        """The targets of the steps whose labels count, by index of the step."""
+        targets: dict[int, float] = {}
         if self.form == "soft" and not solution.values:
-            return found
+            return targets
+        head = self.encoder.layout.head
         for step in solution.counted:
             label = solution.labels[step]
             if self.form == "soft":
-                found[step] = solution.values[step]
+                targets[step] = solution.values[step]
             elif self.form == "classes3":
-                found[step] = self.encoder.layout.labels.index(("negative", "neutral", "positive")[label + 1])
+                targets[step] = head.labels.index(LABELS[label + 1])
             elif label or self.neutral != "drop":
                 name = "positive" if label > 0 or (label == 0 and self.neutral == "positive") else "negative"
-                at = self.encoder.layout.labels.index(name)
+                at = head.labels.index(name)
                 is_token = self.form == "tokens"
-                found[step] = self.encoder.token_id(self.encoder.layout.tokens[at]) if is_token else at
+                targets[step] = self.encoder.token_id(head.tokens[at]) if is_token else at
             else:
                 self.counts["neutral labels dropped"] += 1
-        return found
+        return targets
 
     def _outcome(self, solution: LabelledSolution) -> Example | None:
         if solution.outcome is None:
             self.counts["records without a known outcome"] += 1
             return None
-        target = self.encoder.layout.labels.index("positive" if solution.outcome else "negative")
+        target = self.encoder.layout.head.labels.index("positive" if solution.outcome else "negative")
         example = self._whole(solution.question, solution.steps + solution.rest, target)
         if example is not None:
             self.counts["right" if solution.outcome else "wrong"] += 1
         return example
 
     def _whole(self, question: str, steps: Sequence[str], target: float) -> Example | None:
-        """A whole solution, read at its last token."""
+        """A complete solution, with the target at its last token."""
         pieces = self._fitted(question, steps)
         if pieces is None:
             self.counts["solutions dropped, too long"] += 1
@@ -154,13 +154,13 @@ class Examples:
 
 
 def class_weights(examples: Sequence[Example], classes: int) -> list[float]:
-    """Weights under which each class counts the same in all; they average 1 over the labels.
+    """Weights under which all classes count the same; their mean over the labels is 1.
 
     Raises UsageError if a class has no label.
     """
-    seen: Counter[int] = Counter()
+    counts: Counter[int] = Counter()
     for example in examples:
-        seen.update(example.targets[example.targets != IGNORED].astype(int).tolist())
-    if missing := [c for c in range(classes) if not seen[c]]:
-        raise UsageError(f"class weights: no label of class {missing[0]} among {sum(seen.values())}")
-    return [sum(seen.values()) / (classes * seen[c]) for c in range(classes)]
+        counts.update(example.targets[example.targets != IGNORED].astype(int).tolist())
+    if missing := [c for c in range(classes) if not counts[c]]:
+        raise UsageError(f"class weights: no label of class {missing[0]} among {counts.total()}")
+    return [counts.total() / (classes * counts[c]) for c in range(classes)]

@@ -1,4 +1,4 @@
-"""Muon (Jordan et al. 2024) in float32: torch's computes in bfloat16, which older processors imitate."""
+"""Muon (Jordan et al. 2024) in float32: torch's own uses bfloat16, which older CPUs only emulate."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ from typing import Any
 import torch
 
 COEFFICIENTS = 3.4445, -4.775, 2.0315
-"""Of the quintic iteration, which lifts small singular values fast (Jordan et al. 2024)."""
+"""Of the quintic iteration, which raises small singular values quickly (Jordan et al. 2024)."""
 MOMENTUM = 0.95
 OUTPUT = {"score", "lm_head"}
-"""Last layers, as transformers names them."""
+"""Names of output layers in transformers."""
 
 
 class Muon(torch.optim.AdamW):
-    """AdamW, but Muon for the parameters of groups with `"matrices": True`, which must be matrices.
+    """Muon for the matrices in parameter groups with `"matrices": True`, AdamW for the other groups.
 
-    As torch's Muon with `adjust_lr_fn="match_rms_adamw"`: one learning rate suits both.
+    The update matches torch's Muon with `adjust_lr_fn="match_rms_adamw"`, so that one learning rate suits
+    both optimizers.
     """
 
     @torch.no_grad()
@@ -26,19 +27,19 @@ class Muon(torch.optim.AdamW):
                 if matrix.grad is None:
                     continue
                 state = self.state[matrix]
-                if not state:  # AdamW asks for the step when it loads a state
+                if not state:  # AdamW needs "step" when it loads a state
                     state.update(step=torch.tensor(0.0), mean=torch.zeros_like(matrix))
                 mean = state["mean"]
                 mean.lerp_(matrix.grad, 1 - MOMENTUM)
                 update = orthogonal(matrix.grad.lerp(mean, MOMENTUM))
                 matrix.mul_(1 - group["lr"] * group["weight_decay"])
                 matrix.add_(update, alpha=-0.2 * group["lr"] * max(matrix.shape) ** 0.5)
-                matrix.grad = None  # AdamW passes it over
+                matrix.grad = None  # so that AdamW skips it
         return super().step(closure)
 
 
 def orthogonal(matrix: torch.Tensor, iterations: int = 5) -> torch.Tensor:
-    """The matrix with singular values near 1, by Newton and Schulz's iteration."""
+    """The matrix with its singular values moved close to 1, by Newton-Schulz iteration."""
     a, b, c = COEFFICIENTS
     x = matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
     x = x / x.norm().clamp(min=1e-7)
@@ -49,9 +50,9 @@ def orthogonal(matrix: torch.Tensor, iterations: int = 5) -> torch.Tensor:
 
 
 def muon(model: torch.nn.Module, *, lr: float, weight_decay: float, beta2: float) -> Muon:
-    """Muon for the weights of linear layers, AdamW for embeddings, the last layer and the rest.
+    """Muon for the weights of linear layers, AdamW for embeddings, output layers and everything else.
 
-    Biases and norms do not decay. What takes no gradient is left out.
+    Biases and norms get no weight decay. Parameters that require no gradient are left out.
     """
     linear = {
         id(part.weight)

@@ -1,4 +1,4 @@
-"""A reward model and its loss as one module: what a trainer wraps, whatever wraps it."""
+"""A reward model and its loss as one module."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from prm.training.sequences import IGNORED
 
 
 class Objective(torch.nn.Module):
-    """model: with a head as its last layer. All of a step happens in `forward`, so that DDP and FSDP
-    see one module whose parameters are all used there.
+    """A model and its loss. The whole computation is in `forward`, as DDP and FSDP require.
 
-    weights: of the classes, in the loss; None weighs every label the same.
-    language, every_token: while training, how much the loss of next tokens, and that of classes at the
-        tokens of labelled steps before their last, count beside the loss of labels (Cobbe et al.,
-        arXiv:2110.14168, sections 4.2 and 4.3). The output layer for next tokens is the embedding layer.
+    model: has its head as the last layer.
+    weights: of the classes, in the loss; None weighs all labels the same.
+    language, every_token: weights of two additional losses while training (Cobbe et al., arXiv:2110.14168,
+        sections 4.2 and 4.3): next-token prediction, with the embedding layer as the output layer, and the
+        class loss at all tokens of a labelled step before its last.
     """
 
     weights: torch.Tensor | None
@@ -34,10 +34,10 @@ class Objective(torch.nn.Module):
         self._language, self._every_token = language, every_token
         self.register_buffer("weights", torch.tensor(weights) if weights else None, persistent=False)
         self.config = model.config
-        self._no_split_modules = getattr(model, "_no_split_modules", None)  # what FSDP wraps one by one
+        self._no_split_modules = getattr(model, "_no_split_modules", None)  # what FSDP shards one by one
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
-        """Without an output layer that is the embedding layer: a file holds each tensor once."""
+        """The state without an output layer that is tied to the embeddings: files store each tensor once."""
         state: dict[str, Any] = super().state_dict(*args, **kwargs)
         if getattr(self.config, "tie_word_embeddings", False):
             state = {name: tensor for name, tensor in state.items() if not name.endswith("lm_head.weight")}
@@ -46,10 +46,10 @@ class Objective(torch.nn.Module):
     def load_state_dict(
         self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
     ) -> Any:
-        """Of what `state_dict` gave: an output layer that is the embedding layer comes with that one."""
-        left_out = super().state_dict().keys() - self.state_dict().keys()
-        words = self.model.get_input_embeddings().weight if left_out else None
-        return super().load_state_dict({**dict.fromkeys(left_out, words), **state_dict}, strict, assign)
+        """Load what `state_dict` returned; a tied output layer is restored from the embeddings."""
+        tied = super().state_dict().keys() - self.state_dict().keys()
+        embeddings = self.model.get_input_embeddings().weight if tied else None
+        return super().load_state_dict({**dict.fromkeys(tied, embeddings), **state_dict}, strict, assign)
 
     def forward(
         self,
@@ -62,18 +62,18 @@ class Objective(torch.nn.Module):
     ) -> dict[str, torch.Tensor]:
         """The mean loss over the labels of the batch, or over its pairs.
 
-        input_ids, targets, inner: [B, L], attention_mask and position_ids, as
-        `prm.training.sequences.collate` makes them.
-        direct: [B / 2], for pairs; the chosen ones come first.
+        All but direct: see `prm.training.sequences.collate`.
+        direct: for pairs, whether to train their absolute rewards, [B / 2]. The first half of the batch
+            are the chosen solutions.
         """
         model = self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model
         head = model.lm_head if self._form in ("tokens", "sft") else model.score
         hidden = model.model(
             input_ids=input_ids, attention_mask=attention_mask, position_ids=position_ids
         ).last_hidden_state
-        used = targets != IGNORED
-        logits = head(hidden[used]).float()
-        wanted = targets[used]
+        labelled = targets != IGNORED
+        logits = head(hidden[labelled]).float()
+        wanted = targets[labelled]
         if self._form == "pairs":
             assert direct is not None
             chosen, rejected = logits.squeeze(-1).chunk(2)
@@ -82,66 +82,72 @@ class Objective(torch.nn.Module):
             return {"loss": soft_loss(logits, wanted)}
         loss = class_loss(logits, wanted, self.weights)
         if self.training and self._every_token and (early := inner != IGNORED).any():
-            on_the_way = class_loss(head(hidden[early]).float(), inner[early], self.weights)
-            loss = loss + self._every_token * on_the_way
+            early_loss = class_loss(head(hidden[early]).float(), inner[early], self.weights)
+            loss = loss + self._every_token * early_loss
         if self.training and self._language:
-            words = model.get_input_embeddings().weight
-            loss = loss + self._language * language_loss(hidden, words, input_ids, attention_mask)
+            embeddings = model.get_input_embeddings().weight
+            loss = loss + self._language * language_loss(hidden, embeddings, input_ids, attention_mask)
         return {"loss": loss}
 
 
 def add_dropout(model: torch.nn.Module, rate: float) -> None:
-    """Dropout on what attention and feed-forward add to their input (Vaswani et al., arXiv:1706.03762, 5.4).
+    """Apply dropout to each layer's residual updates (Vaswani et al., arXiv:1706.03762, section 5.4).
 
-    Decoders of today come without. Raises ValueError if the model's layers are not named as Llama's are.
+    Current decoders have none. Raises ValueError if the layers are not named like Llama's.
     """
 
     def drop(module: torch.nn.Module, _: Any, out: torch.Tensor) -> torch.Tensor:
         return F.dropout(out, rate, module.training)
 
-    adding = [m for name, m in model.named_modules() if name.endswith(("self_attn.o_proj", "mlp.down_proj"))]
-    if not adding:
+    last = ("self_attn.o_proj", "mlp.down_proj")
+    modules = [module for name, module in model.named_modules() if name.endswith(last)]
+    if not modules:
         raise ValueError(f"a {type(model).__name__} has no self_attn.o_proj and mlp.down_proj")
-    for module in adding:
+    for module in modules:
         module.register_forward_hook(drop)
 
 
 def class_loss(logits: torch.Tensor, wanted: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
-    """Cross-entropy, weighted by class, by label.
+    """Cross-entropy with class weights, averaged over the labels.
 
-    logits: [n, classes]. wanted: [n], classes. The sum is divided by n and not by the weights: a batch
-    with many labels of a rare class counts more than one with few, as these labels do in all.
+    logits: [n, classes]. wanted: the classes, [n].
+    The sum is divided by n, not by the sum of the weights, so that a label has the same weight in every
+    batch.
     """
     return F.cross_entropy(logits, wanted.long(), weights, reduction="sum") / len(wanted)
 
 
 def language_loss(
-    hidden: torch.Tensor, words: torch.Tensor, input_ids: torch.Tensor, attention_mask: torch.Tensor
+    hidden: torch.Tensor, embeddings: torch.Tensor, input_ids: torch.Tensor, attention_mask: torch.Tensor
 ) -> torch.Tensor:
-    """Cross-entropy of each token that sees the one before it, as predicted there.
+    """Next-token cross-entropy, over the tokens that attend to the token before them.
 
-    hidden: [B, L, hidden]. words: [vocabulary, hidden]. input_ids and attention_mask: as
-    `prm.training.sequences.collate` makes them; after a fork in a tree, the first branch is the target.
+    At a fork of a tree, this is the first token of the first branch.
+
+    hidden: [B, L, hidden]. embeddings: [vocabulary, hidden].
+    input_ids, attention_mask: see `prm.training.sequences.collate`.
     """
     if attention_mask.dim() == 2:
-        seen = attention_mask[:, 1:] == 1
+        follows = attention_mask[:, 1:] == 1
     else:
-        seen = attention_mask[:, 0].diagonal(-1, 1, 2)
-    return F.cross_entropy(F.linear(hidden[:, :-1][seen], words).float(), input_ids[:, 1:][seen])
+        follows = attention_mask[:, 0].diagonal(-1, 1, 2)
+    logits = F.linear(hidden[:, :-1][follows], embeddings).float()
+    return F.cross_entropy(logits, input_ids[:, 1:][follows])
 
 
 def soft_loss(logits: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
     """Binary cross-entropy with soft labels (Math-Shepherd, arXiv:2312.08935, equation 2).
 
-    logits: [n, 2], negative then positive. values: [n], P(positive) as the rollouts estimate it.
+    logits: of negative and positive, [n, 2]. values: P(positive), estimated by rollouts, [n].
     """
     return F.binary_cross_entropy_with_logits(logits[:, 1] - logits[:, 0], values)
 
 
 def pair_loss(chosen: torch.Tensor, rejected: torch.Tensor, direct: torch.Tensor) -> torch.Tensor:
-    """Eurus' objective (arXiv:2404.02078, section 3): Bradley-Terry, and direct rewards where asked.
+    """Eurus' objective (arXiv:2404.02078, section 3): Bradley-Terry, and direct rewards for some pairs.
 
-    L = -log s(rc - rr) + direct * (-log s(rc) - log s(-rr)), meaned over pairs. All [pairs].
+    L = -log s(rc - rr) + direct * (-log s(rc) - log s(-rr)), averaged over pairs.
+    chosen, rejected, direct: [pairs].
     """
     difference = -F.logsigmoid(chosen - rejected)
     absolute = -F.logsigmoid(chosen) - F.logsigmoid(-rejected)

@@ -1,159 +1,166 @@
-"""The options of a training run (`prm.train`), checked."""
+"""The typed request for a training run, and its validation."""
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from prm.data import HELP, load
+from prm.data import load
+from prm.reading.head import Head, Kind
 from prm.reading.layout import Layout
-from prm.training.examples import FORMS, Form, Neutral
+from prm.reading.template import Template
+from prm.training.examples import Form, Neutral
 from search.errors import UsageError
 
 TWO = ("negative", "positive")
 VALIDATION_SHARE = 0.05
+PAIRS = "pairs:"
+"""How the specification of a file of pairs begins."""
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
-    """What the result depends on; kept in `train.json`, and the same when it is resumed.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainRequest:
+    """A training run. All fields but `out` and `resume` determine its result and must match on resume.
 
-    batch: sequences, or pairs, a device and step; accumulate: steps before the weights change.
-    trees: tokens of a tree of records of one problem; 0 for sequences of one record each.
-    language, every_token: weights of more losses beside that of labels (`prm.training.objectives.Objective`).
-    share: of the training problems that is used, for learning curves. every: steps between
-    validations and checkpoints. patience: validations without a gain before it stops.
+    form: what to train; see `python -m prm.train --help`.
+    base: the checkpoint to start from, a path or hub id.
+    data, validation: data sets, as `prm.data.load` takes them; for `form="pairs"` also pairs:FILE.
+    out: the folder of the checkpoint, its card and its plot. resume: continue the run in `out`.
+    held_out: NAME=FILE, more evaluation problems that must not be trained on.
+    tokens: for `form="tokens"`, the tokens that follow a wrong and a right step.
+    direct: for `form="pairs"`, the sources whose pairs also train the absolute rewards, or "all".
+    too_long: whether a sequence over `max_length` tokens is cut at the head of its question or dropped.
+    trees: lay out records of one problem as trees of at most this many tokens; 0 is off.
+    class_weights: "auto" is "balanced" for `form="outcome"`, else "none".
+    share: of the training problems, for learning curves. validation_share: of all problems; ignored if
+        `validation` is given.
+    epochs: passes over the data. steps: optimizer steps, which overrides `epochs`; -1 is off.
+    batch: sequences (or pairs) per device and forward pass. accumulate: forward passes per step.
+    language, every_token: weights of additional losses, see `prm.training.objectives.Objective`.
+    warmup: a share of the steps if below 1, else a number of steps.
+    lora: the rank of LoRA; 0 trains all weights.
+    every: steps between validations and checkpoints.
+    patience: stop after this many validations without improvement; None is off.
+    seed: of the new head and of the order of the data.
     """
 
     form: Form
     base: str
     data: tuple[str, ...]
-    validation: tuple[str, ...]
-    held_out: tuple[str, ...]
-    separator: str
-    tokens: tuple[str, ...]
-    neutral: Neutral
-    direct: tuple[str, ...]
-    too_long: str
-    balanced: bool
-    share: float
-    validation_share: float
-    epochs: float
-    steps: int
-    batch: int
-    accumulate: int
-    max_length: int
-    trees: int
-    lr: float
-    language: float
-    every_token: float
-    dropout: float
-    optimizer: Literal["adamw", "muon"]
-    weight_decay: float
-    beta2: float
-    warmup: float
-    lora: int
-    bf16: bool
-    gradient_checkpointing: bool
-    every: int
-    patience: int | None
-    seed: int
+    out: Path
+    resume: bool = False
+    validation: tuple[str, ...] = ()
+    held_out: tuple[str, ...] = ()
+    separator: str = "\n"
+    tokens: tuple[str, ...] = ("-", "+")
+    neutral: Neutral = "positive"
+    direct: tuple[str, ...] = ("all",)
+    too_long: Literal["cut", "drop"] = "cut"
+    class_weights: Literal["auto", "none", "balanced"] = "auto"
+    share: float = 1.0
+    validation_share: float = VALIDATION_SHARE
+    epochs: float = 1.0
+    steps: int = -1
+    batch: int = 32
+    accumulate: int = 1
+    max_length: int = 1024
+    trees: int = 0
+    lr: float = 1e-5
+    language: float = 0.0
+    every_token: float = 0.0
+    dropout: float = 0.0
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    weight_decay: float = 0.0
+    beta2: float = 0.999
+    warmup: float = 0.1
+    lora: int = 0
+    bf16: bool = False
+    gradient_checkpointing: bool = False
+    every: int = 200
+    patience: int | None = None
+    seed: int = 0
+
+    @property
+    def balanced(self) -> bool:
+        """Whether the loss weights labels so that all classes count the same."""
+        return self.class_weights == "balanced" or (self.class_weights == "auto" and self.form == "outcome")
+
+    def settings(self) -> dict[str, Any]:
+        """Everything that determines the result, as it is kept in `train.json`."""
+        names = [field.name for field in fields(self) if field.name not in ("out", "resume")]
+        names[names.index("class_weights")] = "balanced"
+        return {name: getattr(self, name) for name in names}
+
+    def validate(self) -> None:
+        """Raise UsageError, which lists everything that is wrong, before anything is loaded."""
+        faults = [*self._bad_numbers(), *self._bad_combinations(), *self._bad_data(), *self._bad_out()]
+        if faults:
+            raise UsageError(*faults)
+
+    def _bad_numbers(self) -> Iterator[str]:
+        for name in ("batch", "accumulate", "max_length", "every"):
+            if (value := getattr(self, name)) < 1:
+                yield f"{_option(name)} {value}: must be at least 1"
+        for name in ("share", "validation_share", "dropout"):
+            if not 0 <= (value := getattr(self, name)) <= 1:
+                yield f"{_option(name)} {value}: must be between 0 and 1"
+
+    def _bad_combinations(self) -> Iterator[str]:
+        if self.trees and self.form in ("sft", "outcome", "pairs"):
+            yield f"--trees needs step labels, which --form {self.form} does not use"
+        for name in ("language", "every_token"):
+            if getattr(self, name) and self.form not in ("classes2", "classes3", "outcome"):
+                yield f"{_option(name)} is for the forms classes2, classes3 and outcome, not for {self.form}"
+        if os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true":  # set by `accelerate launch`
+            if self.lora:
+                yield "--lora does not work with FSDP: use one GPU, or train all weights"
+            if self.language:
+                yield "--language does not work with FSDP: no process holds the whole embedding matrix"
+            if self.optimizer == "muon":
+                yield "--optimizer muon does not work with FSDP: no process holds whole weight matrices"
+
+    def _bad_data(self) -> Iterator[str]:
+        for spec in (*self.data, *self.validation):
+            if spec.startswith(PAIRS):
+                continue
+            try:
+                load(spec)  # checks the format and reads nothing yet
+            except UsageError as error:
+                yield str(error)
+        for spec in self.held_out:
+            if not all(spec.partition("=")):
+                yield f"--hold-out {spec}: must be NAME=FILE"
+
+    def _bad_out(self) -> Iterator[str]:
+        path = self.out / "train.json"
+        if not path.exists():
+            if self.resume:
+                yield f"--resume: there is no run in {self.out}"
+        elif not path.stat().st_size:  # a run that was killed before it wrote anything
+            return
+        elif not self.resume:
+            yield f"{self.out} already holds a run: add --resume to continue it, or give another --out"
+        else:
+            before, now = json.loads(path.read_text()), json.loads(json.dumps(self.settings()))
+            for name in (name for name in now if before.get(name) != now[name]):
+                yield f"--resume: the run in {self.out} has {name}={before.get(name)}, not {now[name]}"
 
 
-def layout_of(run: Run) -> Layout:
-    """How the model that this run trains is read."""
-    kind: Any = "outcome" if run.form in ("outcome", "pairs") else "process"
-    layout = Layout(separator=run.separator, kind=kind)
-    if run.form in ("classes3", "sft"):
-        return layout
-    if run.form == "tokens":
-        return replace(layout, labels=TWO, head="tokens", tokens=run.tokens)
-    return replace(layout, labels=("positive",) if run.form == "pairs" else TWO)
+def layout_of(request: TrainRequest) -> Layout:
+    """The layout of the model that the request trains."""
+    kind: Kind = "outcome" if request.form in ("outcome", "pairs") else "process"
+    if request.form in ("classes3", "sft"):
+        head = Head(kind=kind)
+    elif request.form == "tokens":
+        head = Head(type="tokens", tokens=request.tokens, labels=TWO, kind=kind)
+    else:
+        head = Head(labels=("positive",) if request.form == "pairs" else TWO, kind=kind)
+    return Layout(Template(separator=request.separator), head)
 
 
-def parse(arguments: Sequence[str], about: str | None = None) -> tuple[Run, Path, bool]:
-    """The run, where it writes, and whether it goes on with one. Raises UsageError.
-
-    about: what --help says first.
-    """
-    parser = argparse.ArgumentParser(
-        prog="python -m prm.train", description=about, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    add = parser.add_argument
-    add("--form", choices=FORMS, required=True, help="what is trained, see above")
-    add("--base", required=True, metavar="MODEL", help="checkpoint to start from, path or hub id")
-    add("--data", nargs="+", required=True, metavar="SPEC", help=f"{HELP} For --form pairs also pairs:FILE.")
-    add("--out", type=Path, required=True, metavar="DIR", help="where checkpoint, card and plot go")
-    add("--resume", action="store_true", help="go on with the run in --out")
-    add("--validation", nargs="+", default=[], metavar="SPEC", help="validation data, in place of a share")
-    add("--validation-share", type=float, default=VALIDATION_SHARE,
-        help="share of the problems kept for validation (%(default)s)")  # fmt: skip
-    add("--hold-out", nargs="+", default=[], metavar="NAME=FILE", help="more evaluation problems to refuse")
-    add("--share", type=float, default=1.0, help="share of the training problems used (%(default)s)")
-    add("--separator", default="\n", help="what ends a step (a newline)")
-    add("--tokens", nargs=2, default=["-", "+"], metavar="TOKEN",
-        help="for --form tokens: what wrong and right steps are followed by (- +)")  # fmt: skip
-    add("--neutral", choices=("positive", "negative", "drop"), default="positive",
-        help="what a neutral step is where there are two classes (%(default)s)")  # fmt: skip
-    add("--direct", nargs="*", default=["all"], metavar="SOURCE",
-        help="for --form pairs: the sources whose direct rewards are trained too (all)")  # fmt: skip
-    add("--too-long", choices=("cut", "drop"), default="cut",
-        help="what exceeds --max-length is cut at the head of its question, or left out (%(default)s)",
-    )  # fmt: skip
-    add("--max-length", type=int, default=1024, metavar="TOKENS", help="of a sequence (%(default)s)")
-    add("--trees", type=int, default=0, metavar="TOKENS",
-        help="lay records of one problem out as trees of up to so many tokens, in which what they share is "
-        "computed once: same loss, fewer tokens, fewer and longer sequences (off)")  # fmt: skip
-    add("--class-weights", choices=("auto", "none", "balanced"), default="auto",
-        help="balanced: each class counts the same; auto: so for --form outcome (%(default)s)")  # fmt: skip
-    add("--epochs", type=float, default=1.0, help="passes over the data (%(default)s)")
-    add("--steps", type=int, default=-1, help="end after so many steps, whatever --epochs says")
-    add("--batch", type=int, default=32, help="sequences or pairs a device and step (%(default)s)")
-    add("--accumulate", type=int, default=1, help="steps whose gradients are added up (%(default)s)")
-    add("--lr", type=float, default=1e-5, help="highest learning rate; cosine decay (%(default)s)")
-    add("--language", type=float, default=0.0, metavar="WEIGHT",
-        help="of the loss of next tokens, learnt beside the labels of classes (%(default)s)")  # fmt: skip
-    add("--every-token", type=float, default=0.0, metavar="WEIGHT",
-        help="of the loss of classes at each token of a labelled step before its end (%(default)s)",
-    )  # fmt: skip
-    add("--dropout", type=float, default=0.0, metavar="P",
-        help="of what each layer adds to what it was given, while training (%(default)s)")  # fmt: skip
-    add("--optimizer", choices=("adamw", "muon"), default="adamw",
-        help="muon: that for the matrices of layers, AdamW for the rest; for models that begin with random "
-        "weights (%(default)s)")  # fmt: skip
-    add("--weight-decay", type=float, default=0.0, help="biases and norms aside (%(default)s)")
-    add("--beta2", type=float, default=0.999, help="of AdamW: memory of squared gradients (%(default)s)")
-    add("--warmup", type=float, default=0.1, help="share of the steps, or a number of them (%(default)s)")
-    add("--lora", type=int, default=0, metavar="RANK", help="of LoRA matrices; 0 trains all weights (0)")
-    add("--bf16", action="store_true", help="compute in bfloat16; weights stay in float32")
-    add("--gradient-checkpointing", action="store_true", help="less memory, a third more time")
-    add("--every", type=int, default=200, metavar="STEPS",
-        help="between validations and checkpoints (%(default)s)")  # fmt: skip
-    add("--patience", type=int, default=None, metavar="N",
-        help="stop after N validations without a gain, and keep the best (off)")  # fmt: skip
-    add("--seed", type=int, default=0, help="of the new head and the order of the data (%(default)s)")
-    asked = vars(parser.parse_args(list(arguments)))
-    out, resume = asked.pop("out"), asked.pop("resume")
-    weights = asked.pop("class_weights")
-    asked["balanced"] = weights == "balanced" or (weights == "auto" and asked["form"] == "outcome")
-    asked["held_out"] = asked.pop("hold_out")
-    values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in asked.items()}
-    run = Run(**values)
-    for name in ("batch", "accumulate", "max_length", "every"):
-        if getattr(run, name) < 1:
-            raise UsageError(f"--{name.replace('_', '-')}: it must be at least 1")
-    if run.trees and run.form in ("sft", "outcome", "pairs"):
-        raise UsageError(f"--trees is for labels of steps, not for --form {run.form}")
-    for name in ("language", "every_token"):
-        if getattr(run, name) and run.form not in ("classes2", "classes3", "outcome"):
-            raise UsageError(f"--{name.replace('_', '-')} is for classes, not for --form {run.form}")
-    for name in ("share", "validation_share", "dropout"):
-        if not 0 <= getattr(run, name) <= 1:
-            raise UsageError(f"--{name.replace('_', '-')}: it must lie between 0 and 1")
-    for spec in (*run.data, *run.validation):
-        if not spec.startswith("pairs:"):
-            load(spec)  # its format, at least, before anything is read
-    return run, out, resume
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"

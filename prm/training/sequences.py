@@ -1,8 +1,8 @@
-"""Token ids with targets, as a trainer gets them: plain sequences, pairs of them, and trees.
+"""Token ids with targets: plain sequences, pairs of sequences, and trees.
 
-Labelled solutions of one problem begin alike: where several continuations of a step were rated, as in
-PRM800K, each is a record of its own that repeats all before it. Laid out as a tree, what they share is
-there once, and each token attends to its own path alone. The loss is the same, to rounding.
+Records of one problem share prefixes: where several continuations of a step were rated, as in PRM800K,
+each is a record that repeats the steps before it. A tree holds a shared prefix once, and each token attends
+to its own path only. The loss is the same, up to rounding.
 """
 
 from __future__ import annotations
@@ -17,17 +17,19 @@ from numpy.typing import NDArray
 from search.errors import UsageError
 
 IGNORED = -100.0
-"""The target of a token at which nothing is learnt."""
+"""The target of a token that has no label."""
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """token_ids: int32 [n]. targets, inner: float32 [n], IGNORED where nothing is learnt.
+    """A training sequence.
 
-    A target is a class (classes, outcome), a probability (soft), or a token id (tokens, sft).
-    inner: at each token of a step before its last, the target of that step.
-    ends: int32 [n] for a tree, in depth-first order: where the part below each token ends. A token sees
-    those before it whose part it is in. None for a plain sequence, in which it sees all.
+    token_ids: [n].
+    targets: at the last token of each labelled step, a class (classes, outcome), a probability (soft) or a
+        token id (tokens); for sft, the next token id. IGNORED at all other tokens, [n].
+    inner: at the other tokens of a labelled step, its target; IGNORED elsewhere, [n].
+    ends: for a tree, in depth-first order, the end of the subtree of each token, [n]: a token attends to the
+        earlier tokens whose subtrees contain it. None for a plain sequence.
     """
 
     token_ids: NDArray[np.int32]
@@ -41,7 +43,7 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class PairExample:
-    """direct: whether the absolute rewards are trained too (Eurus' L_DR), not only their difference."""
+    """direct: whether to train the absolute rewards too (Eurus' L_DR), not only their difference."""
 
     chosen: Example
     rejected: Example
@@ -53,7 +55,10 @@ class PairExample:
 
 @dataclass(frozen=True, slots=True)
 class Branch:
-    """A record: token ids of the question and of each step, and by step the target at its last token."""
+    """A record as token ids.
+
+    pieces: of the question, then of each step. targets: by index of the step.
+    """
 
     pieces: Sequence[Sequence[int]]
     targets: Mapping[int, float]
@@ -63,7 +68,7 @@ class Branch:
 
 
 def chain(branch: Branch) -> Example:
-    """A record by itself."""
+    """A plain sequence of one record."""
     ids = np.array([token for piece in branch.pieces for token in piece], dtype=np.int32)
     targets, inner = np.full((2, len(ids)), IGNORED, dtype=np.float32)
     begins = np.cumsum([len(piece) for piece in branch.pieces])
@@ -75,7 +80,7 @@ def chain(branch: Branch) -> Example:
 
 
 def trees(branches: Iterable[Branch], most: int) -> Iterator[Example]:
-    """Records of one question together, as trees of up to `most` tokens; a longer record is alone."""
+    """Trees of the records of each question, of at most `most` tokens. A longer record is a tree."""
     growing: dict[tuple[int, ...], _Tree] = {}
     for branch in branches:
         question = tuple(branch.pieces[0])
@@ -92,7 +97,7 @@ def trees(branches: Iterable[Branch], most: int) -> Iterator[Example]:
 
 @dataclass(slots=True)
 class _Node:
-    """A piece in its place. below: what comes after it; one piece may come twice, to hold two labels."""
+    """A piece of a tree. below: the pieces that follow it; a piece with two labels is there twice."""
 
     tokens: tuple[int, ...]
     target: float | None = None
@@ -107,7 +112,7 @@ class _Tree:
         self._root, self.size = root, len(root.tokens)
 
     def added_by(self, branch: Branch) -> int:
-        """Tokens by which the tree would grow, labels that share a step aside."""
+        """Tokens that the branch would add, not counting copies of steps for a second label."""
         node: _Node | None = self._root
         added = 0
         for piece in branch.pieces[1:]:
@@ -118,21 +123,21 @@ class _Tree:
     def add(self, branch: Branch) -> None:
         node = self._root
         for step, piece in enumerate(map(tuple, branch.pieces[1:])):
-            target, found = branch.targets.get(step), node.next(piece)
-            if found is None or (target is not None and found.target is not None):
+            target, below = branch.targets.get(step), node.next(piece)
+            if below is None or (target is not None and below.target is not None):
                 node.below.append(_Node(piece, target))
                 self.size += len(piece)
-                found = found or node.below[-1]  # a step's second label is a leaf; the path goes on below
+                below = below or node.below[-1]  # a copy for a second label is a leaf
             elif target is not None:
-                found.target = target
-            node = found
+                below.target = target
+            node = below
 
     def flat(self) -> Example:
         ids, targets, inner, ends = list[int](), list[float](), list[float](), list[int]()
         todo: list[tuple[_Node, int | None]] = [(self._root, None)]
         while todo:
             node, begin = todo.pop()
-            if begin is not None:  # all below it is there
+            if begin is not None:  # its subtree is complete
                 ends[begin : begin + len(node.tokens)] = [len(ids)] * len(node.tokens)
                 continue
             todo.append((node, len(ids)))
@@ -142,16 +147,16 @@ class _Tree:
             targets += [*[IGNORED] * before, target]
             inner += [*[target] * before, IGNORED]
             ends += [0] * len(node.tokens)
-        learnt = np.array([targets, inner], np.float32)
-        return Example(np.array(ids, np.int32), learnt[0], learnt[1], np.array(ends, np.int32))
+        both = np.array([targets, inner], np.float32)
+        return Example(np.array(ids, np.int32), both[0], both[1], np.array(ends, np.int32))
 
 
 def collate(examples: Sequence[Example], pad: int) -> dict[str, Any]:
-    """Right-padded tensors: input_ids, attention_mask, targets and inner, [B, L].
+    """Right-padded tensors input_ids, attention_mask, targets and inner, [B, L].
 
-    With a tree among them, position_ids [B, L], a token's place on its path, and an attention_mask of
-    [B, 1, L, L]: whether the row's token sees the column's.
-    Raises UsageError if the batch holds no label: its loss would be none.
+    If there is a tree in the batch, also position_ids, the position of each token on its path, [B, L]; the
+    attention_mask is then whether the row's token attends to the column's, [B, 1, L, L].
+    Raises UsageError if the batch has no label, for its loss would be undefined.
     """
     import torch
 
@@ -165,7 +170,7 @@ def collate(examples: Sequence[Example], pad: int) -> dict[str, Any]:
         targets[row, : len(example)] = example.targets
         inner[row, : len(example)] = example.inner
     if (targets == IGNORED).all():
-        raise UsageError(f"a batch of {len(examples)} sequences holds no label")
+        raise UsageError(f"a batch of {len(examples)} sequences has no label")
     arrays = {"input_ids": ids, "attention_mask": mask, "targets": targets, "inner": inner}
     if any(example.ends is not None for example in examples):
         seen = np.stack([_seen(example, width) for example in examples])
@@ -175,14 +180,14 @@ def collate(examples: Sequence[Example], pad: int) -> dict[str, Any]:
 
 
 def _seen(example: Example, width: int) -> NDArray[np.bool_]:
-    """[width, width]: whether the row's token sees the column's. Padding sees itself."""
+    """Whether the row's token attends to the column's, [width, width]. Padding attends to itself."""
     n, at = len(example), np.arange(width)
     ends = np.append(np.full(n, n) if example.ends is None else example.ends, at[n:] + 1)
     return np.asarray((at[None, :] <= at[:, None]) & (at[:, None] < ends[None, :]))
 
 
 def collate_pairs(pairs: Sequence[PairExample], pad: int) -> dict[str, Any]:
-    """As `collate`: the chosen ones, then the rejected ones, [2B, L]; and direct, [B]."""
+    """As `collate`, the chosen sequences before the rejected ones, [2B, L]; and direct, [B]."""
     import torch
 
     batch = collate([p.chosen for p in pairs] + [p.rejected for p in pairs], pad)

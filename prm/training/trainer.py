@@ -1,7 +1,7 @@
-"""transformers' Trainer for reward models: batches of like length, exact resuming, a quiet Ctrl-C.
+"""transformers' Trainer for reward models: batches of similar length, exact resuming, a clean Ctrl-C.
 
-TRL's PRM trainer is not used: it knows two classes, and cuts what is too long off at the end, through
-labels; here examples are tokenised exactly as the scorers will read them.
+TRL's PRM trainer is not used: it has two classes only, and it truncates long sequences at the end, which
+loses labels. Here sequences are tokenised exactly as the scorers read them.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ Item = Example | PairExample
 
 
 class Buckets(torch.utils.data.Sampler[int]):
-    """Shuffles examples so that neighbours, which form a batch, are of like length.
+    """Shuffles examples into batches of similar length.
 
-    The order is a function of seed and epoch alone, so a resumed run sees what it would have seen.
+    The order depends on the seed and the epoch alone, so that a resumed run sees the same batches.
     """
 
     def __init__(self, lengths: Sequence[int], batch: int, seed: int):
@@ -39,11 +39,11 @@ class Buckets(torch.utils.data.Sampler[int]):
         rng = random.Random(f"{self._seed} {self.epoch}")
         order = list(range(len(self._lengths)))
         rng.shuffle(order)
-        pool = 50 * self._batch  # sorted one by one, so that batches differ from epoch to epoch
+        pool = 50 * self._batch  # sorted pool by pool, so that batches differ between epochs
         batches = []
         for begin in range(0, len(order), pool):
-            part = sorted(order[begin : begin + pool], key=lambda i: -self._lengths[i])
-            batches += [part[i : i + self._batch] for i in range(0, len(part), self._batch)]
+            by_length = sorted(order[begin : begin + pool], key=lambda i: -self._lengths[i])
+            batches += [by_length[i : i + self._batch] for i in range(0, len(by_length), self._batch)]
         whole = [batch for batch in batches if len(batch) == self._batch]
         rng.shuffle(whole)
         rest = [i for batch in batches if len(batch) < self._batch for i in batch]
@@ -51,7 +51,7 @@ class Buckets(torch.utils.data.Sampler[int]):
 
 
 class RewardTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped here
-    """Trains an `Objective` on examples or pairs. interrupted: a signal ended it, its state is saved."""
+    """Trains an `Objective` on examples or pairs. interrupted: a signal stopped it; its state is saved."""
 
     optimizer: torch.optim.Optimizer | None
 
@@ -79,14 +79,14 @@ class RewardTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped h
 
     @property
     def interrupted(self) -> bool:
-        return self._stop.asked
+        return self._stop.requested
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         if self._with_muon and self.optimizer is None:
-            asked = self.args
+            args = self.args
             self.optimizer = muon(
-                model or self.model, lr=asked.learning_rate, weight_decay=asked.weight_decay,
-                beta2=asked.adam_beta2,
+                model or self.model, lr=args.learning_rate, weight_decay=args.weight_decay,
+                beta2=args.adam_beta2,
             )  # fmt: skip
         return super().create_optimizer(model)  # type: ignore[no-any-return]
 
@@ -106,7 +106,7 @@ class _Items(torch.utils.data.Dataset[Item]):
 
 
 class _Epochs(TrainerCallback):  # type: ignore[misc]
-    """Tells the sampler which epoch begins, after resuming in the middle of one too."""
+    """Tells the sampler which epoch begins, also after resuming in the middle of one."""
 
     def __init__(self, buckets: Buckets):
         self._buckets = buckets
@@ -116,22 +116,22 @@ class _Epochs(TrainerCallback):  # type: ignore[misc]
 
 
 class _StopOnSignal(TrainerCallback):  # type: ignore[misc]
-    """At Ctrl-C or SIGTERM, finishes the step, saves, and ends; a second Ctrl-C ends at once."""
+    """At Ctrl-C or SIGTERM, finishes the step, saves and stops; a second Ctrl-C stops at once."""
 
     def __init__(self) -> None:
-        self.asked = False
+        self.requested = False
         self._before: dict[int, Any] = {}
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
-            self._before[number] = signal.signal(number, self._ask)
+            self._before[number] = signal.signal(number, self._request)
 
-    def _ask(self, number: int, frame: Any) -> None:
-        self.asked = True
+    def _request(self, number: int, frame: Any) -> None:
+        self.requested = True
         signal.signal(number, self._before[number])
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
-        if self.asked:
+        if self.requested:
             control.should_save = control.should_training_stop = True
         return control
 
@@ -141,9 +141,9 @@ class _StopOnSignal(TrainerCallback):  # type: ignore[misc]
 
 
 def last_checkpoint(folder: Path) -> Path | None:
-    """The latest checkpoint that was written to its end, None if there is none.
+    """The latest complete checkpoint, None if there is none.
 
-    The trainer writes its state last; a checkpoint without it was cut off by a kill.
+    The trainer writes its state last; a checkpoint without it was interrupted by a kill.
     """
     whole = [path.parent for path in folder.glob("checkpoint-*/trainer_state.json")]
     return max(whole, key=lambda path: int(path.name.rpartition("-")[2]), default=None)

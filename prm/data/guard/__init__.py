@@ -1,15 +1,15 @@
-"""Keeps evaluation problems out of training: the same text, or any eight words in a row of one.
+"""The split guard: keeps problems of evaluation sets out of training data.
 
-What it knows of the evaluation sets ships as hashes, so that it guards where the sets are not at
-hand. Made again by `python -m prm.data.guard NAME=FILE ...`.
+A problem is excluded if its text is that of an evaluation problem, or shares eight consecutive words
+with one. The bundled evaluation sets are kept as hashes, so that the guard needs no data;
+`python -m prm.data.guard` rebuilds them.
 """
 
 from __future__ import annotations
 
-import argparse
 import re
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from hashlib import blake2b
@@ -19,36 +19,37 @@ from typing import Any
 import numpy as np
 
 from prm.data.labels import LabelledSolution
-from prm.data.rows import read_rows
+from prm.data.rows import Row, read_rows
 from search.errors import UsageError
 
 GRAM = 8
-"""Words in a row that two problems may not share, as in Eurus (Yuan et al. 2024, arXiv:2404.02078)."""
+"""Consecutive words that two problems must not share, as in Eurus (Yuan et al. 2024, arXiv:2404.02078)."""
 
-KNOWN = Path(__file__).parent / "heldout.npz"
+HASHES = Path(__file__).parent.parent / "heldout.npz"
+"""The bundled evaluation sets. By set: the hashes of its problems' texts, and of their 8-grams."""
 
 
 def words(text: str) -> list[str]:
-    """A problem's text without case, spacing and punctuation, which differ from copy to copy."""
+    """A problem's words in lower case; spacing and punctuation differ from copy to copy."""
     return re.findall(r"\w+", text.casefold())
 
 
 def _fingerprint(text: str) -> tuple[int, set[int]]:
-    """A 64-bit hash of the text, and a 32-bit one of each run of GRAM words."""
-    said = words(text)
-    grams = {_hash(said[i : i + GRAM]) & 0xFFFFFFFF for i in range(len(said) - GRAM + 1)}
-    return _hash(said), grams
+    """A 64-bit hash of the text, and a 32-bit hash of each run of GRAM words."""
+    tokens = words(text)
+    grams = {_hash(tokens[i : i + GRAM]) & 0xFFFFFFFF for i in range(len(tokens) - GRAM + 1)}
+    return _hash(tokens), grams
 
 
-def _hash(said: list[str]) -> int:
-    return int.from_bytes(blake2b(" ".join(said).encode(), digest_size=8).digest(), "big")
+def _hash(tokens: list[str]) -> int:
+    return int.from_bytes(blake2b(" ".join(tokens).encode(), digest_size=8).digest(), "big")
 
 
 @dataclass(slots=True)
 class Guard:
-    """texts, grams: hash -> the evaluation set it is from. dropped: problems, by what they overlap.
+    """texts, grams: by hash, the evaluation set it belongs to.
 
-    solutions: how many records those problems had.
+    dropped: the excluded problems, each with the reason. solutions: how many records they had.
     """
 
     texts: dict[int, str]
@@ -59,12 +60,12 @@ class Guard:
 
     @classmethod
     def known(cls) -> Guard:
-        """Guards the sets whose hashes ship: MATH-500, GSM8K test, GSM-Hard, SVAMP, ProcessBench."""
+        """The guard of the bundled sets: MATH-500, GSM8K test, GSM-Hard, SVAMP and ProcessBench."""
         texts, grams = _load()
         return cls(dict(texts), dict(grams))
 
     def add(self, name: str, problems: Iterable[str]) -> None:
-        """Hold more problems out, under the name of their set."""
+        """Exclude the problems of another evaluation set too."""
         for problem in problems:
             text, grams = _fingerprint(problem)
             self.texts.setdefault(text, name)
@@ -80,22 +81,22 @@ class Guard:
         return f"{name}: eight words" if name is not None else None
 
     def filter(self, solutions: Iterable[LabelledSolution]) -> Iterator[LabelledSolution]:
-        """Pass on the records of problems that may be trained on; note the others."""
+        """Pass on the records of problems that may be trained on; note the problems that are excluded."""
         for solution in solutions:
             question = solution.question
             if question not in self._kept and question not in self.dropped:
-                found = "marked as test" if solution.split == "test" else self.overlap(question)
-                if found is None:
+                reason = "marked as test" if solution.split == "test" else self.overlap(question)
+                if reason is None:
                     self._kept.add(question)
                 else:
-                    self.dropped[question] = found
+                    self.dropped[question] = reason
             if question in self.dropped:
                 self.solutions += 1
             else:
                 yield solution
 
     def report(self) -> dict[str, Any]:
-        """Counts of problems kept and dropped, for the model card."""
+        """How many problems were kept and dropped, for the model card."""
         return {
             "problems_kept": len(self._kept),
             "problems_dropped": dict(Counter(self.dropped.values())),
@@ -103,10 +104,10 @@ class Guard:
         }
 
     def describe(self) -> str:
-        """What was dropped, for people: counts, and the beginning of each problem."""
+        """What was dropped, for the terminal: counts, and the beginning of each problem."""
         if not self.dropped:
             return f"split guard: {len(self._kept)} problems, none overlaps an evaluation set"
-        counts = ", ".join(f"{n} {why}" for why, n in Counter(self.dropped.values()).most_common())
+        counts = ", ".join(f"{n} {reason}" for reason, n in Counter(self.dropped.values()).most_common())
         lines = [f"split guard: {len(self._kept)} problems kept; dropped {len(self.dropped)} ({counts}):"]
         lines += [f"  [{why}] {' '.join(text.split())[:90]}" for text, why in sorted(self.dropped.items())]
         return "\n".join(lines)
@@ -116,7 +117,7 @@ class Guard:
 def _load() -> tuple[dict[int, str], dict[int, str]]:
     texts: dict[int, str] = {}
     grams: dict[int, str] = {}
-    with np.load(KNOWN) as stored:
+    with np.load(HASHES) as stored:
         for key in stored.files:
             kind, _, name = key.partition("/")
             table = texts if kind == "texts" else grams
@@ -125,38 +126,36 @@ def _load() -> tuple[dict[int, str], dict[int, str]]:
     return texts, grams
 
 
-def main() -> None:
-    """Make the hashes that ship, from the evaluation sets themselves."""
-    parser = argparse.ArgumentParser(prog="python -m prm.data.guard", description=main.__doc__)
-    parser.add_argument(
-        "sets", nargs="+", metavar="NAME=FILE",
-        help="an evaluation set: rows with 'problem', 'question' or 'input'",
-    )
+@dataclass(frozen=True, slots=True)
+class EvaluationFile:
+    """A file of problems of the evaluation set `name`; a set may have several."""
+
+    name: str
+    path: str
+
+
+def rebuild(files: Sequence[EvaluationFile], out: Path = HASHES) -> None:
+    """Write the hashes of evaluation sets, and print how many there are of each. Raises UsageError."""
+    problems: dict[str, list[str]] = defaultdict(list)
+    for file in files:
+        problems[file.name] += map(problem_text, read_rows(file.path))
     tables: dict[str, np.ndarray[Any, Any]] = {}
-    said: dict[str, list[str]] = {}
-    for item in parser.parse_args().sets:
-        name, _, path = item.partition("=")
-        rows = [row.fields for row in read_rows(path)]
-        said.setdefault(name, []).extend(_problem(row) for row in rows)
     taken: set[int] = set()
-    for name, problems in said.items():
-        prints = [_fingerprint(problem) for problem in problems]
+    for name, texts in problems.items():
+        prints = [_fingerprint(text) for text in texts]
         grams = set[int]().union(*(grams for _, grams in prints)) - taken
         taken |= grams
         tables[f"texts/{name}"] = np.array(sorted({text for text, _ in prints}), dtype=np.uint64)
         tables[f"grams/{name}"] = np.array(sorted(grams), dtype=np.uint32)
-        print(f"{name}: {len(problems)} problems, {len(grams)} runs of {GRAM} words")
-    np.savez_compressed(KNOWN, **tables)  # type: ignore[arg-type]  # numpy's stub takes a flag by name
+        print(f"{name}: {len(texts)} problems, {len(grams)} runs of {GRAM} words")
+    np.savez_compressed(out, **tables)  # type: ignore[arg-type]  # numpy's stub takes a flag by name
 
 
-def _problem(row: dict[str, Any]) -> str:
-    if isinstance(row.get("Body"), str):  # SVAMP
-        return f"{row['Body']} {row['Question']}"
-    for key in ("problem", "question", "input"):
-        if isinstance(row.get(key), str):
-            return str(row[key])
-    raise UsageError(f"no problem among {', '.join(row)}")
-
-
-if __name__ == "__main__":
-    main()
+def problem_text(row: Row) -> str:
+    """The problem of a row of an evaluation set. Raises UsageError if it has none."""
+    if isinstance(row.fields.get("Body"), str):  # SVAMP
+        return f"{row.fields['Body']} {row.fields['Question']}"
+    for name in ("problem", "question", "input"):
+        if isinstance(row.fields.get(name), str):
+            return str(row.fields[name])
+    raise UsageError(f"{row.where}: no problem among {', '.join(row.fields)}")

@@ -1,0 +1,121 @@
+"""Read the data of a training run: checked against the evaluation sets, split by problem, encoded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any, TypeVar
+
+from prm.data import load_all
+from prm.data.guard import Guard, problem_text
+from prm.data.labels import LabelledSolution
+from prm.data.pairs import Pair, pairs_of, ultrainteract
+from prm.data.rows import read_rows
+from prm.reading.encoder import Encoder
+from prm.training.examples import Examples, class_weights
+from prm.training.request import PAIRS, TrainRequest
+from prm.training.sequences import Example, PairExample
+from search.errors import UsageError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingData:
+    """weights: of the classes, in the loss; None weighs all labels the same.
+
+    report: counts of records and labels, for the terminal and the model card.
+    """
+
+    train: Sequence[Example] | Sequence[PairExample]
+    validation: Sequence[Example] | Sequence[PairExample]
+    weights: list[float] | None
+    report: dict[str, Any]
+
+
+def guard_for(request: TrainRequest) -> Guard:
+    """The guard of the bundled evaluation sets and of the request's own. Raises UsageError."""
+    guard = Guard.known()
+    for spec in request.held_out:
+        name, _, path = spec.partition("=")
+        guard.add(name, map(problem_text, read_rows(path)))
+    return guard
+
+
+def read_data(request: TrainRequest, encoder: Encoder, guard: Guard) -> TrainingData:
+    """Read, guard, split and encode the data. Raises UsageError; writes nothing."""
+    for_train, for_validation = (
+        Examples(
+            encoder, request.form, request.max_length, request.too_long == "cut", request.neutral,
+            request.trees,
+        )
+        for _ in range(2)
+    )  # fmt: skip
+    train: Sequence[Example] | Sequence[PairExample]
+    validation: Sequence[Example] | Sequence[PairExample]
+    if request.form == "pairs":
+        pairs = _split(request, _guarded_pairs(request, guard), lambda pair: pair.question)
+        train, validation = (
+            maker.of_pairs((pair, _is_direct(request, pair)) for pair in part) if part else []
+            for maker, part in zip((for_train, for_validation), pairs, strict=True)
+        )
+    else:
+        solutions = guard.filter(load_all(request.data))
+        parts = _split(request, solutions, lambda solution: solution.question)
+        if request.validation:
+            parts = parts[0], list(guard.filter(load_all(request.validation)))
+        train, validation = (
+            maker.of(part) if part else []
+            for maker, part in zip((for_train, for_validation), parts, strict=True)
+        )
+    if not train:
+        raise UsageError("nothing is left to train on: all records were dropped")
+    classes = {"classes3": 3, "classes2": 2, "outcome": 2}.get(request.form)
+    weights = class_weights(train, classes) if request.balanced and classes else None  # type: ignore[arg-type]
+    report = {
+        "train": dict(for_train.counts), "validation": dict(for_validation.counts),
+        "split_guard": guard.report(), "class_weights": weights,
+    }  # fmt: skip
+    return TrainingData(train, validation, weights, report)
+
+
+def is_for_validation(question: str, share: float) -> bool:
+    """Whether a problem is held out for validation; this depends on the problem and the share alone."""
+    return _draw("validation", question) < share
+
+
+def _guarded_pairs(request: TrainRequest, guard: Guard) -> Iterator[Pair]:
+    """Pairs from files of pairs (pairs:FILE), then pairs of solutions with known outcomes."""
+    for spec in request.data:
+        if spec.startswith(PAIRS):
+            for pair in ultrainteract(spec.removeprefix(PAIRS)):
+                probe = LabelledSolution(pair.question, ("",), (0,), pair.source, "train", "pairs")
+                if list(guard.filter([probe])):
+                    yield pair
+    solutions = [spec for spec in request.data if not spec.startswith(PAIRS)]
+    yield from pairs_of(guard.filter(load_all(solutions)))
+
+
+def _is_direct(request: TrainRequest, pair: Pair) -> bool:
+    return "all" in request.direct or any(pair.source.startswith(name) for name in request.direct)
+
+
+def _split(
+    request: TrainRequest, items: Iterable[T], question: Callable[[T], str]
+) -> tuple[list[T], list[T]]:
+    """Training and validation items, split by problem so that no problem is in both."""
+    share = 0.0 if request.validation else request.validation_share
+    train, validation = [], []
+    for item in items:
+        if is_for_validation(question(item), share):
+            validation.append(item)
+        elif _draw("share", question(item)) < request.share:
+            train.append(item)
+    return train, validation
+
+
+def _draw(purpose: str, question: str) -> float:
+    """A number in [0, 1) that depends only on the purpose and the problem."""
+    digest = blake2b(f"{purpose} {question}".encode(), digest_size=8).digest()
+    return float(int.from_bytes(digest, "big") / 2**64)
