@@ -43,9 +43,3 @@ def exit_code(work: Callable[[], int | None], *, report: Callable[[str], None] =
         return Exit.DONE
     except KeyboardInterrupt:
         return Exit.INTERRUPTED
-
-
-def run(main: Callable[[], int | None]) -> None:
-    """Run a command's `main`; end the process with its exit code if that is not `Exit.DONE`."""
-    if code := exit_code(main):
-        sys.exit(code)
