@@ -10,10 +10,10 @@ from search.errors import (
     UsageError,
 )
 from search.limits import Cost, CostLimits, Events, LengthLimits, LimitReached, charge
-from search.node import Node
+from search.node import Node, TreeEvent
 from search.strategies import STRATEGIES
 from search.trace import Trace
-from search.tree import Strategy, Tree, TreeEvent, Unguided
+from search.tree import Strategy, Tree, Unguided
 from search.types import (
     Answers,
     Label,

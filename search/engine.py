@@ -14,10 +14,11 @@ from typing import Any, TypeVar
 
 from search.errors import UsageError
 from search.limits import Cost, CostLimits, Events, LengthLimits, LimitReached
-from search.node import Node
+from search.node import Node, TreeEvent
 from search.trace import Trace
-from search.tree import Strategy, Tree, TreeEvent
+from search.tree import StepGuided, Strategy, Tree
 from search.types import Answers, AnswersByProblem, Policy, Problem, Step, StepScorer
+from search.values import Aggregate
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +62,8 @@ async def solve(
     limits: CostLimits = CostLimits(),
     lengths: LengthLimits = LengthLimits(),
     answers: Answers | AnswersByProblem | None = None,
+    aggregate: Aggregate = "product",
+    outcome: bool = False,
     concurrency: int = 64,
     trace: Trace | None = None,
     watch: Watch = lambda problem, event, node: None,
@@ -72,12 +75,16 @@ async def solve(
     the same id.
 
     problems: read to their end before the first is started.
-    limits: what one problem may cost. budget: how long a step and a solution may get.
+    limits: what one problem may cost; where they end a search, the best solution so far is the answer.
+    lengths: how long a step and a solution may get.
+    aggregate: how the reward model's step values make a solution's value, unless the strategy says.
+    outcome: the reward model scores whole solutions only, at their end.
     answers: how answers are read, for all problems alike or for each (`AnswersByProblem`); the default
         compares whole texts.
     """
     trace = trace or Trace()
     todo = list(problems)
+    check_strategy(strategy, outcome=outcome)
     if twice := [id for id, count in Counter(problem.id for problem in todo).items() if count > 1]:
         raise UsageError(f"problem ids must be unique; given more than once: {', '.join(twice[:3])}")
     if concurrency < 1:
@@ -91,18 +98,20 @@ async def solve(
             own = answers.answers(problem) if isinstance(answers, AnswersByProblem) else answers
             tree = Tree(
                 problem, policy, scorer, seed=seed, limits=limits, lengths=lengths, answers=own,
-                recorder=recorder, watch=lambda event, node: watch(problem, event, node),
+                aggregate=aggregate, outcome=outcome, recorder=recorder,
+                watch=lambda event, node: watch(problem, event, node),
             )
-            cost, events = tree.cost, tree.events
             try:
                 leaf = await strategy(tree)
+            except LimitReached:  # an outcome, not an error: answer with the best so far
+                leaf = tree.best_so_far()
             finally:
                 cost, events = tree.cost, tree.events
+            if (reason := tree.broken or leaf.failed) is not None:
+                return _failed(problem, cost, events, start, reason)
             answer = tree.answer(leaf)
             recorder.write_chosen(leaf.address, answer)
             tree.watch(TreeEvent.CHOSEN, leaf)
-        except LimitReached as reached:
-            return _failed(problem, cost, events, start, str(reached))
         except Exception as error:
             log.debug("%s failed", problem.id, exc_info=True)
             return _failed(problem, cost, events, start, f"{type(error).__name__}: {error}")
@@ -124,6 +133,15 @@ async def solve(
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
+
+
+def check_strategy(strategy: Strategy, *, outcome: bool) -> None:
+    """Raise UsageError if the strategy needs step scores and the reward model is an outcome model."""
+    if outcome and isinstance(strategy, StepGuided):
+        raise UsageError(
+            f"{type(strategy).__name__} needs a score for every step, and an outcome model scores whole "
+            "solutions only: use best_of_n or weighted_vote, or a process reward model"
+        )
 
 
 def _failed(problem: Problem, cost: Cost, events: Events, start: float, reason: str) -> Outcome:

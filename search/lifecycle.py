@@ -19,7 +19,11 @@ class ManagedModel:
         """Free what the model holds. May be called again, and without `open`."""
 
     async def __aenter__(self) -> Self:
-        await self.open()
+        try:
+            await self.open()
+        except BaseException:
+            await self.close()
+            raise
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:

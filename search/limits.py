@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 
 
 @dataclass(slots=True)
@@ -45,7 +45,9 @@ class Events:
     backtracks: int = 0
     """Times the strategy gave a node up and went back."""
     exhausted: int = 0
-    """Limits of `Tree.limit` reached."""
+    """Limits reached: those of the problem, and those of `Tree.limit`."""
+    failed: int = 0
+    """Candidates that were lost because sampling or scoring them failed."""
     replayed: int = 0
     """Calls served from a trace; their cost is counted as if they had been made."""
 
@@ -56,34 +58,56 @@ class Events:
 class LimitReached(Exception):
     """A call would exceed a limit. Raised before anything is spent."""
 
-    def __init__(self, limits: CostLimits, name: str, need: int, bound: int):
+    def __init__(self, scope: Scope, name: str, need: int, bound: int):
         super().__init__(f"{name} limit reached: the call needs {need}, the limit is {bound}")
-        self.limits = limits
+        self.scope = scope
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True)
 class CostLimits:
-    """Upper bounds on the `Cost` of one problem. None is unbounded; none is ever exceeded.
+    """Upper bounds on the `Cost` of one problem, or of a part of it; never exceeded. None is unbounded.
 
-    samples, policy_tokens, scores: as in `Cost`. A call that would take more samples or scores is
-    not made; a call's tokens are cut to what is left of `policy_tokens`.
+    samples, policy_tokens, scores, prm_tokens: as in `Cost`. A call that does not fit is not made. A call's
+    tokens are cut to what is left of `policy_tokens`. `prm_tokens` needs a scorer that can say beforehand
+    how many tokens a call may compute (`BoundedScorer`).
     """
 
     samples: int | None = None
     policy_tokens: int | None = None
     scores: int | None = None
+    prm_tokens: int | None = None
 
     def __post_init__(self) -> None:
         for name, bound in asdict(self).items():
             if bound is not None and bound < 0:
                 raise ValueError(f"limit {name}={bound}: it must be 0 or more")
 
-    def check(self, cost: Cost, **need: int) -> None:
-        """Raise LimitReached if `need` more does not fit."""
-        for name, amount in need.items():
-            bound = getattr(self, name)
-            if bound is not None and getattr(cost, name) + amount > bound:
-                raise LimitReached(self, name, getattr(cost, name) + amount, bound)
+
+@dataclass(slots=True, eq=False)
+class Scope:
+    """Limits in force: what was spent since they were set, and what calls in flight may still spend.
+
+    reached: whether a call was cut, or not made, because of these limits.
+    """
+
+    limits: CostLimits
+    spent: Cost = field(default_factory=Cost)
+    promised: Cost = field(default_factory=Cost)
+    reached: bool = False
+
+    def left(self, name: str) -> int | None:
+        """How much of `name` is neither spent nor promised; None if unbounded."""
+        bound: int | None = getattr(self.limits, name)
+        if bound is None:
+            return None
+        used: int = getattr(self.spent, name) + getattr(self.promised, name)
+        return bound - used
+
+    def refusal(self, name: str, need: int) -> LimitReached:
+        """The error for a call that needs so much more of `name` than is left."""
+        bound: int = getattr(self.limits, name)
+        used: int = getattr(self.spent, name) + getattr(self.promised, name)
+        return LimitReached(self, name, used + need, bound)
 
 
 @dataclass(frozen=True, slots=True)

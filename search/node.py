@@ -1,8 +1,9 @@
-"""A node of a search tree."""
+"""A node of a search tree, and what happens to nodes."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from search.types import Address, Label, Step, StepScore, Stop
 
@@ -12,6 +13,8 @@ class Node:
     """A step appended to its parent. Only `Tree` creates nodes or sets `score`.
 
     duplicate_of: the earlier sibling with the same text, None if this is the first. They share a score.
+    failed: why sampling or scoring this candidate failed, None if it did not. It has no step, or no score;
+        nothing can follow it, and it is never a solution.
     reserved: child addresses given out, children still being sampled included.
     """
 
@@ -21,6 +24,7 @@ class Node:
     score: StepScore | None = None
     duplicate_of: Node | None = None
     children: list[Node] = field(default_factory=list)
+    failed: str | None = None
     reserved: int = 0
 
     @property
@@ -51,13 +55,13 @@ class Node:
 
     @property
     def is_terminal(self) -> bool:
-        """True if nothing can follow: finished, or cut short."""
-        return self.step is not None and self.step.stop is not Stop.STEP
+        """True if nothing can follow: finished, cut short, or failed."""
+        return self.failed is not None or (self.step is not None and self.step.stop is not Stop.STEP)
 
     @property
     def is_finished(self) -> bool:
         """True if the model ended the solution itself: neither cut at a limit nor repeating itself."""
-        return self.step is not None and self.step.stop is Stop.END
+        return self.failed is None and self.step is not None and self.step.stop is Stop.END
 
     @property
     def label(self) -> Label:
@@ -76,6 +80,23 @@ class Node:
         return self.score
 
 
+class TreeEvent(StrEnum):
+    """What a watcher is told about, as it happens."""
+
+    SAMPLE = "sample"
+    """A node was added."""
+    SCORE = "score"
+    """A node was given its score."""
+    FAIL = "fail"
+    """A node's sampling or scoring failed."""
+    REJECT = "reject"
+    """The strategy does not continue from a node."""
+    BACKTRACK = "backtrack"
+    """The strategy gave a node up and went back to its parent."""
+    CHOSEN = "chosen"
+    """The strategy returned this leaf."""
+
+
 def num_scored(node: Node) -> int:
     """How many steps at the beginning of the node's path are scored."""
     path = node.path
@@ -83,6 +104,7 @@ def num_scored(node: Node) -> int:
 
 
 def same_text(a: Node, b: Node) -> bool:
-    """True if two nodes, neither of them a root, hold the same step."""
-    assert a.step is not None and b.step is not None
+    """True if two nodes hold the same step; roots and failed samples hold none."""
+    if a.step is None or b.step is None:
+        return False
     return (a.step.text, a.step.stop) == (b.step.text, b.step.stop)

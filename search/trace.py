@@ -17,6 +17,7 @@ from typing import Any
 from search.errors import ScorerError, TraceError
 from search.jsonl import JsonLinesFile
 from search.limits import Cost
+from search.node import Node
 from search.types import Address, Problem, Step, StepScore, Stop
 
 Samples = tuple[list[Step], Cost]
@@ -28,6 +29,14 @@ _RENAMED = {
 """What traces of version 0.1.0 called things, and what they are called now."""
 
 
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a sample failed, and what it had cost by then."""
+
+    reason: str
+    spent: Cost
+
+
 @dataclass(slots=True)
 class _Recorded:
     """What is recorded of one problem, by node address."""
@@ -35,6 +44,9 @@ class _Recorded:
     digest: str = ""
     samples: dict[Address, Samples] = field(default_factory=dict)
     scores: dict[Address, Scores] = field(default_factory=dict)
+    failures: dict[Address, Failure] = field(default_factory=dict)
+    score_failures: dict[Address, str] = field(default_factory=dict)
+    chosen: tuple[Address, str | None] | None = None
 
 
 class Trace:
@@ -116,25 +128,70 @@ class Trace:
                 scores = [StepScore(*parts) for parts in event["scores"]]
                 spent = Cost(**_renamed(event["spent"]))
                 recorded.scores[tuple(event["at"])] = event["num_scored"], scores, spent
+            case "failed" if event["of"] == "sample":
+                spent = Cost(**_renamed(event["spent"]))
+                recorded.failures[tuple(event["at"])] = Failure(event["reason"], spent)
+            case "failed":
+                recorded.score_failures[tuple(event["at"])] = event["reason"]
             case "chosen":
-                pass  # for readers; a resumed run comes to it again
+                recorded.chosen = tuple(event["at"]), event["answer"]
             case other:
                 raise ValueError(f"no event is called {other!r}")
 
 
 class Recorder:
-    """The part of a trace that belongs to one problem."""
+    """The part of a trace that belongs to one problem.
+
+    Failures are written once the problem has an answer in spite of them. A problem that fails as a whole, or
+    is interrupted, tries its failed candidates again when it is resumed.
+    """
 
     def __init__(self, recorded: _Recorded | None = None, trace: Trace | None = None, problem: str = ""):
         self._recorded, self._trace, self._problem = recorded or _Recorded(), trace, problem
+        self._unwritten: list[dict[str, Any]] = []
+        self._step_scores: dict[Address, tuple[StepScore, Address]] = {}  # with the record it stands in
+        self._costs: dict[Address, Cost] = {}  # of records that were not used yet
+        for at, (known, scores, spent) in self._recorded.scores.items():
+            self._costs[at] = spent
+            for depth, score in enumerate(scores, start=known + 1):
+                self._step_scores.setdefault(at[:depth], (score, at))
+        self._scored_texts = {
+            (at[:-1], steps[0].text, steps[0].stop): at
+            for at, (steps, _) in self._recorded.samples.items()
+            if len(steps) == 1 and at in self._step_scores
+        }
 
     def sample(self, at: Address) -> Samples | None:
         """The steps sampled at an address and their cost, None if not recorded."""
         return self._recorded.samples.get(at)
 
-    def scores(self, at: Address) -> Scores | None:
-        """How many steps were scored before, the others' scores and their cost; None if not recorded."""
-        return self._recorded.scores.get(at)
+    def failure(self, at: Address) -> Failure | None:
+        """Why the sample at an address failed, None if it is not recorded or did not fail."""
+        return self._recorded.failures.get(at)
+
+    def score_failure(self, at: Address) -> str | None:
+        """Why scoring the node at an address failed, None if it is not recorded or did not fail."""
+        return self._recorded.score_failures.get(at)
+
+    def scores(self, nodes: Sequence[Node]) -> tuple[list[StepScore], Cost]:
+        """The recorded scores of the first of these nodes, up to one that has none.
+
+        The cost is that of the records they stand in; each record is counted once. A node has the score of
+        an equal sibling, whichever of them was scored.
+        """
+        scores, spent = list[StepScore](), Cost()
+        for node in nodes:
+            assert node.step is not None
+            key = node.address[:-1], node.step.text, node.step.stop
+            found = self._step_scores.get(node.address) or self._step_scores.get(
+                self._scored_texts.get(key, node.address)
+            )
+            if found is None:
+                break
+            score, record = found
+            scores.append(score)
+            spent += self._costs.pop(record, Cost())
+        return scores, spent
 
     def write_sample(self, at: Address, steps: Sequence[Step], spent: Cost) -> None:
         parts = [(step.text, step.token_ids, step.logprob, step.stop, step.n_tokens) for step in steps]
@@ -144,8 +201,19 @@ class Recorder:
         parts = [(score.negative, score.neutral, score.positive) for score in scores]
         self._write("score", at, num_scored=known, scores=parts, spent=_nonzero(spent))
 
+    def note_failure(self, at: Address, reason: str, spent: Cost) -> None:
+        self._unwritten.append({"at": at, "of": "sample", "reason": reason, "spent": _nonzero(spent)})
+
+    def note_score_failure(self, at: Address, reason: str) -> None:
+        self._unwritten.append({"at": at, "of": "score", "reason": reason})
+
     def write_chosen(self, at: Address, answer: str | None) -> None:
-        self._write("chosen", at, answer=answer)
+        """Record the end of the problem, and the failures on the way; nothing that is recorded already."""
+        for failure in self._unwritten:
+            self._write("failed", **failure)
+        self._unwritten.clear()
+        if self._recorded.chosen != (at, answer):
+            self._write("chosen", at, answer=answer)
 
     def _write(self, event: str, at: Address, **data: Any) -> None:
         if self._trace is not None:

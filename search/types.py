@@ -163,6 +163,15 @@ class StepScorer(Protocol):
         ...
 
 
+@runtime_checkable
+class BoundedScorer(Protocol):
+    """A scorer that can say beforehand what a call may cost, as limits on `prm_tokens` need."""
+
+    def max_tokens(self, problem: Problem, steps: Sequence[Step]) -> int:
+        """The most tokens that scoring these steps may compute."""
+        ...
+
+
 class Answers(Protocol):
     """How a task reads answers."""
 

@@ -35,6 +35,7 @@ class Picture:
         )
         self.chosen = asyncio.run(strategy(self.tree))
         self.text, self.cost, self.events = self.chosen.text, self.tree.cost, self.tree.events
+        assert not self.events.failed, self.tree.broken or "a candidate failed"
 
     @property
     def path(self) -> list[str]:

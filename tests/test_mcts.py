@@ -137,28 +137,43 @@ class SlowMCTS:
                 path.append(self.options[path[-1]][scores.index(max(scores))])
             leaf = path[-1]
             done = leaf != () and self.said[leaf].stop is not Stop.STEP
+            live: list[Address] = []
             if not done and len(leaf) < self.params.depth:
                 sampled = {await self.sample(leaf, Until.STEP) for _ in range(self.params.width)}
-                self.options[leaf] = sorted(sampled)
-                for child in sampled:
+                live = sorted(child for child in sampled if not self.is_dead(child))
+                if live:
+                    self.options[leaf] = live
+                for child in live:
                     self.visits[child], self.totals[child] = 0, 0.0
-                values = [await self.value(child) for child in self.options[leaf]]
-                leaf = self.options[leaf][values.index(max(values))]
-                path.append(leaf)
-                done = self.said[leaf].stop is not Stop.STEP
+                    if self.said[child].stop is not Stop.STEP:
+                        self.solutions.add(child)
+                if live:
+                    values = [await self.value(child) for child in live]
+                    leaf = live[values.index(max(values))]
+                    path.append(leaf)
+                    done = self.said[leaf].stop is not Stop.STEP
+                else:  # only dead ends: worth nothing, unless a rollout from here is asked for
+                    done = True
+                    for node in path:
+                        self.visits[node] += 1
+                    continue
             end = leaf
             if not done and (self.params.value == "rollout" or len(leaf) >= self.params.depth):
                 end = await self.sample(leaf, Until.END)
-            if self.answer(end) is not None:
-                self.solutions.add(end)
+                if not self.is_dead(end):
+                    self.solutions.add(end)
             for node in path:
                 self.visits[node] += 1
-                self.totals[node] += await self.value(end)
+                self.totals[node] += 0.0 if self.is_dead(end) else await self.value(end)
+
+    def is_dead(self, at: Address) -> bool:
+        """A dead end is finished or cut, without an answer."""
+        return at != () and self.said[at].stop is not Stop.STEP and self.answer(at) is None
 
     async def uct(self, child: Address, parent: Address) -> float:
         n = self.visits[child]
         q = self.totals[child] / n if n else await self.value(child)
-        return q + self.params.exploration * sqrt(log(self.visits[parent]) / max(1, n))
+        return q + self.params.exploration * sqrt(log(max(1, self.visits[parent])) / max(1, n))
 
 
 @pytest.mark.parametrize("value", ["prm", "rollout"])

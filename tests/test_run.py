@@ -26,11 +26,10 @@ from prm.reading.calibration import Calibration
 from prm.reading.layout import read_layout, save_layout
 from search.engine import Outcome, solve_all
 from search.limits import Cost, Events
-from search.node import Node
+from search.node import Node, TreeEvent
 from search.params import describe, make_strategy, params
 from search.strategies import STRATEGIES
 from search.strategies.hgs import HGS
-from search.tree import TreeEvent
 from search.types import Problem
 from tests.commands import environment, start
 from tests.conftest import SHORT, Checkpoints
@@ -249,9 +248,18 @@ def test_one_faulty_problem_does_not_stop_the_others(
 def test_if_every_problem_fails_the_exit_code_says_so(
     here: Path, models: list[str], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["--strategy", "best_of_n", "--no-baseline", "--set", "n=8", "--max-tokens", "7", "--limit", "2"]
+    (here / "mine.jsonl").write_text(json.dumps({"problem": "7 " * 2046, "answer": 1}) + "\n")
+    (here / "bare.txt").write_text("{question}")
+    words = ["--problems", "mine.jsonl", "--prompt", "bare.txt", "--set", "max_samples=4", "--no-baseline"]
     assert main([*words, *models]) == 1
-    assert "best_of_n: 2 of 2 problems failed" in capfd.readouterr().err
+    assert "hgs: 1 of 1 problems failed" in capfd.readouterr().err
+
+
+def test_a_problem_that_runs_out_of_tokens_has_not_failed(here: Path, models: list[str]) -> None:
+    words = ["--strategy", "best_of_n", "--no-baseline", "--set", "n=8", "--max-tokens", "7", "--limit", "2"]
+    assert main([*words, *models, "--json", "row.json"]) == 0
+    row = json.loads((here / "row.json").read_text())
+    assert (row["errors"], row["exhausted"], row["policy_tokens"]) == (0, 2, 14)
 
 
 # -- going on with a run -------------------------------------------------------------------------------

@@ -51,7 +51,9 @@ REFUSED: dict[str, tuple[list[str], str]] = {
     "no question": (["--question", " "], "the question is empty"),
     "stop": (["--stop", ""], "--stop is empty"),
     "tokenizer": (["--engine", "hf", "--tokenizer", "x"], "--tokenizer is for --engine server; hf takes"),
-    "dead server": (["--engine", "server", "--server", "http://127.0.0.1:9"], "check that the servers are running"),
+    "dead server": (
+        ["--engine", "server", "--server", "http://127.0.0.1:9"], "check that the servers are running"
+    ),
     "chat server": (
         ["--engine", "server", "--server", "http://x", "--policy", "NAME", "--prompt", "chat"],
         "--prompt chat: a chat prompt needs the model's template: give its --tokenizer",

@@ -26,10 +26,10 @@ from search.limits import CostLimits, LengthLimits
 from search.strategies.best_of_n import BestOfN
 from search.strategies.cot import ChainOfThought
 from search.trace import Trace
-from search.tree import Strategy
-from search.types import Problem
+from search.tree import Strategy, Tree
+from search.types import Problem, Until
 from tests.fakes import FractionAnswers, RandomWorld
-from tests.test_engine import SMALL
+from tests.test_engine import SMALL, Flaky
 
 PROBLEMS = [Problem(f"p{i}", f"question {i}, \u2028 naïve") for i in range(3)]
 LIMITS = CostLimits(policy_tokens=400)
@@ -104,10 +104,43 @@ def test_a_full_replay_makes_no_live_call_and_writes_no_call_again(name: str, tm
     replayed = run(SMALL[name], world, path)
     assert counted(replayed) == want
     assert world.calls == 0
-    events = [json.loads(line)["event"] for line in path.read_bytes()[len(whole) :].splitlines()]
-    assert set(events) == {"chosen"}
+    assert path.read_bytes() == whole
     calls = [json.loads(line)["event"] for line in whole.splitlines()]
     assert sum(o.events.replayed for o in replayed) == calls.count("sample") + calls.count("score")
+
+
+@pytest.mark.parametrize("name", ["hgs", "best_of_n", "mcts"])
+def test_a_run_with_failed_candidates_replays_without_calls(name: str, tmp_path: Path) -> None:
+    for flaky in ({"policy": 5}, {"scorer": 9}):
+        path = tmp_path / f"{name}-{next(iter(flaky))}.jsonl"
+        first = run(SMALL[name], Flaky(**flaky), path)
+        assert sum(o.events.failed for o in first) > 0
+        world = RandomWorld()
+        assert counted(run(SMALL[name], world, path)) == counted(first)
+        assert world.calls == 0
+
+
+def test_what_failed_in_an_interrupted_problem_is_tried_again(tmp_path: Path) -> None:
+    path = tmp_path / "trace.jsonl"
+    run(SMALL["best_of_n"], Flaky(policy=1), path)  # all samples fail: no problem has an answer
+    again = run(SMALL["best_of_n"], RandomWorld(), path)
+    assert counted(again) == uninterrupted("best_of_n")[0]
+
+
+async def test_two_scores_of_one_prefix_at_once_replay_whatever_order_they_end_in(tmp_path: Path) -> None:
+    path, problem = tmp_path / "trace.jsonl", PROBLEMS[0]
+    costs, values = [], []
+    for jitter in (1, 2, 3):
+        world = RandomWorld(jitter)
+        with closing(Trace(path, {})) as trace:
+            tree = Tree(problem, world, world, recorder=trace.recorder(problem))
+            [a] = await tree.complete([tree.root])
+            first, second = await tree._sample([a.path[0]], 2, Until.END, None)
+            await tree.gather(tree.score([first]), tree.score([second]))
+        costs.append(tree.cost)
+        values.append([node.value for leaf in (first, second) for node in leaf.path])
+        assert jitter == 1 or world.calls == 0
+    assert costs[1:] == costs[:-1] and values[1:] == values[:-1]
 
 
 def test_a_replay_needs_no_model(tmp_path: Path) -> None:
@@ -247,7 +280,7 @@ def test_kill_9_in_the_middle_of_a_run(tmp_path: Path) -> None:
     code = f"""
 from pathlib import Path
 from tests.fakes import RandomWorld
-from tests.test_engine import SMALL
+from tests.test_engine import SMALL, Flaky
 from tests.test_trace import run
 run(SMALL["hgs"], RandomWorld(pause_s=0.01), Path({str(path)!r}))
 """

@@ -1,20 +1,23 @@
-"""The tree: order, judging, limits."""
+"""The tree: order, scoring, limits, what is lost and what is not."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 import pytest
 
-from search.limits import CostLimits, LimitReached
+from search.errors import UsageError
+from search.limits import CostLimits, LengthLimits, LimitReached, charge
 from search.node import Node
+from search.seeds import derive
+from search.strategies.best_of_n import BestOfN
 from search.strategies.mcts import MCTS
 from search.tree import Tree
-from search.types import StepScore
-from search.values import path_value
-from tests.fakes import GOOD, MEH, RandomWorld, ScriptedPolicy, ScriptedScorer
+from search.types import Problem, Step, StepScore, Stop, Until
+from search.values import Aggregate, path_value
+from tests.fakes import GOOD, MEH, RandomWorld, ScriptedPolicy, ScriptedScorer, cut, step
 from tests.pictures import Picture, Q, Script
 
 
@@ -99,6 +102,132 @@ async def test_branches_at_once_cannot_overshoot_a_limit_together() -> None:
     scored = await asyncio.gather(*(tree.score([node]) for node in nodes), return_exceptions=True)
     assert [type(error).__name__ for error in scored] == ["NoneType", "NoneType", "LimitReached"]
     assert tree.cost.scores == 2
+
+
+class Slow:
+    """Samples text by seed; how long a call takes depends on the child. Scores at once, and notes when."""
+
+    def __init__(self, texts: Sequence[str], delays: Sequence[float]):
+        self.texts, self.delays, self.log = texts, delays, list[str]()
+
+    async def propose(
+        self, problem: Problem, steps: Sequence[Step], *, until: Until, max_tokens: int, seed: int,
+        temperature: float | None = None,
+    ) -> list[Step]:
+        child = next(i for i in range(99) if derive(0, problem.id, i) == seed)
+        await asyncio.sleep(self.delays[child])
+        new = step(self.texts[child])
+        charge(policy_tokens=min(new.n_tokens, max_tokens))
+        self.log.append(f"sampled {child}")
+        return [new if new.n_tokens <= max_tokens else cut(new.text, max_tokens)]
+
+    async def score(self, problem: Problem, steps: Sequence[Step], *, num_scored: int = 0) -> list[StepScore]:
+        self.log.append(f"scored {steps[-1].text}")
+        return [GOOD] * (len(steps) - num_scored)
+
+
+async def test_a_child_is_scored_as_soon_as_it_is_sampled() -> None:
+    model = Slow(["a,", "b,", "b,", "c,"], [0.05, 0.0, 0.01, 0.02])
+    tree = Tree(Q, model, model)
+    children = await tree.expand([tree.root], 4)
+    assert model.log == [
+        "sampled 1", "scored b,", "sampled 2", "sampled 3", "scored c,", "sampled 0", "scored a,",
+    ]
+    assert [child.text for child in children] == ["a,", "b,", "b,", "c,"]
+    assert children[2].duplicate_of is children[1] and all(child.score is GOOD for child in children)
+    assert (tree.cost.scores, tree.events.duplicates) == (3, 1)
+
+
+async def test_tokens_that_a_sample_leaves_are_the_next_ones() -> None:
+    """Four samples that need 204 of 240 tokens, of which one needs 84: none is cut."""
+    lengths = LengthLimits(solution_tokens=200)
+    model = Slow(["x" * n + "." for n in (83, 39, 39, 39)], [0.0] * 4)
+    tree = Tree(Q, model, model, limits=CostLimits(policy_tokens=240), lengths=lengths)
+    leaves = await tree.complete([tree.root], 4)
+    assert [leaf.is_finished for leaf in leaves] == [True] * 4
+    assert (tree.cost.policy_tokens, tree.events.exhausted) == (204, 0)
+    assert tree.remaining == CostLimits(policy_tokens=36)
+
+
+async def test_where_tokens_end_the_samples_before_are_returned() -> None:
+    model = Slow(["x" * 39 + "."] * 4, [0.0] * 4)
+    tree = Tree(Q, model, model, limits=CostLimits(policy_tokens=100))
+    leaves = await tree.complete([tree.root], 4)
+    assert [leaf.step.stop for leaf in leaves if leaf.step] == [Stop.END, Stop.END, Stop.LENGTH]
+    assert (tree.cost.policy_tokens, tree.cost.samples, tree.events.exhausted) == (100, 3, 1)
+    with pytest.raises(LimitReached, match="policy_tokens"):
+        await tree.complete([tree.root])
+
+
+async def test_branches_share_a_limit_and_wait_for_each_other() -> None:
+    model = Slow(["x" * 39 + "."] * 2, [0.01, 0.0])
+    tree = Tree(Q, model, model, limits=CostLimits(policy_tokens=100))
+    leaves = await tree.gather(tree.complete([tree.root]), tree.complete([tree.root]))
+    assert [leaf.is_finished for [leaf] in leaves] == [True, True]
+
+
+async def test_a_branchs_limit_is_its_own() -> None:
+    model = Slow(["a,", "b,", "c,", "d,"], [0.0] * 4)
+    tree = Tree(Q, model, model)
+
+    async def branch(samples: int) -> int:
+        made = 0
+        with tree.limit(samples=samples):
+            for _ in range(9):
+                made += len(await tree.expand([tree.root]))
+        return made
+
+    assert await tree.gather(branch(1), branch(3)) == [1, 3]
+    assert tree.events.exhausted == 2
+
+
+async def test_a_limit_on_reward_model_tokens_is_never_exceeded() -> None:
+    class Bounded(Slow):
+        def max_tokens(self, problem: Problem, steps: Sequence[Step]) -> int:
+            return sum(s.n_tokens for s in steps)
+
+        async def score(
+            self, problem: Problem, steps: Sequence[Step], *, num_scored: int = 0
+        ) -> list[StepScore]:
+            charge(prm_tokens=sum(s.n_tokens for s in steps[num_scored:]))
+            return await super().score(problem, steps, num_scored=num_scored)
+
+    model = Bounded(["aaa,", "bbb,", "ccc,"], [0.0] * 3)
+    tree = Tree(Q, model, model, limits=CostLimits(prm_tokens=10))
+    for _ in range(2):
+        await tree.expand([tree.root])
+    with pytest.raises(LimitReached, match="prm_tokens limit reached: the call needs 12, the limit is 10"):
+        await tree.expand([tree.root])
+    assert tree.cost.prm_tokens == 8
+    with pytest.raises(UsageError, match="Slow has no method max_tokens"):
+        Tree(Q, model, Slow([], []), limits=CostLimits(prm_tokens=10))
+
+
+async def test_an_outcome_model_is_read_at_the_end_of_a_solution_only() -> None:
+    script = {"": ["a,", "b,"], "a,": ["right."], "b,": ["wrong."]}
+    # Read at every step, "right" would be worth 0.3 * 0.95, less than "wrong" with 0.7 * 0.6.
+    scores = {"a,": value(0.3), "right.": value(0.95), "b,": value(0.7), "wrong.": value(0.6)}
+    scorer = ScriptedScorer(scores)
+    tree = Tree(Q, ScriptedPolicy(script), scorer, outcome=True)
+    chosen = await BestOfN(n=2)(tree)
+    assert (chosen.text, tree.value(chosen), tree.cost.scores) == ("a,right.", 0.95, 2)
+    assert sorted(scorer.calls) == ["a,|right.", "b,|wrong."]
+
+
+async def test_the_reward_models_own_aggregate_is_the_default() -> None:
+    script = {"": ["a,", "b,"], "a,": ["x."], "b,": ["y."]}
+    scores = {"a,": value(0.5), "x.": value(0.9), "b,": value(0.6), "y.": value(0.6)}
+
+    async def best(aggregate: Aggregate, own: Aggregate | None = None) -> str:
+        tree = Tree(Q, ScriptedPolicy(script), ScriptedScorer(scores), aggregate=aggregate)
+        return (await BestOfN(n=2, aggregate=own)(tree)).text
+
+    assert [await best("min"), await best("last"), await best("product")] == ["b,y.", "a,x.", "a,x."]
+    assert await best("last", own="min") == "b,y."
+
+
+def value(at: float) -> StepScore:
+    return StepScore(1 - at, 0.0, at)
 
 
 def test_path_values() -> None:

@@ -14,9 +14,8 @@ from bench.runner.models import Models, NoScorer
 from bench.runner.request import Run
 from search.engine import Outcome, solve
 from search.errors import PolicyError
-from search.node import Node
+from search.node import Node, TreeEvent
 from search.params import params
-from search.tree import TreeEvent
 from search.types import Problem, Step
 
 

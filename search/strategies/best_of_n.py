@@ -9,19 +9,19 @@ from dataclasses import dataclass
 
 from search.node import Node
 from search.tree import Tree
-from search.values import Aggregate, at_least, path_value
+from search.values import Aggregate, at_least
 
 
 @dataclass(frozen=True, slots=True)
 class BestOfN:
-    """aggregate: how step values are combined into a solution's value; Lightman et al. use the product.
+    """aggregate: how step values make a solution's value; None is the reward model's own way.
 
     A solution without an answer is chosen only if none has an answer. Ties go to the first.
     """
 
     n: int = 8
     temperature: float | None = None
-    aggregate: Aggregate = "product"
+    aggregate: Aggregate | None = None
 
     def __post_init__(self) -> None:
         at_least(1, n=self.n)
@@ -29,6 +29,6 @@ class BestOfN:
 
     async def __call__(self, tree: Tree) -> Node:
         solutions = await tree.complete([tree.root], self.n, temperature=self.temperature)
-        answered = [node for node in solutions if tree.answer(node) is not None] or solutions
-        await tree.score(answered)
-        return max(answered, key=lambda node: path_value(node, self.aggregate))
+        eligible = tree.eligible(solutions)
+        await tree.score(eligible)
+        return tree.best(eligible, self.aggregate)

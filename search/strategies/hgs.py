@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from search.node import Node
-from search.tree import Tree
+from search.tree import StepGuided, Tree
 from search.types import Label
 from search.values import at_least, path_value, share
 
 
 @dataclass(frozen=True, slots=True)
-class HGS:
+class HGS(StepGuided):
     """Descend into the first positive child, else into the best neutral one, else backtrack.
 
     width: children sampled at a node before backtracking from it (the paper's bandwidth B).
@@ -58,8 +58,7 @@ class HGS:
             return solution or tree.root
         starts = entered if self.on_budget == "best_prefix" else [tree.root]
         start = min(starts, key=lambda n: (-len(n.path), -path_value(n, "product"), n.address))
-        [solution] = await tree.complete([start], temperature=0.0)
-        return solution
+        return await tree.finish(start)
 
     async def _descend(self, tree: Tree, top: Node, entered: list[Node], rejected: list[Node]) -> Node | None:
         """The first solution at or below `top`; None if there is none."""
@@ -87,7 +86,7 @@ class HGS:
         return max(kept, key=lambda child: child.value, default=None)
 
     def _verdict(self, tree: Tree, child: Node) -> Label | None:
-        if child.duplicate_of or (child.is_terminal and tree.answer(child) is None):
+        if child.duplicate_of or tree.is_dead(child):
             return None  # a duplicate, or no answer at its end: charged, but not entered
         score, label = child.scored, child.label
         if self.accept is not None:

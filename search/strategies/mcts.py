@@ -10,8 +10,8 @@ from math import log, sqrt
 from typing import Literal
 
 from search.node import Node
-from search.tree import Tree
-from search.values import Aggregate, at_least, path_value
+from search.tree import StepGuided, Tree
+from search.values import Aggregate, at_least
 
 
 @dataclass(slots=True)
@@ -24,16 +24,17 @@ class Stats:
 
 
 @dataclass(frozen=True, slots=True)
-class MCTS:
+class MCTS(StepGuided):
     """Select by UCT, expand, evaluate, back up. The answer is the best solution that was found.
 
     simulations: rounds; each expands at most one node.
-    width: children sampled at an expanded node; duplicates are dropped.
+    width: children sampled at an expanded node. Duplicates and dead ends (`Tree.is_dead`) are dropped; an
+        expansion or a rollout that finds nothing else is worth 0.
     exploration: w in UCT = Q + w * sqrt(ln N(parent) / max(1, N(child))); an unvisited child's Q
         is its reward-model value (RAP's fast reward).
     depth: number of steps from which on a path is no longer expanded, only completed.
     value: evaluate a new node by its score, or by the score of a rollout from it.
-    aggregate: how step values are combined into the value of a path.
+    aggregate: how step values make the value of a path; None is the reward model's own way.
     """
 
     simulations: int = 16
@@ -41,7 +42,7 @@ class MCTS:
     exploration: float = 1.0
     depth: int = 32
     value: Literal["prm", "rollout"] = "prm"
-    aggregate: Aggregate = "product"
+    aggregate: Aggregate | None = None
     temperature: float | None = None
 
     def __post_init__(self) -> None:
@@ -51,46 +52,45 @@ class MCTS:
     async def __call__(self, tree: Tree) -> Node:
         stats, solutions = await self.search(tree)
         if solutions:
-            return max(solutions, key=self._path_value)
+            return tree.best(solutions, self.aggregate)
         node = tree.root  # no solution was found: complete the most visited path
         while stats[node].children:
             node = max(stats[node].children, key=lambda child: stats[child].visits)
-        [solution] = await tree.complete([node], temperature=0.0)
-        return solution
+        return await tree.finish(node)
 
     async def search(self, tree: Tree) -> tuple[dict[Node, Stats], list[Node]]:
         """Run the simulations. Returns the statistics of every node and the solutions found."""
-        stats = {tree.root: Stats()}
-        solutions: set[Node] = set()
+        stats, solutions = {tree.root: Stats()}, set[Node]()
         for _ in range(self.simulations):
-            leaf = self._select(stats, tree.root)
+            end = leaf = self._select(tree, stats)
             if not leaf.is_terminal and len(leaf.path) < self.depth:
                 children = await tree.expand([leaf], self.width, temperature=self.temperature)
-                distinct = {child.duplicate_of or child for child in children}  # rollouts add children too
-                stats[leaf].children = sorted(distinct, key=lambda child: child.address)
-                stats.update((child, Stats()) for child in stats[leaf].children)
-                leaf = max(stats[leaf].children, key=self._path_value)
-            end = leaf
-            if self.value == "rollout" or len(leaf.path) >= self.depth:
+                distinct = {c.duplicate_of or c for c in children if not tree.is_dead(c)}
+                alive = sorted(distinct, key=lambda child: child.address)
+                stats.update((child, Stats()) for child in alive)
+                stats[leaf].children = alive
+                solutions.update(child for child in alive if child.is_terminal)
+                end = tree.best(alive or children, self.aggregate)
+                leaf = end if alive else leaf
+            if not end.is_terminal and (self.value == "rollout" or len(leaf.path) >= self.depth):
                 [end] = await tree.complete([leaf], temperature=self.temperature)
                 await tree.score([end])
-            if tree.answer(end) is not None:
-                solutions.add(end)
+                solutions.update({end} if tree.answer(end) is not None else ())
+            if end.failed is not None:
+                continue  # an error is no score
             for node in [tree.root, *leaf.path]:
                 stats[node].visits += 1
-                stats[node].total += self._path_value(end)
+                stats[node].total += 0.0 if tree.is_dead(end) else tree.value(end, self.aggregate)
         return stats, sorted(solutions, key=lambda node: node.address)
 
-    def _select(self, stats: dict[Node, Stats], node: Node) -> Node:
-        """Follow the highest UCT from `node` down to a node that is not expanded yet."""
+    def _select(self, tree: Tree, stats: dict[Node, Stats]) -> Node:
+        """Follow the highest UCT from the root down to a node that is not expanded yet."""
+        node = tree.root
         while children := stats[node].children:
             parent = stats[node]
-            node = max(children, key=lambda child: self._uct(child, stats[child], parent))
+            node = max(children, key=lambda child: self._uct(tree, child, stats[child], parent))
         return node
 
-    def _uct(self, node: Node, own: Stats, parent: Stats) -> float:
-        q = own.total / own.visits if own.visits else self._path_value(node)
-        return q + self.exploration * sqrt(log(parent.visits) / max(1, own.visits))
-
-    def _path_value(self, node: Node) -> float:
-        return path_value(node, self.aggregate)
+    def _uct(self, tree: Tree, node: Node, own: Stats, parent: Stats) -> float:
+        q = own.total / own.visits if own.visits else tree.value(node, self.aggregate)
+        return q + self.exploration * sqrt(log(max(1, parent.visits)) / max(1, own.visits))

@@ -9,19 +9,19 @@ from dataclasses import dataclass
 
 from search.node import Node
 from search.tree import Tree
-from search.values import Aggregate, at_least, path_value
+from search.values import Aggregate, at_least
 
 
 @dataclass(frozen=True, slots=True)
 class WeightedVote:
     """Returns the winning answer's solution with the highest value. Ties go to the first.
 
-    aggregate: how step values are combined into a solution's value.
+    aggregate: how step values make a solution's value; None is the reward model's own way.
     """
 
     n: int = 8
     temperature: float | None = None
-    aggregate: Aggregate = "product"
+    aggregate: Aggregate | None = None
 
     def __post_init__(self) -> None:
         at_least(1, n=self.n)
@@ -31,10 +31,9 @@ class WeightedVote:
         solutions = await tree.complete([tree.root], self.n, temperature=self.temperature)
         groups = await tree.vote(solutions)
         if not groups:
-            return solutions[0]
+            return tree.eligible(solutions)[0]
         await tree.score([node for group in groups for node in group])
-        winner = max(groups, key=lambda group: sum(map(self._value, group)))
-        return max(winner, key=self._value)
-
-    def _value(self, node: Node) -> float:
-        return path_value(node, self.aggregate)
+        weights = [
+            sum(tree.value(node, self.aggregate) for node in group if node.failed is None) for group in groups
+        ]
+        return tree.best(groups[weights.index(max(weights))], self.aggregate)

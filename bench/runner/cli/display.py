@@ -14,8 +14,7 @@ from rich.text import Text
 from bench.report.summary import Graded
 from bench.runner.execute import RunWatch
 from search.engine import Outcome
-from search.node import Node
-from search.tree import TreeEvent
+from search.node import Node, TreeEvent
 from search.types import Label, Problem, Stop
 
 MARKS = {Label.POSITIVE: ("+", "green"), Label.NEUTRAL: ("0", "yellow"), Label.NEGATIVE: ("-", "red")}

@@ -60,7 +60,7 @@ examples:
   python -m search.run --out runs/mine --resume        continue an interrupted run
 
 exit codes: 0 done; 1 every problem of a strategy failed; 2 the request is wrong, nothing was spent;
-130 interrupted. {DEBUG}=1 shows the libraries' own messages, and the traceback of an error.
+130 interrupted. {DEBUG}=1 shows the libraries' own messages, and tracebacks of errors.
 """
 
 
@@ -219,7 +219,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     how.add_argument(
         "--max-tokens", metavar="N", type=_positive,
-        help="policy tokens that one problem may cost in all; a problem that needs more fails",
+        help="policy tokens that one problem may cost in all; where they end, the best solution so far is "
+        "the answer",
     )
 
     models = options.add_argument_group("models")
