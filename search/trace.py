@@ -1,13 +1,14 @@
 """JSONL trace of a run. Resuming replays it: strategies rerun, recorded calls cost nothing.
 
-One event a line: `run` (first; the configuration), then for each problem `problem`, `sample`, `score`
-and `chosen`, each keyed by problem id and node address.
+One event a line: `run` (first; the configuration), then for each problem `problem`, `sample`, `score`,
+`reject`, `backtrack`, `failed` and `chosen`, each keyed by problem id and node address. The schema is in
+docs/guides/traces.md.
 """
 
 from __future__ import annotations
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from hashlib import blake2b
@@ -46,6 +47,7 @@ class _Recorded:
     scores: dict[Address, Scores] = field(default_factory=dict)
     failures: dict[Address, Failure] = field(default_factory=dict)
     score_failures: dict[Address, str] = field(default_factory=dict)
+    marks: Counter[tuple[str, Address]] = field(default_factory=Counter)
     chosen: tuple[Address, str | None] | None = None
 
 
@@ -133,6 +135,8 @@ class Trace:
                 recorded.failures[tuple(event["at"])] = Failure(event["reason"], spent)
             case "failed":
                 recorded.score_failures[tuple(event["at"])] = event["reason"]
+            case "reject" | "backtrack" as mark:
+                recorded.marks[mark, tuple(event["at"])] += 1
             case "chosen":
                 recorded.chosen = tuple(event["at"]), event["answer"]
             case other:
@@ -200,6 +204,13 @@ class Recorder:
     def write_scores(self, at: Address, known: int, scores: Sequence[StepScore], spent: Cost) -> None:
         parts = [(score.negative, score.neutral, score.positive) for score in scores]
         self._write("score", at, num_scored=known, scores=parts, spent=_nonzero(spent))
+
+    def write_mark(self, mark: str, at: Address) -> None:
+        """Record that a strategy rejected a node or went back from it; for readers, not for resuming."""
+        if self._recorded.marks[mark, at] > 0:  # recorded already: a resumed run comes to it again
+            self._recorded.marks[mark, at] -= 1
+            return
+        self._write(mark, at)
 
     def note_failure(self, at: Address, reason: str, spent: Cost) -> None:
         self._unwritten.append({"at": at, "of": "sample", "reason": reason, "spent": _nonzero(spent)})

@@ -172,10 +172,12 @@ class Tree(Spending):
     def backtrack(self, node: Node) -> None:
         """Record that the strategy gives `node` up and goes back to its parent."""
         self.events.backtracks += 1
+        self._recorder.write_mark("backtrack", node.address)
         self.watch(TreeEvent.BACKTRACK, node)
 
     def reject(self, node: Node) -> None:
         """Tell those who watch that the strategy does not continue from `node`; it costs nothing."""
+        self._recorder.write_mark("reject", node.address)
         self.watch(TreeEvent.REJECT, node)
 
     # -- reading ---------------------------------------------------------------------------------

@@ -307,10 +307,32 @@ def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(
     assert "Traceback" not in err
     assert err.splitlines()[-2] == "interrupted; to continue where it stopped:"
     command = shlex.split(err.splitlines()[-1])
-    assert command[1:3] == ["-m", "search.run"] and command[-1] == "--resume"
+    assert command[1:] == ["-m", "search.run", "--out", str(out), "--resume"]
     assert main(command[3:]) == 0
     said, err = capfd.readouterr()
     assert "\nbest_of_n " in said and len(err.splitlines()) == 2
+
+
+def test_resume_needs_no_other_option_and_refuses_one_that_contradicts(
+    here: Path, models: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--strategy", "best_of_n", "--set", "n=2", "--limit", "2", *models, "--stop", "END"]
+    assert main([*words, "--out", "run", "--json", "run.json"]) == 0
+    first = json.loads((here / "run.json").read_text())
+    capfd.readouterr()
+    again = ["--out", "run", "--resume"]
+    for more in ([], words, ["--set", "n=2"], ["--stop", "END", "--seed", "0"]):  # said again or not
+        assert main([*again, *more]) == 0
+        assert "all of it is recorded" in capfd.readouterr().err
+        assert comparable(json.loads((here / "run.json").read_text())) == comparable(first)
+    for more, fault in {
+        "--seed 1": "seed was 0, is 1", "--set n=3": "params was", "--stop X": "prompt was",
+    }.items():
+        assert main([*again, *more.split()]) == 2
+        assert fault in capfd.readouterr().err
+    (here / "run" / "command.json").write_text("{")
+    assert main(again) == 2
+    assert "cannot read run/command.json" in capfd.readouterr().err
 
 
 # -- the help, and what it looks like ------------------------------------------------------------------

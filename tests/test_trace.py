@@ -143,6 +143,17 @@ async def test_two_scores_of_one_prefix_at_once_replay_whatever_order_they_end_i
     assert costs[1:] == costs[:-1] and values[1:] == values[:-1]
 
 
+def test_a_trace_says_what_was_rejected_and_given_up(tmp_path: Path) -> None:
+    path = tmp_path / "trace.jsonl"
+    outcomes = run(SMALL["hgs"], RandomWorld(), path)
+    events = [json.loads(line)["event"] for line in path.read_text().splitlines()]
+    assert events.count("backtrack") == sum(o.events.backtracks for o in outcomes) > 0
+    assert events.count("reject") > 0
+    whole = path.read_bytes()
+    run(SMALL["hgs"], RandomWorld(), path)  # a resumed run does not write them again
+    assert path.read_bytes() == whole
+
+
 def test_a_replay_needs_no_model(tmp_path: Path) -> None:
     want, whole = uninterrupted("hgs")
     path = tmp_path / "trace.jsonl"

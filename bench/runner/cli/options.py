@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ from search.strategies import STRATEGIES
 from search.tree import Strategy
 
 DEBUG = "PRM_SEARCH_DEBUG"
+COMMAND = "command.json"
+"""The file beside the traces that holds the command line, so that --resume needs no other option."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +68,11 @@ exit codes: 0 done; 1 every problem of a strategy failed; 2 the request is wrong
 
 
 def parse(words: Sequence[str]) -> CommandLine:
-    """Understand a command line. Raises UsageError for what is wrong with the words themselves."""
-    args = _parser().parse_args(words)
+    """Understand a command line. Raises UsageError for what is wrong with the words themselves.
+
+    With --resume, options that are not given are those of the run that is resumed.
+    """
+    args = _parse_args(words)
     faults = Faults()
     strategies: dict[str, Strategy] = {}
     settings: dict[str, str] = {}
@@ -103,6 +109,37 @@ def parse(words: Sequence[str]) -> CommandLine:
     return CommandLine(
         tuple(words), request, args.strategy.strip(), args.json, args.print_prompt, args.engine is not None
     )
+
+
+def _parse_args(words: Sequence[str]) -> argparse.Namespace:
+    parser = _parser()
+    args = parser.parse_args(words)
+    if not args.resume or args.out is None or not (args.out / COMMAND).is_file():
+        return args
+    before = parser.parse_args(read_command(args.out))
+    given = {word[2:].partition("=")[0].replace("-", "_") for word in words if word.startswith("--")}
+    if given & {"task", "problems", "question"}:  # one of them replaces another
+        given |= {"task", "problems", "question"}
+    return argparse.Namespace(**{**vars(before), **{name: getattr(args, name) for name in given}})
+
+
+def read_command(out: Path) -> list[str]:
+    """The words that the run in `out` was started with. Raises UsageError if its record is damaged."""
+    path = out / COMMAND
+    try:
+        words = json.loads(path.read_text(encoding="utf-8"))["words"]
+        return [str(word) for word in words]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"cannot read {path}: {error}; give all options of the run again") from error
+
+
+def write_command(out: Path, words: Sequence[str]) -> None:
+    """Record the words of a run beside its traces, unless they are recorded."""
+    path = out / COMMAND
+    if not path.exists():
+        out.mkdir(parents=True, exist_ok=True)
+        kept = json.dumps({"command": "python -m search.run", "words": list(words)}, indent=1)
+        path.write_text(kept + "\n", encoding="utf-8")
 
 
 def _strategies(args: argparse.Namespace, settings: dict[str, str]) -> dict[str, Strategy]:
@@ -292,7 +329,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     output.add_argument(
         "--resume", action="store_true",
-        help="continue the interrupted run in --out; a finished run is shown again",
+        help="continue the interrupted run in --out, with its options; a finished run is shown again",
     )
     output.add_argument(
         "--json", metavar="PATH", type=Path,

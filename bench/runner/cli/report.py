@@ -60,12 +60,9 @@ def _write_json(
         raise UsageError(f"--json: cannot write {path}: {error.strerror}") from error
 
 
-def resume_command(line: CommandLine, run: Run) -> str:
+def resume_command(run: Run) -> str:
     """The command that continues the run."""
-    kept = [word for word in line.words if word != "--resume"]
-    if line.request.out is None:
-        kept += ["--out", str(run.out)]
-    return _command([*kept, "--resume"])
+    return _command(["--out", str(run.out), "--resume"])
 
 
 def _command(words: Sequence[str]) -> str:

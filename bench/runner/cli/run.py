@@ -16,7 +16,7 @@ from rich.console import Console
 
 from bench.report.summary import Summary
 from bench.runner.cli.display import ProgressLines, Transcript, progress
-from bench.runner.cli.options import DEBUG, CommandLine, parse
+from bench.runner.cli.options import DEBUG, CommandLine, parse, write_command
 from bench.runner.cli.report import report, resume_command, say
 from bench.runner.execute import answer, execute, replay
 from bench.runner.models import Models, load_run
@@ -46,12 +46,14 @@ def _run(line: CommandLine, console: Console, notes: Console) -> int:
     if not line.engine_named and run.policy.engine == "hf":
         say(notes, "vLLM is not installed: running on transformers, which is slower", "yellow")
     is_question = line.request.question is not None
+    if not is_question:
+        write_command(run.out, line.words)
     try:
         if is_question:
             return asyncio.run(_answer(run, console, notes))
         return report(line, run, asyncio.run(_execute(run, notes)), console, notes)
     except KeyboardInterrupt:
-        resume = "" if is_question else f"; to continue where it stopped:\n{resume_command(line, run)}"
+        resume = "" if is_question else f"; to continue where it stopped:\n{resume_command(run)}"
         say(notes, f"\ninterrupted{resume}")
         raise
 
