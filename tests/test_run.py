@@ -210,6 +210,16 @@ def test_the_transcript_is_a_picture_of_the_search() -> None:
     ]
 
 
+def test_a_solution_without_an_accepted_step_is_said_to_be_one() -> None:
+    for score, last in ((BAD, "of this solution as wrong; they know sums"), (MEH, " s")):
+        console = Console(width=200, file=StringIO(), record=True)
+        transcript = Transcript(console, "they know sums")
+        policy, scorer = ScriptedPolicy({"": ["8."] * 2}), ScriptedScorer({"8.": score})
+        [outcome] = solve_all([Problem("q", "?")], HGS(width=2), policy, scorer, watch=transcript.event)
+        transcript.end(outcome)
+        assert console.export_text().strip().endswith(last)
+
+
 def test_without_vllm_it_says_so_and_uses_transformers(
     here: Path, models: list[str], capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

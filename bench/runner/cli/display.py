@@ -66,12 +66,16 @@ def progress(console: Console) -> Iterator[Progress]:
 
 
 class Transcript(RunWatch):
-    """Prints one problem's search: each step with its score, rejections and backtracks."""
+    """Prints one problem's search: each step with its score, rejections and backtracks.
 
-    def __init__(self, console: Console):
-        self._console = console
+    knows: what the models can do, to be said if no step of the solution is accepted.
+    """
+
+    def __init__(self, console: Console, knows: str = ""):
+        self._console, self._knows = console, knows
         self._waiting: dict[Node, None] = {}
         self._scored: Node | None = None
+        self._accepted = True  # whether a step of the chosen solution is scored as not wrong
         self._here: set[Node] = set()  # nodes after which the next step needs no explanation
 
     def question(self, problem: Problem) -> None:
@@ -99,6 +103,9 @@ class Transcript(RunWatch):
             f"{outcome.seconds:.1f} s"
         )
         self._console.print(Text(facts, "dim"))
+        if not self._accepted:
+            fault = "no step was accepted: the reward model scores every step of this solution as wrong"
+            self._console.print(Text(f"{fault}; {self._knows}" if self._knows else fault, "yellow"))
 
     def event(self, problem: Problem, event: TreeEvent, node: Node) -> None:
         if self._scored is not None:
@@ -114,8 +121,13 @@ class Transcript(RunWatch):
             at = "the question" if node.parent is None else f"step {len(node.path)}"
             self._line(node, Text(f"<- nothing left to try after {at}: back", "magenta"))
             self._here = {node.parent or node}
+        elif event is TreeEvent.FAIL:
+            self._waiting.pop(node, None)
+            self._line(node, Text(f"x lost: {node.failed}", "red"))
         elif event is TreeEvent.CHOSEN:
             self._flush()
+            scored = [n for n in node.path if n.score is not None]
+            self._accepted = not scored or any(n.label is not Label.NEGATIVE for n in scored)
 
     def _flush(self) -> None:
         for node in self._waiting:

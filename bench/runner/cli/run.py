@@ -15,6 +15,7 @@ from time import perf_counter
 from rich.console import Console
 
 from bench.report.summary import Summary
+from bench.runner.checkpoints import BUILTIN_POLICIES
 from bench.runner.cli.display import ProgressLines, Transcript, progress
 from bench.runner.cli.options import DEBUG, CommandLine, parse, write_command
 from bench.runner.cli.report import report, resume_command, say
@@ -22,6 +23,8 @@ from bench.runner.execute import answer, execute, replay
 from bench.runner.models import Models, load_run
 from bench.runner.request import Run
 from search.command import Exit, exit_code
+
+BUILTIN_KNOWS = "the built-in models know only problems like those that their task generates"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -83,7 +86,8 @@ async def _execute(run: Run, notes: Console) -> list[Summary]:
 
 async def _answer(run: Run, console: Console, notes: Console) -> int:
     """Solve the one question, printing the search as it happens."""
-    transcript = Transcript(console)
+    builtin = run.policy.name in BUILTIN_POLICIES
+    transcript = Transcript(console, BUILTIN_KNOWS if builtin else "")
     async with _loaded(run, notes) as models:
         transcript.question(run.examples[0].problem)
         outcome = await answer(run, models, transcript)
