@@ -39,12 +39,13 @@ class Checkpoints:
 def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Checkpoints:
     import torch
 
-    from bench.builtin.make import CHAT_TEMPLATE
     from bench.builtin.networks import Size, new_policy
-    from bench.builtin.prm_network import new_judge
+    from bench.builtin.prm_network import new_prm
+    from bench.builtin.recipe import CHAT_TEMPLATE
     from bench.builtin.tokenizer import build_tokenizer
-    from bench.builtin.training import batches, encode_solution, fit, language_loss, read_before
-    from bench.tasks.generated.problems import Difficulty, generate
+    from bench.builtin.training import backbone_samples, batches, encode_solution, fit, language_loss
+    from bench.tasks.generated.graph import Difficulty
+    from bench.tasks.generated.problems import generate
     from prm.reading.head import LABELS
     from prm.reading.layout import Layout, save_layout
 
@@ -61,8 +62,8 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Checkpoints:
         log=folder / "log.jsonl", evaluate=dict,
     )  # fmt: skip
     models = {
-        "policy": policy, "prm": new_judge(policy, LABELS, read_before(), seed=0),
-        "two_labels": new_judge(policy, LABELS[1:], read_before(), seed=0),
+        "policy": policy, "prm": new_prm(policy, LABELS, backbone_samples(), seed=0),
+        "two_labels": new_prm(policy, LABELS[1:], backbone_samples(), seed=0),
     }  # fmt: skip
     torch.nn.init.normal_(models["prm"].score.weight, std=0.3)
     for name, model in models.items():

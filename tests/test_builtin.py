@@ -13,17 +13,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from bench.tasks.generated.checker import label_steps
-from bench.tasks.generated.problems import (
-    PROMPT,
-    SPLITS,
-    Difficulty,
-    Quantity,
-    Relation,
-    WordProblem,
-    generate,
-    split_of,
-    step_text,
-)
+from bench.tasks.generated.graph import Difficulty, Quantity, Relation
+from bench.tasks.generated.problems import PROMPT, SPLITS, WordProblem, generate, split_of
+from bench.tasks.generated.wording import step_text
 
 HARD = Difficulty(min_steps=6, max_steps=8, distractors=4, max_value=1000)
 PROBLEMS = list(generate("test", 0, 300))
@@ -80,8 +72,8 @@ def test_answers_follow_from_the_facts() -> None:
             assert value_of(quantity.name, problem.quantities) == quantity.value
 
 
-def test_what_a_step_needs_is_often_not_what_the_step_before_it_found() -> None:
-    """Else a model that repeats the last value would look as if it could find any."""
+def test_a_step_often_needs_another_value_than_the_one_before_it_calculated() -> None:
+    """Otherwise a model that always repeats the last value would seem to look values up."""
     last = other = 0
     for problem in PROBLEMS:
         needed = [q for q in problem.quantities if q.name in problem.needed()]
@@ -92,7 +84,7 @@ def test_what_a_step_needs_is_often_not_what_the_step_before_it_found() -> None:
     assert other > last / 2
 
 
-def test_a_fact_only_names_what_came_before_it() -> None:
+def test_a_fact_refers_only_to_earlier_facts() -> None:
     for problem in PROBLEMS:
         names = [q.name for q in problem.quantities]
         assert len(set(names)) == len(names)
@@ -130,7 +122,7 @@ def test_a_difficulty_that_makes_no_sense_is_refused(arguments: dict[str, int], 
 
 
 def test_an_unknown_split_is_refused() -> None:
-    with pytest.raises(ValueError, match="unknown split 'dev': there is validation, test, train"):
+    with pytest.raises(ValueError, match="unknown split 'dev': the splits are validation, test, train"):
         next(generate("dev", 0, 1))
 
 
@@ -148,7 +140,7 @@ def test_no_two_splits_share_a_needed_graph() -> None:
         assert {split_of(p.quantities, p.target) for p in problems} == {split}
 
 
-def test_neither_names_nor_distractors_nor_the_order_of_the_facts_change_the_split() -> None:
+def test_names_distractors_and_the_order_of_the_facts_do_not_change_the_split() -> None:
     for problem in PROBLEMS:
         renamed = [
             replace(q, name=f"x{q.name}", sources=tuple(f"x{s}" for s in q.sources[::-1]))
@@ -159,29 +151,28 @@ def test_neither_names_nor_distractors_nor_the_order_of_the_facts_change_the_spl
             assert split_of(tuple(quantities), f"x{problem.target}") == "test"
 
 
-def test_what_is_calculated_decides_the_split() -> None:
-    """Another number or relation anywhere in the needed graph is another problem."""
+def test_the_calculation_determines_the_split() -> None:
+    """A problem with another number or relation anywhere in the needed graph is another problem."""
     given, more = Quantity("a", Relation.GIVEN, (), 5, 5), Quantity("b", Relation.MORE, ("a",), 3, 8)
     splits = {
         kind: [split_of((given, replace(more, relation=kind, number=n)), "b") for n in range(200)]
         for kind in (Relation.MORE, Relation.FEWER)
     }
-    assert all(set(found) == set(SPLITS) for found in splits.values())
+    assert all(set(drawn) == set(SPLITS) for drawn in splits.values())
     assert splits[Relation.MORE] != splits[Relation.FEWER]
 
 
 # -- the checker ---------------------------------------------------------------------------------------
 
 
-def test_worked_solutions_are_right_in_every_step() -> None:
+def test_every_step_of_a_worked_solution_is_correct() -> None:
     for problem in PROBLEMS:
         assert label_steps(problem, problem.steps) == [1] * len(problem.steps)
         assert label_steps(problem, [f" {step}\n" for step in problem.steps]) == [1] * len(problem.steps)
 
 
 def all_derivations(problem: WordProblem) -> list[str]:
-    """True steps for every derived quantity, the distractors included, in the order of the facts."""
-
+    """Correct steps for every derived quantity, including distractors, in the order of the facts."""
     facts = {q.name: q for q in problem.quantities}
     derived = [q for q in problem.quantities if q.relation is not Relation.GIVEN]
     return [step_text(problem.verb, problem.unit, q, facts) for q in derived]
@@ -189,7 +180,7 @@ def all_derivations(problem: WordProblem) -> list[str]:
 
 @given(st.data())
 def test_any_slip_in_a_step_is_an_error(data: st.DataObject) -> None:
-    """One number, name or sign of one step is replaced by another."""
+    """One number, name, sign or word of a step is replaced by another."""
     problem = data.draw(st.sampled_from(PROBLEMS))
     index = data.draw(st.integers(0, len(problem.steps) - 1))
     step = problem.steps[index]
@@ -209,13 +200,13 @@ def test_any_slip_in_a_step_is_an_error(data: st.DataObject) -> None:
     assert labels == [1] * index + [-1], wrong
 
 
-def test_a_step_said_again_is_no_progress() -> None:
+def test_a_repeated_step_is_neutral() -> None:
     for problem in PROBLEMS:
         steps = [step for step in problem.steps for _ in range(2)]
         assert label_steps(problem, steps) == [1, 0] * len(problem.steps)
 
 
-def test_a_true_step_that_the_answer_does_not_need_is_no_progress() -> None:
+def test_a_correct_step_that_the_answer_does_not_need_is_neutral() -> None:
     seen = 0
     for problem in PROBLEMS:
         steps = all_derivations(problem)
@@ -258,12 +249,12 @@ def test_the_terms_of_a_sum_or_product_may_be_swapped() -> None:
 
 
 @pytest.mark.parametrize("text", ["", " ", "?", "The answer is", "The answer is 7", "Ann has 7 marbles."])
-def test_what_is_no_step_is_an_error(text: str) -> None:
+def test_text_that_is_not_a_step_is_an_error(text: str) -> None:
     assert label_steps(PROBLEMS[0], [text]) == [-1]
 
 
 @given(st.lists(st.sampled_from(PROBLEMS[0].steps + PROBLEMS[1].steps) | st.text(max_size=30), max_size=8))
-def test_any_text_gets_one_label_a_step(steps: list[str]) -> None:
+def test_any_text_gets_one_label_per_step(steps: list[str]) -> None:
     labels = label_steps(PROBLEMS[0], steps)
     assert len(labels) == len(steps) and set(labels) <= {-1, 0, 1}
     assert labels[:3] == label_steps(PROBLEMS[0], steps[:3])  # a label does not depend on later steps
@@ -273,7 +264,7 @@ def test_any_text_gets_one_label_a_step(steps: list[str]) -> None:
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"])))
-def test_any_text_comes_back_as_it_was(text: str) -> None:
+def test_any_text_is_decoded_unchanged(text: str) -> None:
     from bench.builtin.tokenizer import build_tokenizer
 
     assume("<pad>" not in text and "<eos>" not in text)
@@ -293,7 +284,7 @@ def test_every_word_and_number_of_the_task_is_one_token() -> None:
         assert [token.replace("Ġ", " ").replace("Ċ", "\n") for token in tokens] == words
 
 
-def test_a_tokenizer_is_ones_own() -> None:
+def test_each_tokenizer_is_a_new_copy() -> None:
     from bench.builtin.tokenizer import build_tokenizer
 
     one, other = build_tokenizer(), build_tokenizer()
@@ -302,8 +293,8 @@ def test_a_tokenizer_is_ones_own() -> None:
     assert (other.padding_side, other.chat_template, len(other)) == ("right", None, len(one) - 1)
 
 
-def test_the_chat_template_gives_what_the_policy_was_trained_on() -> None:
-    from bench.builtin.make import CHAT_TEMPLATE
+def test_the_chat_template_gives_the_prompt_of_training() -> None:
+    from bench.builtin.recipe import CHAT_TEMPLATE
     from bench.builtin.tokenizer import build_tokenizer
     from bench.tasks.builtin import Builtin
     from search.policies.stepping import encode_prompt

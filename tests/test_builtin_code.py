@@ -102,7 +102,7 @@ def f(xs, n):
 
 
 def behaves(program: str) -> bool:
-    """Stands in for the sandbox: the program is one of these tests' own."""
+    """In place of the sandbox: runs only programs of these tests."""
     names: dict[str, Any] = {}
     try:
         exec(program, names)
@@ -116,21 +116,21 @@ def behaves(program: str) -> bool:
     [
         ({}, [1, 1, 1, 1, 1]),
         ({3: "        result = result + x"}, [1, 1, 1, 1, 1]),
-        ({1: "    result = 7"}, [1, -1, -1, -1, -1]),  # not made good by starting again
+        ({1: "    result = 7"}, [1, -1, -1, -1, -1]),  # not repaired by starting over
         ({3: "        result -= x"}, [1, 1, 1, -1, -1]),
         ({4: "    return result + n"}, [1, 1, 1, 1, -1]),
         ({3: "        result += x", 4: "    return (result"}, [1, 1, 1, 1, -1]),
         ({1: "    total = 0"}, [1, -1, -1, -1, -1]),
     ],
 )
-def test_a_program_is_right_as_far_as_the_reference_can_end_it(
+def test_a_program_is_correct_as_long_as_the_reference_can_complete_it(
     changed: dict[int, str], labels: list[int]
 ) -> None:
     steps = [changed.get(at, line) for at, line in enumerate(REFERENCE)]
     assert labels_by_completion(steps, REFERENCE, behaves) == labels
 
 
-def test_a_program_that_passes_is_right_in_other_words_too() -> None:
+def test_a_passing_program_may_differ_from_the_reference() -> None:
     steps = ["def f(xs, n):", "    total = 0", "    for x in xs:", "        total += x", "    return total"]
     assert labels_by_completion(steps, REFERENCE, behaves) == [1] * 5
     assert labels_by_completion(steps[:-1], REFERENCE, behaves) == [1, -1, -1, -1]
@@ -153,14 +153,14 @@ def test_one_problem_gives_labels_of_both_kinds(tmp_path: Path) -> None:
     assert again.labels == wrong.labels and again.outcome is False
 
 
-# -- the models that ship ------------------------------------------------------------------------------
+# -- the bundled models --------------------------------------------------------------------------------
 
 
 def test_every_word_of_the_task_is_one_token() -> None:
     from bench.builtin.tokenizer import build_code_tokenizer, build_tokenizer
 
     tokenizer = build_code_tokenizer()
-    assert tokenizer("\n").input_ids == build_tokenizer()("\n").input_ids  # what `judge_loss` counts on
+    assert tokenizer("\n").input_ids == build_tokenizer()("\n").input_ids  # `prm_loss` relies on it
     for problem in generate_programs("validation", 3, 100):
         text = f"{problem.question}\n{problem.function.reference}"
         assert tokenizer.decode(tokenizer(text).input_ids) == text
@@ -168,7 +168,7 @@ def test_every_word_of_the_task_is_one_token() -> None:
         assert all(len(tokenizer(word).input_ids) == 1 for word in words)
 
 
-def test_the_task_has_models_of_its_own() -> None:
+def test_the_task_has_its_own_models() -> None:
     if reason := why_not():
         pytest.skip(reason)
     run = validated(["--task", "builtin-code", "--limit", "2"])
@@ -183,23 +183,23 @@ def test_the_task_has_models_of_its_own() -> None:
 
 
 @pytest.mark.slow
-async def test_the_models_that_ship_write_programs_and_tell_mutants_from_references(tmp_path: Path) -> None:
+async def test_the_bundled_models_write_programs_and_score_references_above_mutants(tmp_path: Path) -> None:
     if reason := why_not():
         pytest.skip(reason)
-    asked = ["--task", "builtin-code", "--limit", "8", "--strategy", "hgs", "--engine", "hf"]
-    run = validated([*asked, "--out", str(tmp_path / "run")])
+    options = ["--task", "builtin-code", "--limit", "8", "--strategy", "hgs", "--engine", "hf"]
+    run = validated([*options, "--out", str(tmp_path / "run")])
     async with load_run(run) as models:
         problems = generate_programs("test", 0, 8)
         summary = await execute_strategy(run, models, "cot", RunWatch())
         assert summary.correct > 0 and not summary.failed
-        said = []
+        scores = []
         for problem in problems:
             steps = problem.function.reference.splitlines(True)
             wrong = [step.replace("result", "x") if "return" in step else step for step in steps]
-            posed = Problem(problem.id, problem.question)
-            kept, changed = [
-                await models.scorer.score(posed, [Step(text, (), 0.0, Stop.STEP) for text in texts])
+            question = Problem(problem.id, problem.question)
+            correct, mutated_ = [
+                await models.scorer.score(question, [Step(text, (), 0.0, Stop.STEP) for text in texts])
                 for texts in (steps, wrong)
             ]
-            said.append((min(j.value for j in kept), changed[-1].value))
-    assert sum(right > wrong for right, wrong in said) >= 7
+            scores.append((min(score.value for score in correct), mutated_[-1].value))
+    assert sum(right > wrong for right, wrong in scores) >= 7

@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("matplotlib")
 pytest.importorskip("torch")
 
-from bench.builtin import card, make, sampling
+from bench.builtin import card, make, recipe, sampling
 from bench.builtin.networks import Size
 from bench.runner.resolve import resolve_policy, resolve_prm
 from bench.runner.specs import PolicySpec, PRMSpec
@@ -21,24 +21,23 @@ from prm.data.labels import read_labels
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {
-        "POLICY": Size(128, 2), "JUDGE": Size(128, 3), "MOST_POLICY_STEPS": 3, "JUDGE_STEPS": 3,
+        "POLICY": Size(128, 2), "BACKBONE": Size(128, 3), "MAX_POLICY_STEPS": 3, "BACKBONE_STEPS": 3,
         "SOLUTIONS": 8, "SEARCHED": 2, "UNSEEN": 4, "EXAMINED": 20, "EXERCISE_STEPS": 2,
     }.items():
-        monkeypatch.setattr(make, name, value)
+        monkeypatch.setattr(recipe, name, value)
     monkeypatch.setattr(card, "MEASURED_ON", 4)
     monkeypatch.setattr(sampling, "choose_engine", lambda name, servers: "hf")
 
 
 @pytest.mark.slow
 def test_every_model_is_made_and_nothing_twice(
-    small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    small: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     work, out = tmp_path / "work", tmp_path / "out"
-    arguments = ["make", "--work", str(work), "--out", str(out)]
-    monkeypatch.setattr("sys.argv", arguments)
-    make.main()
+    arguments = ["--work", str(work), "--out", str(out)]
+    assert make.main(arguments) == 0
 
-    # Both are what they should be.
+    # Both are accepted as what they should be.
     resolve_policy(PolicySpec(name=str(out / "policy"), engine="hf"), Builtin(), [])
     resolve_prm(PRMSpec(name=str(out / "prm")), Builtin(), "hf")
     assert {s.split for s in read_labels(work / "labels-train.jsonl")} == {"train"}
@@ -52,6 +51,6 @@ def test_every_model_is_made_and_nothing_twice(
     weights = {path: path.stat().st_mtime_ns for path in out.rglob("*.safetensors")}
     assert len(weights) == 4
     capsys.readouterr()
-    make.main()
-    assert capsys.readouterr().out.count("done before") == len(make.STAGES)
+    assert make.main(arguments) == 0
+    assert capsys.readouterr().out.count("done before") == len(recipe.STAGES)
     assert {path: path.stat().st_mtime_ns for path in weights} == weights

@@ -1,4 +1,4 @@
-"""What the built-in models are trained on, and how their judge is wired."""
+"""The training data of the built-in models, and the initial weights of their reward model."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ import re
 from itertools import islice
 
 from bench.tasks.generated.checker import DERIVATION, label_steps
-from bench.tasks.generated.problems import Relation, WordProblem, generate, step_text
+from bench.tasks.generated.graph import Relation
+from bench.tasks.generated.problems import WordProblem, generate
+from bench.tasks.generated.wording import step_text
 from prm.reading.encoder import Encoder
 
 PROBLEMS = list(generate("test", 0, 300))
 
 
-def test_only_the_solution_is_to_be_predicted() -> None:
+def test_the_targets_are_the_solution_alone() -> None:
     from bench.builtin.tokenizer import build_tokenizer
     from bench.builtin.training import IGNORED, encode_solution
 
@@ -27,7 +29,7 @@ def test_only_the_solution_is_to_be_predicted() -> None:
 
 
 def test_a_new_model_begins_with_an_induction_head() -> None:
-    """After "Ann has", a quarter of its attention is where training has to bring it: far from even."""
+    """After "Ann has", it attends to the right tokens far more than uniform attention would."""
     import torch
 
     from bench.builtin.networks import Size, new_policy
@@ -36,7 +38,7 @@ def test_a_new_model_begins_with_an_induction_head() -> None:
 
     tokenizer, model = build_tokenizer(), new_policy(Size(128, 2), seed=0)
     verbs = {tokenizer(f" {verb}").input_ids[0] for verb in ("has", "costs", "weighs", "walks")}
-    found, even = [], []
+    attended, even = [], []
     for problem in PROBLEMS[:20]:
         ids = encode_solution(tokenizer, problem).token_ids
         with torch.no_grad():
@@ -44,12 +46,12 @@ def test_a_new_model_begins_with_an_induction_head() -> None:
         for at in range(len(ids)):
             beside = [i for i in range(2, at) if ids[i - 2] == ids[at - 1]]
             if ids[at] in verbs and beside:
-                found.append(float(attention[at, beside].sum()))
+                attended.append(float(attention[at, beside].sum()))
                 even.append(len(beside) / (at + 1))
-    assert sum(found) > 5 * sum(even)
+    assert sum(attended) > 5 * sum(even)
 
 
-def test_an_exercise_in_recall_asks_for_known_values_only() -> None:
+def test_a_recall_exercise_has_known_values_as_targets() -> None:
     import random
 
     from bench.builtin.tokenizer import build_tokenizer
@@ -58,18 +60,18 @@ def test_an_exercise_in_recall_asks_for_known_values_only() -> None:
     tokenizer = build_tokenizer()
     for problem in PROBLEMS[:50]:
         exercise = encode_recall(tokenizer, problem, random.Random(0))
-        said = re.findall(rf" ([A-Za-z ]+?) {problem.verb} (\d+)\.", tokenizer.decode(exercise.token_ids))
+        recalled = re.findall(rf" ([A-Za-z ]+?) {problem.verb} (\d+)\.", tokenizer.decode(exercise.token_ids))
         facts = {q.name: q for q in problem.quantities}
-        assert 1 <= len(said) == len(set(said)) <= RECALLED
-        for name, value in said:
+        assert 1 <= len(recalled) == len(set(recalled)) <= RECALLED
+        for name, value in recalled:
             assert facts[name].value == int(value)
             assert name in problem.needed() or facts[name].relation is Relation.GIVEN
-        asked = [t for t in exercise.targets if t != IGNORED]
-        assert tokenizer.decode(asked) == "".join(f" {value}" for _, value in said)
-        assert asked == [exercise.token_ids[i + 1] for i, t in enumerate(exercise.targets) if t != IGNORED]
+        targets = [t for t in exercise.targets if t != IGNORED]
+        assert tokenizer.decode(targets) == "".join(f" {value}" for _, value in recalled)
+        assert targets == [exercise.token_ids[i + 1] for i, t in enumerate(exercise.targets) if t != IGNORED]
 
 
-def test_made_up_mistakes_are_labelled_by_the_checker_and_go_wrong_in_every_way() -> None:
+def test_generated_mistakes_are_labelled_by_the_checker_and_of_every_kind() -> None:
     import random
 
     from bench.builtin.mistakes import attempt
@@ -96,7 +98,7 @@ def _right_steps(problem: WordProblem) -> list[str]:
     return [step_text(problem.verb, problem.unit, q, by_name) for q in derived] + [problem.steps[-1]]
 
 
-def test_an_error_is_labelled_from_the_token_on_where_it_begins() -> None:
+def test_an_error_is_labelled_from_its_first_token_on() -> None:
     from bench.builtin.mistakes import Attempt
     from bench.builtin.tokenizer import build_tokenizer
     from bench.builtin.training import IGNORED, encode_attempt
@@ -113,26 +115,26 @@ def test_an_error_is_labelled_from_the_token_on_where_it_begins() -> None:
     assert tokenizer.decode(bad) == wrong[wrong.index(" 13") :] + "\n"
 
 
-def test_a_new_judge_knows_what_its_backbone_expected() -> None:
-    """Its first layers are the backbone's; the agreement that the next one finds is the token's logit."""
+def test_a_new_reward_model_computes_what_its_backbone_predicted() -> None:
+    """Its first layers are the backbone's; the agreement that the next one computes is the token's logit."""
     import torch
     from transformers import LlamaForCausalLM
 
-    from bench.builtin.prm_network import ROOM, new_judge
+    from bench.builtin.prm_network import ROOM, new_prm
     from bench.builtin.tokenizer import build_tokenizer
-    from bench.builtin.training import read_before
-    from bench.runner.models import BUILTIN
+    from bench.builtin.training import backbone_samples
+    from bench.runner.checkpoints import BUILTIN
     from prm.reading.head import LABELS
 
     tokenizer, backbone = build_tokenizer(), LlamaForCausalLM.from_pretrained(BUILTIN / "backbone").float()
     layers, hidden = backbone.config.num_hidden_layers, backbone.config.hidden_size
-    score = new_judge(backbone, LABELS, read_before(), seed=0)
+    prm = new_prm(backbone, LABELS, backbone_samples(), seed=0)
     agreed, logits = [], []
     for problem in PROBLEMS[:10]:
         text = f"Question: {problem.question}\n" + "\n".join(problem.steps).replace("1", "2")
         ids = torch.tensor([tokenizer(text).input_ids])
         with torch.no_grad():
-            states = score.model(input_ids=ids, output_hidden_states=True).hidden_states
+            states = prm.model(input_ids=ids, output_hidden_states=True).hidden_states
             expected = backbone(input_ids=ids, output_hidden_states=True)
         below = expected.hidden_states[layers - 1]
         assert (states[layers - 1][..., :hidden] - below).norm() < 0.01 * below.norm()
@@ -140,12 +142,12 @@ def test_a_new_judge_knows_what_its_backbone_expected() -> None:
         agreed += states[layers + 1][0, 1:, hidden + ROOM - 1].tolist()
     both = torch.tensor([agreed, logits])
     assert torch.corrcoef(both)[0, 1] > 0.9
-    live = {name for name, p in score.named_parameters() if p.requires_grad}
+    live = {name for name, p in prm.named_parameters() if p.requires_grad}
     assert {name.split(".")[2] for name in live if ".layers." in name} == {str(layers + 1), str(layers + 2)}
 
 
-def test_a_label_sits_on_the_newline_that_ends_its_step() -> None:
-    from bench.builtin.make import LAYOUT
+def test_a_label_is_at_the_newline_that_ends_its_step() -> None:
+    from bench.builtin.recipe import LAYOUT
     from bench.builtin.sampling import labelled
     from bench.builtin.tokenizer import build_tokenizer
     from bench.builtin.training import IGNORED, encode_labels
@@ -162,15 +164,15 @@ def test_a_label_sits_on_the_newline_that_ends_its_step() -> None:
         assert [example.targets[i] for i in ends] == [2, 1, 0]
         assert all(example.token_ids[i] == newline for i in ends)
         read = [tokenizer.decode(example.token_ids[: end + 1]) for end in ends]
-        told = [f"Question: {problem.question}", *lines[:3]]
-        assert read == ["\n".join(told[: n + 2]) + "\n" for n in range(3)]
+        whole = [f"Question: {problem.question}", *lines[:3]]
+        assert read == ["\n".join(whole[: n + 2]) + "\n" for n in range(3)]
         steps = [Step(f"{line}\n", (), 0.0, Stop.STEP) for line in lines[:3]]
-        encode = Encoder(LAYOUT, tokenizer)  # as the scorers read it
+        encode = Encoder(LAYOUT, tokenizer)  # as scorers encode it
         pieces = encode(problem.question, [step.text for step in steps])
         assert [token for piece in pieces for token in piece] == example.token_ids
 
 
-def test_batches_hold_every_example_once() -> None:
+def test_batches_contain_every_example_once() -> None:
     from bench.builtin.tokenizer import build_tokenizer
     from bench.builtin.training import IGNORED, batches, encode_solution
 

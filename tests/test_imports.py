@@ -211,8 +211,8 @@ RIM = ("search/policies/", "prm/training/", "prm/evaluation/", "bench/builtin/",
 HEAVY_AT_ONCE = {
     "prm/scoring/tree_cache.py", "prm/training/attention.py", "prm/training/objectives.py",
     "prm/training/trainer.py", "prm/training/muon.py",
-    "bench/builtin/training.py", "bench/builtin/make.py", "bench/builtin/card.py",
-    "bench/builtin/prm_network.py", "bench/builtin/make_code.py", "bench/builtin/networks.py",
+    "bench/builtin/training.py", "bench/builtin/recipe.py", "bench/builtin/card.py",
+    "bench/builtin/prm_network.py", "bench/builtin/code_recipe.py", "bench/builtin/networks.py",
 }  # fmt: skip
 
 

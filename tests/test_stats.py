@@ -1,4 +1,4 @@
-"""Intervals against published figures, the paired test against brute force."""
+"""Intervals compared with published figures, and the paired test with brute force."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def test_wilson(successes: int, n: int, low: float, high: float) -> None:
     assert [round(100 * bound, 1) for bound in got] == [low, high]
 
 
-def test_nothing_is_known_of_no_problems() -> None:
+def test_without_problems_the_interval_is_everything() -> None:
     assert wilson(0, 0) == (0.0, 1.0)
 
 
 @given(st.integers(1, 2000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
-def test_the_interval_holds_the_share_and_mirrors(sample: tuple[int, int]) -> None:
+def test_the_interval_contains_the_share_and_is_symmetric(sample: tuple[int, int]) -> None:
     successes, n = sample
     low, high = wilson(successes, n)
     assert 0 <= low <= successes / n + 1e-12 and successes / n - 1e-12 <= high <= 1
@@ -42,7 +42,7 @@ def test_the_interval_holds_the_share_and_mirrors(sample: tuple[int, int]) -> No
 
 
 def brute_force(won: int, lost: int) -> float:
-    """How many of all ways the discordant problems could fall are at least as uneven as this one."""
+    """The share of all outcomes of the discordant problems that are at least as uneven as this one."""
     ways = list(product([1, -1], repeat=won + lost))
     return sum(abs(sum(way)) >= abs(won - lost) for way in ways) / len(ways)
 
@@ -65,6 +65,6 @@ def test_mcnemar_against_known_values() -> None:
     assert mcnemar([True] * 400, [False] * 400).p < 1e-100
 
 
-def test_other_problems_cannot_be_paired() -> None:
+def test_different_problems_cannot_be_paired() -> None:
     with pytest.raises(ValueError):
         mcnemar([True], [True, False])

@@ -1,4 +1,4 @@
-"""The built-in models' card: what they can do on problems they never saw, and how they got there."""
+"""The built-in models' card: their accuracy on unseen problems, and their training curves."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from transformers.utils import logging
 
 from bench.builtin.sampling import labelled, written
 from bench.builtin.tokenizer import build_tokenizer
-from bench.builtin.training import encode_labels, judge_metrics
+from bench.builtin.training import encode_labels, prm_metrics
 from bench.report.markdown import interval, percent
 from bench.report.stats import wilson
 from bench.tasks.generated.problems import WordProblem, generate
 from prm.reading.layout import read_layout
 
 MEASURED_ON = 1000
-"""Problems of the test split, none of them used in training or tuning."""
+"""Problems of the test split. None of them is used in training or tuning."""
 REWARD_MODELS = ("prm", "prm-weak")
 
 
 def write_card(work: Path, out: Path) -> None:
-    """Measure the shipped models, and write `README.md`, `metrics.json` and `curves.png` to `out`."""
+    """Measure the models in `out`, and write `README.md`, `metrics.json` and `curves.png` there."""
     logging.disable_progress_bar()
     problems = list(generate("test", 0, MEASURED_ON))
     writers = {name: out / name for name in ("policy", "backbone")}
@@ -35,22 +35,22 @@ def write_card(work: Path, out: Path) -> None:
         "megabytes": round(sum(path.stat().st_size for path in weights) / 1e6, 1),
         **{name: _accuracy(problems, written(path, problems, 0.0)) for name, path in writers.items()},
     }
-    said = written(out / "policy", problems, 0.8)
-    unseen = [labelled(p, lines, "test") for p, lines in zip(problems, said, strict=True) if lines]
+    sampled = written(out / "policy", problems, 0.8)
+    unseen = [labelled(p, lines, "test") for p, lines in zip(problems, sampled, strict=True) if lines]
     metrics["sampled_with_an_error"] = sum(-1 in s.labels for s in unseen)
     tokenizer = build_tokenizer()
     for name in REWARD_MODELS:
         layout = read_layout(str(out / name))
         model = LlamaForSequenceClassification.from_pretrained(out / name).float().eval()
         examples = [encode_labels(tokenizer, layout, s) for s in unseen]
-        metrics[name] = {"parameters": model.num_parameters(), **judge_metrics(model, examples)}
+        metrics[name] = {"parameters": model.num_parameters(), **prm_metrics(model, examples)}
     (out / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
     _draw(work, out / "curves.png")
     (out / "README.md").write_text(_card(metrics))
 
 
 def _accuracy(problems: Sequence[WordProblem], solutions: Sequence[list[str]]) -> dict[str, Any]:
-    """How many end in the right answer, in all and by number of steps."""
+    """The share of solutions that end in the right answer, in total and by number of steps."""
     by_steps: dict[int, list[bool]] = defaultdict(list)
     for problem, lines in zip(problems, solutions, strict=True):
         by_steps[problem.n_steps].append(lines[-1:] == [problem.steps[-1]])
@@ -63,7 +63,7 @@ def _accuracy(problems: Sequence[WordProblem], solutions: Sequence[list[str]]) -
 
 
 def _draw(work: Path, path: Path) -> None:
-    """Loss curves of all stages, and what was measured on validation problems on the way."""
+    """Plot the losses of all stages, and the metrics on validation problems during training."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -79,7 +79,7 @@ def _draw(work: Path, path: Path) -> None:
         panels[0, 0].plot(steps, rows["loss"], label=name)
         panels[1, 0].plot(steps, rows["solved"], label=name)
     for name in REWARD_MODELS:
-        parts = [curve(f"{name}-{part}") for part in range(3)]  # the exercise, and two rounds of labels
+        parts = [curve(f"{name}-{part}") for part in range(3)]  # mistakes, then two rounds of labels
         ends = [0, *accumulate(steps[-1] for steps, _ in parts)]
         steps = [end + step for end, (own, _) in zip(ends, parts, strict=False) for step in own]
         rows = {key: [value for _, part in parts for value in part[key]] for key in parts[0][1]}
@@ -90,10 +90,10 @@ def _draw(work: Path, path: Path) -> None:
         )
         for end in ends[1:-1]:
             panels[1, 1].axvline(end, color="0.8", zorder=0)
-    panels[0, 0].set(yscale="log", title="language models: training loss (nats a token)")
-    panels[1, 0].set(ylim=(0, 1), title="share of validation solutions written without an error")
-    panels[0, 1].set(yscale="log", title="reward models: training loss (nats a step)")
-    panels[1, 1].set(ylim=(0, 1), title="wrong steps of validation problems")
+    panels[0, 0].set(yscale="log", title="language models: training loss (nats per token)")
+    panels[1, 0].set(ylim=(0, 1), title="share of validation problems solved")
+    panels[0, 1].set(yscale="log", title="reward models: training loss (nats per label)")
+    panels[1, 1].set(ylim=(0, 1), title="negative steps of validation problems")
     for panel in panels.flat:
         panel.set_xlabel("step")
         panel.legend(fontsize=8)
@@ -106,19 +106,24 @@ def _card(metrics: dict[str, Any]) -> str:
     lines = [
         "# The built-in models",
         "",
-        "Made by `python -m bench.builtin.make`, which also wrote this page: Llamas in bfloat16, "
-        f"{metrics['megabytes']} MB together. Everything below is measured on {MEASURED_ON} problems of the "
-        "test split, which training never saw: a problem's split is a hash of what it calculates.",
+        "`python -m bench.builtin.make` trains these models and writes this page. They are Llamas in "
+        f"bfloat16, {metrics['megabytes']} MB together. All figures below are measured on {MEASURED_ON} "
+        "problems of the test split, which training never saw: a hash of what a problem calculates decides "
+        "its split.",
         "",
-        "- `policy`: writes one step a line. 4 layers; its training was stopped when it solved half of the "
-        "validation problems.",
-        "- `backbone`: a stronger policy, what `prm` stands on. 6 layers, trained for longer.",
-        "- `prm`: judges each step as negative, neutral or positive. The backbone, frozen, and three layers "
-        "that compare what it expected with what it reads (`judge.py` says how): trained on mistakes that "
-        "are made up, then on the exact checker's labels of the policy's own solutions and of what search "
-        "found with a first version of it.",
-        "- `prm-weak`: the same training, but what it stands on is the policy itself: a judge that knows no "
-        "more than what it judges.",
+        "- `policy` writes one step per line. It has 4 layers, and its training stopped when it solved half "
+        "of the validation problems.",
+        "- `backbone` is a stronger policy, on which `prm` is built. It has 6 layers and was trained for "
+        "longer.",
+        "- `prm` scores each step as negative, neutral or positive. It is the backbone, frozen, with three "
+        "new layers that compare the tokens it expected with those it reads (see `prm_network.py`). They are "
+        "trained on generated mistakes, then on the exact checker's labels of solutions sampled from the "
+        "policy and of steps found by searching with a first version of it.",
+        "- `prm-weak` has the same training but is built on the policy itself, so it knows no more than the "
+        "model it scores.",
+        "",
+        "The models of the code task, `code-policy` and `code-prm`, are trained by "
+        "`python -m bench.builtin.make_code`.",
         "",
         "| greedy decoding | all [95 %] | " + " | ".join(f"{n} steps" for n in policy["by_steps"]) + " |",
         "|---|---|" + "---|" * len(policy["by_steps"]),
@@ -128,8 +133,8 @@ def _card(metrics: dict[str, Any]) -> str:
         lines.append(f"| {name} | {percent(row['greedy'])} {interval(row['ci95'])} | {cells} |")
     lines += [
         "",
-        "Steps of the policy's solutions sampled at temperature 0.8, up to the first error "
-        f"({metrics['sampled_with_an_error']} of {MEASURED_ON} solutions hold one):",
+        "Steps of solutions that the policy sampled at temperature 0.8, up to the first error "
+        f"({metrics['sampled_with_an_error']} of {MEASURED_ON} solutions contain one):",
         "",
         "| | parameters | steps | accuracy | negatives: precision [95 %] | negatives: recall [95 %] "
         "| neutral: recall | positive: recall |",

@@ -1,4 +1,4 @@
-"""Decoding on the code task's test problems with several reward models, and the tables of it."""
+"""Decodes the code task's test problems with several reward models, and compares the results."""
 
 from __future__ import annotations
 
@@ -25,60 +25,62 @@ from search.strategies.cot import ChainOfThought
 from search.tree import Strategy, Unguided
 
 COMPARED_ON = 500
-"""Problems of the test split, none of them used in training or tuning."""
-SEARCHED = ("hgs", "mcts")
-"""Strategies that choose their own cost; with the second reward model and later ones, HGS alone."""
+"""Problems of the test split. None of them is used in training or tuning."""
+SEARCHES = ("hgs", "mcts")
+"""Strategies whose cost is their own choice. Only the first reward model runs more than HGS."""
 WHOLE = ("best_of_n", "weighted_vote", "self_consistency")
-"""Strategies that sample whole solutions: the least N that cost as much as HGS; later, best-of-N alone."""
+"""Strategies that sample N whole solutions, with the least N that costs at least as much as HGS. Only the
+first reward model runs more than best-of-N."""
 Runs = dict[str, Summary]
+"""By strategy."""
 
 
-def write_comparison(work: Path, policy: Path, judges: Mapping[str, str]) -> None:
-    """Run everything, and keep what it came to in `work`, as `comparison.json` and `comparison.md`.
+def write_comparison(work: Path, policy: Path, prms: Mapping[str, str]) -> None:
+    """Run all strategies, and write `comparison.json` and `comparison.md` to `work`.
 
-    judges: as `--prm` takes them, by the name they have in the tables; the first is the one that ships.
+    prms: reward models as `PRMSpec` takes them, by their names in the tables; the first is compared in most
+        detail.
     """
-    found: dict[str, Runs] = {}
-    for name, prm in judges.items():
-        searched, whole = (("hgs",), ("best_of_n",)) if found else (SEARCHED, WHOLE)
+    runs: dict[str, Runs] = {}
+    for name, prm in prms.items():
+        searches, whole = (("hgs",), ("best_of_n",)) if runs else (SEARCHES, WHOLE)
         base = RunRequest(
             strategies={}, task="builtin-code", limit=COMPARED_ON, policy=PolicySpec(name=str(policy)),
             prm=PRMSpec(name=prm), out=work / f"compare-{name}",
         )
-        found[name] = asyncio.run(_solved(base, searched, whole))
-    every = {(row["strategy"], row["judge"]): row for name in found for row in _rows(name, found[name])}
-    rows = list(every.values())  # chain of thought once: it asks no reward model
-    pairs = list(_pairs(found))
+        runs[name] = asyncio.run(_run(base, searches, whole))
+    every = {(row["strategy"], row["judge"]): row for name in runs for row in _rows(name, runs[name])}
+    rows = list(every.values())  # chain of thought is listed once, because it uses no reward model
+    pairs = list(_pairs(runs))
     (work / "comparison.json").write_text(json.dumps({"rows": rows, "pairs": pairs}, indent=1) + "\n")
-    trained = [name for name in (*judges, "reworded") if (work / f"{name}.jsonl").exists()]
-    judging = {name: _last(work / f"{name}.jsonl") for name in trained}
-    page = "\n".join([*_judging(judging), *_table(rows), *_paired(pairs)])
+    trained = [name for name in (*prms, "reworded") if (work / f"{name}.jsonl").exists()]
+    logs = {name: _last(work / f"{name}.jsonl") for name in trained}
+    page = "\n".join([*_scoring_table(logs), *_table(rows), *_paired_table(pairs)])
     (work / "comparison.md").write_text(page)
     print(page, end="")
 
 
-async def _solved(base: RunRequest, searched: Sequence[str], whole: Sequence[str]) -> Runs:
-    """Run the strategies as `python -m search.run` does. Errors of single problems stay with them.
+async def _run(base: RunRequest, searches: Sequence[str], whole: Sequence[str]) -> Runs:
+    """Run the strategies, and resume runs that were interrupted.
 
-    base: without strategies; its `out` is the folder above the runs.
+    base: the request without strategies; its `out` is the parent folder of the runs.
     """
     notes = Console(stderr=True)
     assert base.out is not None
     out = base.out
 
     def request(strategies: Mapping[str, Strategy], folder: str) -> RunRequest:
-        there = out / folder
-        return replace(base, strategies=strategies, out=there, resume=there.exists())
+        path = out / folder
+        return replace(base, strategies=strategies, out=path, resume=path.exists())
 
-    first = request(greedy_baseline() | {name: make_strategy(name) for name in searched}, "-".join(searched))
-
+    first = request(greedy_baseline() | {name: make_strategy(name) for name in searches}, "-".join(searches))
     async with load_run(first.validate()) as models:
 
         async def run(request: RunRequest) -> Runs:
             notes.print(f"{', '.join(request.strategies)}: {request.out}", highlight=False)
             with progress(notes) as shown:
-                made = await execute(request.validate(), models, ProgressLines(shown))
-            return {summary.strategy: summary for summary in made}
+                summaries = await execute(request.validate(), models, ProgressLines(shown))
+            return {summary.strategy: summary for summary in summaries}
 
         results = await run(first)
         sampled = await run(request({"cot": ChainOfThought(temperature=None)}, "cot-temperature=none"))
@@ -88,22 +90,22 @@ async def _solved(base: RunRequest, searched: Sequence[str], whole: Sequence[str
 
 
 def _last(log: Path) -> dict[str, Any]:
-    """What was measured at the end of a reward model's training."""
+    """The measurements at the end of a reward model's training."""
     row: dict[str, Any] = json.loads(log.read_text().splitlines()[-1])
     return row
 
 
-def _judging(logs: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def _scoring_table(logs: Mapping[str, Mapping[str, Any]]) -> list[str]:
     kinds = {"own": "the policy's programs", "reworded": "mutants and rewordings"}
     rows = [
         [
-            f"`{name}`", said, f"{log[kind]['steps']:,}", percent(log[kind]["accuracy"]),
+            f"`{name}`", scored, f"{log[kind]['steps']:,}", percent(log[kind]["accuracy"]),
             *(f"{percent(log[kind][m]['negative'])} {interval(log[kind][f'negative_{m}_ci95'])}"
               for m in ("precision", "recall")),
         ]
-        for kind, said in kinds.items() for name, log in logs.items()
+        for kind, scored in kinds.items() for name, log in logs.items()
     ]  # fmt: skip
-    heads = ("reward model", "judging", "steps", "accuracy", "negatives: precision [95 %]",
+    heads = ("reward model", "scoring", "steps", "accuracy", "negatives: precision [95 %]",
              "negatives: recall [95 %]")  # fmt: skip
     return table(heads, rows)
 
@@ -115,16 +117,16 @@ def _rows(prm: str, summaries: Mapping[str, Summary]) -> Iterator[dict[str, Any]
         yield {"judge": "" if unguided else prm, **summary.as_json(baseline)}
 
 
-def _pairs(found: Mapping[str, Mapping[str, Summary]]) -> Iterator[dict[str, Any]]:
-    """HGS against the other strategies with the first judge, and the judges against each other."""
-    first, *_ = found
+def _pairs(runs: Mapping[str, Runs]) -> Iterator[dict[str, Any]]:
+    """HGS against the other strategies with the first reward model, and reward models with each other."""
+    first, *_ = runs
     others = [*WHOLE, "mcts"]
-    asked = [((first, "hgs"), (first, other)) for other in others]
-    for one, other in combinations(found, 2):
-        asked += [((one, strategy), (other, strategy)) for strategy in ("hgs", "best_of_n")]
-    asked += [((name, "hgs"), (name, "best_of_n")) for name in found if name != first]
-    for (prm, strategy), (other_prm, other_strategy) in asked:
-        ours, theirs = found[prm][strategy], found[other_prm][other_strategy]
+    pairs = [((first, "hgs"), (first, other)) for other in others]
+    for one, other in combinations(runs, 2):
+        pairs += [((one, strategy), (other, strategy)) for strategy in ("hgs", "best_of_n")]
+    pairs += [((name, "hgs"), (name, "best_of_n")) for name in runs if name != first]
+    for (prm, strategy), (other_prm, other_strategy) in pairs:
+        ours, theirs = runs[prm][strategy], runs[other_prm][other_strategy]
         ratio = ours.cost.policy_tokens / max(1, theirs.cost.policy_tokens)
         yield {
             "ours": _named(strategy, prm), "theirs": _named(other_strategy, other_prm), "ratio": ratio,
@@ -146,13 +148,13 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
             f"{versus['policy_token_ratio'] if versus else 1:.2f}", str(row["errors"]),
         ])  # fmt: skip
     heads = ("strategy", "reward model", "accuracy [95 %]", "gain over `cot`, points (McNemar)",
-             "policy tokens a problem", "times `cot`", "errors")  # fmt: skip
+             "policy tokens per problem", "times `cot`", "errors")  # fmt: skip
     return table(heads, cells)
 
 
-def _paired(pairs: Sequence[Mapping[str, Any]]) -> list[str]:
-    heads = ("", "against", "solved alone, by each", "points (McNemar)",
-             "its policy tokens, times the other's")  # fmt: skip
+def _paired_table(pairs: Sequence[Mapping[str, Any]]) -> list[str]:
+    heads = ("", "against", "solved by the first only, by the second only", "points (McNemar)",
+             "policy tokens, times the other's")  # fmt: skip
     rows = [
         [p["ours"], p["theirs"], f"{p['won']}, {p['lost']}", paired(p), f"{p['ratio']:.2f}"] for p in pairs
     ]

@@ -1,9 +1,9 @@
-"""Solutions that go wrong at one step, made up: an exercise in telling errors, without end.
+"""Generated mistakes: solutions with an error in one step, as unlimited training data for reward models.
 
-A policy's own samples are what a reward model is trained on, but they are few, and most kinds of error
-are rare among them; too rare to learn, from nothing, that what a step says has to be compared with what
-it ought to say. Here every part of a step is wrong often: name, source, value, term, sign, result, copy,
-form. Whatever comes out is labelled by the exact checker.
+The policy's own samples contain too few errors of most kinds for a reward model to learn, from scratch, that
+each part of a step must be compared with what it should be. Here every part is wrong often: the name, a
+source, a value, a term, the sign, the result, its copy, and the form of the sentence. The exact checker
+labels the outcome.
 """
 
 from __future__ import annotations
@@ -13,22 +13,28 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from bench.tasks.generated.checker import label_steps
-from bench.tasks.generated.problems import SIGNS, THEMES, Quantity, Relation, WordProblem, compute, step_text
+from bench.tasks.generated.graph import Quantity, Relation, compute
+from bench.tasks.generated.problems import WordProblem
+from bench.tasks.generated.wording import SIGNS, THEMES, step_text
 
 GOES_WRONG = 0.75
-"""Share of the solutions that end in a wrong step."""
+"""Share of the solutions in which a wrong step is attempted."""
 ASIDE = 0.08
-"""How often a step that is right but of no use comes before the next."""
+"""Probability of a correct but useless step before each step."""
 IN_ANOTHER_ORDER = 0.3
+"""Share of the solutions whose steps are in another order than the worked solution's."""
 FOLLOWED_UP = 0.6
-"""How often the rest of a step agrees with the mistake in it."""
+"""Share of the wrong steps whose remainder is consistent with the mistake."""
 OPERATIONS = {sign: relation for relation, sign in SIGNS.items() if relation is not Relation.TOGETHER}
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One step. right: what could have stood there in its place, itself if it is not wrong, or "" if
-    that has not even the same beginning."""
+    """One step.
+
+    right: the step that would have been correct here; the step itself if it is not wrong, "" if a correct
+        step would not even begin in the same way.
+    """
 
     text: str
     label: int
@@ -37,7 +43,7 @@ class Attempt:
 
 @dataclass(slots=True)
 class _Parts:
-    """Of a step's text, to be changed one by one."""
+    """The parts of a step's text, each of which can be changed."""
 
     name: str
     owners: list[str]
@@ -50,33 +56,33 @@ class _Parts:
     unit: str
 
     def calculate(self) -> None:
-        """Make the result what the terms and the sign give."""
+        """Recompute the result from the terms and the sign."""
         relation, (left, right) = OPERATIONS[self.sign], self.terms
         self.result = self.value = abs(compute(relation, [left], right)) % 100
 
     def __str__(self) -> str:
-        said = " and ".join(f"{o} {self.verb} {v}" for o, v in zip(self.owners, self.values, strict=True))
+        known = " and ".join(f"{o} {self.verb} {v}" for o, v in zip(self.owners, self.values, strict=True))
         left, right = self.terms
         return (
-            f"For {self.name}: {said}, {left} {self.sign} {right} = {self.result}, "
+            f"For {self.name}: {known}, {left} {self.sign} {right} = {self.result}, "
             f"so {self.name} {self.verb} {self.value} {self.unit}."
         )
 
 
 def attempt(problem: WordProblem, rng: random.Random) -> list[Attempt]:
-    """A solution, up to its first error if it has one. Its labels are the checker's."""
+    """A solution up to its first error, or a whole one without errors. Labels are the checker's."""
     writer = _Writer(problem, rng)
     wrong_at = rng.randrange(len(problem.steps)) if rng.random() < GOES_WRONG else None
     for number, right in enumerate(writer.plan()):
         writer.digress()
         if number == wrong_at and (wrong := writer.wrong()):
             return [*writer.done, wrong]
-        writer.say(right, 1)
+        writer.write(right, 1)
     return writer.done
 
 
 class _Writer:
-    """Writes a solution step by step, and knows what is known."""
+    """Writes a solution step by step and keeps track of the quantities that are known."""
 
     def __init__(self, problem: WordProblem, rng: random.Random) -> None:
         self.problem, self.rng = problem, rng
@@ -88,7 +94,7 @@ class _Writer:
         self.done: list[Attempt] = []
 
     def plan(self) -> Iterator[Quantity | None]:
-        """What to derive next, in any order that can be; at the end None, the answer."""
+        """The quantities to derive, in a possible order, then None for the answer."""
         left = [q for q in self.derived if q.name in self.needed]
         shuffled = self.rng.random() < IN_ANOTHER_ORDER
         while left:
@@ -97,7 +103,7 @@ class _Writer:
             yield quantity
         yield None
 
-    def say(self, quantity: Quantity | None, label: int) -> None:
+    def write(self, quantity: Quantity | None, label: int) -> None:
         text = self.problem.steps[-1]
         if quantity is not None:
             text = step_text(self.problem.verb, self.problem.unit, quantity, self.by_name)
@@ -105,7 +111,7 @@ class _Writer:
         self.done.append(Attempt(text, label, text))
 
     def digress(self) -> None:
-        """Derive, now and then, what is not needed, or was derived before."""
+        """Occasionally derive a quantity that is not needed or already known."""
         while self.rng.random() < ASIDE:
             useless = [
                 q for q in self.derived
@@ -113,10 +119,10 @@ class _Writer:
             ]  # fmt: skip
             if not useless:
                 return
-            self.say(self.rng.choice(useless), 0)
+            self.write(self.rng.choice(useless), 0)
 
     def wrong(self) -> Attempt | None:
-        """A wrong step; None if what was drawn is not possible here, or happens to be right."""
+        """A wrong step. None if the drawn kind is impossible here, or if the step happens to be right."""
         ready = [q for q in self.derived if self.known.issuperset(q.sources) and q.name not in self.known]
         unready = [q for q in self.derived if not self.known.issuperset(q.sources)]
         kind = self.rng.random()
@@ -130,10 +136,10 @@ class _Writer:
         elif kind < 0.28:
             text = str(self.renamed(self.rng.choice(self.derived)))
         elif ready:
-            wanted = [q for q in ready if q.name in self.needed and self.rng.random() < 0.8] or ready
-            parts = self.parts(self.rng.choice(wanted))
+            candidates = [q for q in ready if q.name in self.needed and self.rng.random() < 0.8] or ready
+            parts = self.parts(self.rng.choice(candidates))
             right = str(parts)
-            text = self.spoilt(parts)
+            text = self.corrupted(parts)
         else:
             return None
         if label_steps(self.problem, [*(step.text for step in self.done), text])[-1] != -1:
@@ -141,7 +147,7 @@ class _Writer:
         return Attempt(text, -1, right)
 
     def number(self) -> int:
-        """One that occurs in the problem, or any."""
+        """A number of the problem, or a random one."""
         quantity = self.rng.choice(self.problem.quantities)
         return self.rng.choice([self.rng.randint(2, 60), quantity.value, quantity.number or 2])
 
@@ -154,7 +160,7 @@ class _Writer:
         )  # fmt: skip
 
     def guessed(self, quantity: Quantity) -> _Parts:
-        """A step whose sources are not known yet: with their true values, other ones, or other sources."""
+        """A step whose sources are not known yet, with true values, wrong values or other sources."""
         parts = self.parts(quantity)
         if self.rng.random() < 0.7:
             parts.values = [self.number() for _ in parts.values]
@@ -165,7 +171,7 @@ class _Writer:
         return parts
 
     def renamed(self, quantity: Quantity) -> _Parts:
-        """A step about what is given, or what the problem does not speak of."""
+        """A step about a given quantity, or about one that the problem does not mention."""
         others = {n for theme in THEMES if theme.verb == self.problem.verb for n in theme.names}
         parts = self.parts(quantity)
         parts.name = self.rng.choice([self.rng.choice(self.given), self.rng.choice(sorted(others))])
@@ -174,7 +180,7 @@ class _Writer:
             parts.values = [self.by_name[name].value for name in parts.owners]
         return parts
 
-    def spoilt(self, parts: _Parts) -> str:
+    def corrupted(self, parts: _Parts) -> str:
         """The text of a step with one mistake in it."""
         rng = self.rng
         kinds = {"owner": 28, "value": 10, "term": 12, "sign": 20, "result": 18, "copy": 5, "form": 7}
@@ -207,7 +213,7 @@ class _Writer:
         return str(parts)
 
     def other_owner(self, parts: _Parts, at: int) -> None:
-        """Another source, or one too few or too many; its value is mostly the true one."""
+        """Replace, remove or add a source, mostly with the true value of the new one."""
         rng = self.rng
         others = [name for name in self.by_name if name != parts.owners[at]]
         known = [name for name in others if name in self.known and rng.random() < 0.8]
@@ -227,7 +233,7 @@ class _Writer:
 
 
 def _garbled(text: str, rng: random.Random) -> str:
-    """Words left out, put in, or exchanged, or the end cut off."""
+    """The text with words deleted, inserted or replaced, or cut off."""
     words = text.split(" ")
     at = rng.randrange(1, len(words))
     match rng.randrange(4):

@@ -1,4 +1,4 @@
-"""The built-in policy before training: a small Llama, and how it begins."""
+"""The built-in policy before training: a small Llama and its initial weights."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from bench.builtin.tokenizer import CONTEXT, build_tokenizer
 
 HEAD = 32
-"""Narrow heads, and many: what the models mostly do is look things up."""
+"""Width of an attention head. Heads are narrow and many, because the models mostly look values up."""
 SHARP = 6
-"""Rotary frequencies, the highest, by which a distance is told from its neighbours."""
+"""How many of the highest rotary frequencies are used to tell a distance from its neighbours."""
 
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """hidden: a multiple of HEAD, the width of an attention head."""
+    """Size of a Llama. hidden: a multiple of `HEAD`."""
 
     hidden: int
     layers: int
 
 
 def new_policy(size: Size, seed: int, tokenizer: Any = None) -> LlamaForCausalLM:
-    """A Llama in float32, with random weights but for `_wire_induction`.
+    """A Llama in float32 with random weights, except for those that `_wire_induction` sets.
 
-    tokenizer: whose tokens it is to speak; by default the arithmetic task's.
+    tokenizer: None is the arithmetic task's.
     """
     torch.manual_seed(seed)
     tokenizer = tokenizer or build_tokenizer()
@@ -45,7 +45,7 @@ def new_policy(size: Size, seed: int, tokenizer: Any = None) -> LlamaForCausalLM
             bos_token_id=None,
             eos_token_id=tokenizer.eos_token_id,
             pad_token_id=tokenizer.pad_token_id,
-            attn_implementation="eager",  # for short texts on a CPU, a fifth faster than the fused one
+            attn_implementation="eager",  # a fifth faster than fused attention on short texts on a CPU
         )
     )
     _wire_induction(model)
@@ -54,16 +54,17 @@ def new_policy(size: Size, seed: int, tokenizer: Any = None) -> LlamaForCausalLM
 
 @torch.no_grad()
 def _wire_induction(model: LlamaForCausalLM) -> None:
-    """Let the model begin with an induction head (Olsson et al. 2022, arXiv:2209.11895).
+    """Initialise the first two layers with an induction head (Olsson et al. 2022, arXiv:2209.11895).
 
-    Finding the value that stands beside a name takes two layers that are of no use without each other,
-    which a small model does not discover in the time there is. So the weights begin as what training
-    tends to make of them (mimetic initialisation, Trockman and Kolter 2023, arXiv:2305.09828), and
-    training takes it from there. In the first layer, heads look one, two and three tokens back: all
-    embeddings share one component, and queries and keys made of it meet, by the rotary angles, at one
-    distance. What they see there goes to parts of the hidden state of its own. In the second layer, a
-    head at a token that comes after X leans towards the tokens that come two after an earlier X, and
-    says what stands there: after "Ann has", the 7 of "Ann has 7".
+    Looking up the value that follows a name needs two layers, each useless without the other. A small
+    model does not discover this in a short training run, so the weights start out as training tends to
+    leave them (mimetic initialisation, Trockman and Kolter 2023, arXiv:2305.09828).
+
+    In the first layer, heads attend one, two and three tokens back: all embeddings share one component,
+    and queries and keys that read it match at one distance because of the rotary angles. Each head writes
+    what it reads there to its own part of the hidden state. In the second layer, a head at the token after
+    X attends to the tokens two places after an earlier X and predicts what it finds there: after "Ann has",
+    it predicts the 7 of an earlier "Ann has 7".
     """
     first, second = (layer.self_attn for layer in model.model.layers[:2])
     hidden, half = model.config.hidden_size, HEAD // 2
@@ -80,21 +81,21 @@ def _wire_induction(model: LlamaForCausalLM) -> None:
         query[:SHARP, shared] = torch.cos(angles * (head + 1))
         query[half : half + SHARP, shared] = -torch.sin(angles * (head + 1))
         key[:SHARP, shared] = 1.0
-    seen = torch.nn.init.orthogonal_(torch.empty(HEAD, hidden - 2 * HEAD - 1))
+    copied = torch.nn.init.orthogonal_(torch.empty(HEAD, hidden - 2 * HEAD - 1))
     for head, part in enumerate((before, before_that)):
         rows = slice(head * HEAD, (head + 1) * HEAD)
         first.v_proj.weight[rows] = 0.0
-        first.v_proj.weight[rows, own] = seen
+        first.v_proj.weight[rows, own] = copied
         first.o_proj.weight[:, rows] = 0.0
         first.o_proj.weight[part, rows] = embedding.std() * torch.eye(HEAD)
 
-    slow = [*range(half // 2, half), *range(half + half // 2, HEAD)]  # angles that hardly turn in a text
+    slow = [*range(half // 2, half), *range(half + half // 2, HEAD)]  # hardly rotate within a text
     compared = 2.5 * torch.nn.init.orthogonal_(torch.empty(len(slow), HEAD))
     for projection, part in ((second.q_proj, before), (second.k_proj, before_that)):
         projection.weight[:HEAD] = 0.0
         projection.weight[slow, part] = compared
-    said = torch.nn.init.orthogonal_(torch.empty(HEAD, hidden - 2 * HEAD - 1))
+    predicted = torch.nn.init.orthogonal_(torch.empty(HEAD, hidden - 2 * HEAD - 1))
     second.v_proj.weight[:HEAD] = 0.0
-    second.v_proj.weight[:HEAD, own] = said
+    second.v_proj.weight[:HEAD, own] = predicted
     second.o_proj.weight[:, :HEAD] = 0.0
-    second.o_proj.weight[own, :HEAD] = embedding.std() * said.T
+    second.o_proj.weight[own, :HEAD] = embedding.std() * predicted.T

@@ -1,11 +1,11 @@
-"""The built-in reward model before training: its backbone, and room to compare.
+"""The built-in reward model before training: a frozen backbone and new layers that compare tokens.
 
-A language model that expects the right token knows an error when it reads one, but does not say so: what
-it expected is at the token before, in the last layer, and what the token is, is drowned there by
-everything else (1 % of the hidden state). A classification head on it, or more layers, find errors that
-can be seen in the token itself, and learn nearly nothing about the others. So the comparison is wired into
-the initial weights, as the induction head is into the policy's (`bench.builtin.networks`), and the rest is
-left to training.
+A language model that predicts the right token has the information to detect an error, but not in one place:
+its prediction is in the last layer at the previous token, and the identity of the token itself makes up only
+1 % of the hidden state there. A classification head on the last layer, or on additional layers, detects
+errors that are visible in the token itself and learns almost nothing about others. The comparison of token
+and prediction is therefore built into the initial weights, as the induction head is built into the policy's
+(`bench.builtin.networks`). Everything else is learned.
 """
 
 from __future__ import annotations
@@ -20,25 +20,29 @@ from transformers.models.llama.modeling_llama import LlamaAttention
 from bench.builtin.networks import HEAD, SHARP
 
 ROOM = 64
-"""Width added for what a token is, and as much for what was expected in its place."""
+"""Width added for the code of the token, and again for that of the token that was predicted."""
 NEW_LAYERS = 3
-"""The first compares; the others learn what to make of it."""
+"""The first compares; the others learn to interpret the comparison."""
 SHARPNESS = 6.0
-"""Of the heads that look one token back: nearly all of their attention goes there."""
+"""Of the heads that attend one token back: almost all of their attention goes to that token."""
 STEP_LENGTH = 5
-"""The rotary frequency that turns by a right angle in about two steps' length (58 tokens)."""
+"""Index of the rotary frequency that turns by a right angle within about two steps (58 tokens)."""
 RECENT = 7.5
-"""How strongly half of the heads of the last layers begin by looking at what is within a step's length."""
+"""How strongly half of the heads of the last layers initially attend to tokens within one step's length."""
 QUIET = 0.2
-"""Size of a token's code beside its embedding: small, so that the backbone's norms hardly see it."""
+"""Size of a token's code relative to its embedding: small, so that it hardly affects the backbone's norms."""
 ANCHOR = 3.0
-"""Size of the constant that fixes the norms' scale, beside the backbone's last hidden state."""
+"""Size of the constant that fixes the scale of the norms, relative to the backbone's last hidden state."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Parts:
-    """Of the widened hidden state. agreement: how much of a token had been expected, its logit.
-    anchor: a constant, by which the norms of the new layers divide by the same number at every token."""
+    """Parts of the widened hidden state.
+
+    own: the backbone's hidden state. code: of the token. expected: the code of the predicted token.
+    agreement: the logit that the backbone had given the token.
+    anchor: a constant, so large that the norms of the new layers divide by the same number at every token.
+    """
 
     hidden: int
 
@@ -68,18 +72,18 @@ class _Parts:
 
 
 @torch.no_grad()
-def new_judge(
+def new_prm(
     backbone: LlamaForCausalLM,
     labels: Sequence[str],
-    read: Sequence[Sequence[int]],
+    samples: Sequence[Sequence[int]],
     *,
     seed: int,
     step_length: int = STEP_LENGTH,
 ) -> LlamaForSequenceClassification:
-    """A classifier, in float32, whose first layers do what the backbone's do, frozen as `freeze` says.
+    """A classifier in float32 whose first layers compute what the backbone's do. They are frozen (`freeze`).
 
-    read: token ids of questions with solutions, to measure the backbone's states on.
-    step_length: as STEP_LENGTH, for solutions whose steps are shorter or longer than arithmetic's.
+    samples: token ids of questions with solutions, on which the size of the backbone's states is measured.
+    step_length: a replacement for `STEP_LENGTH`, for tasks with shorter or longer steps than arithmetic's.
     """
     torch.manual_seed(seed)
     backbone = backbone.float().eval()
@@ -109,19 +113,19 @@ def new_judge(
     for layer in model.model.layers[trained:]:
         layer.self_attn.o_proj.weight.zero_()
         layer.mlp.down_proj.weight.zero_()
-    texts = [torch.tensor([list(ids)]) for ids in read]
-    axes, loudness = _embed(model, backbone, part, texts)
+    texts = [torch.tensor([list(ids)]) for ids in samples]
+    axes, scale = _embed(model, backbone, part, texts)
     _widen(model, backbone, part)
-    _compare(model, backbone, part, axes, loudness, texts)
+    _compare(model, backbone, part, axes, scale, texts)
     for layer in model.model.layers[trained + 1 :]:
-        _look_at_the_step(layer.self_attn, step_length)
+        _attend_to_step(layer.self_attn, step_length)
     torch.nn.init.normal_(model.score.weight, std=0.02)
     freeze(model)
     return model
 
 
 def freeze(model: LlamaForSequenceClassification) -> None:
-    """Leave to training what is not the backbone's and not wired: the layers after the comparison."""
+    """Freeze the embeddings, the backbone's layers and the comparing layer; the layers after them train."""
     for frozen in (model.model.embed_tokens, *model.model.layers[: 1 - NEW_LAYERS]):
         frozen.requires_grad_(False)
 
@@ -132,24 +136,26 @@ def _embed(
     part: _Parts,
     texts: Sequence[torch.Tensor],
 ) -> tuple[torch.Tensor, float]:
-    """Give each token a code beside its embedding, where no layer of the backbone reaches: its coordinates
-    along the axes in which the embeddings differ most. Returns the axes, and the size the codes were made.
+    """Give each token a code in a part of the hidden state that no layer of the backbone uses.
+
+    The code is the token's coordinates along the axes in which the embeddings differ most. Returns the axes,
+    [ROOM - 1, hidden], and the factor by which the codes were scaled.
     """
     embedding = backbone.model.embed_tokens.weight
     used = torch.unique(torch.cat([ids[0] for ids in texts]))
     mean = embedding[used].mean(0)
     axes = torch.linalg.svd(embedding[used] - mean, full_matrices=False).Vh[: ROOM - 1]
     codes = (embedding - mean) @ axes.T
-    loudness = float(QUIET * _rms(embedding[used]) / _rms(codes[used]))
+    scale = float(QUIET * _rms(embedding[used]) / _rms(codes[used]))
     wide = model.model.embed_tokens.weight
     wide.zero_()
     wide[:, part.own] = embedding
-    wide[:, part.code] = codes * loudness
-    return axes, loudness
+    wide[:, part.code] = codes * scale
+    return axes, scale
 
 
 def _widen(model: LlamaForSequenceClassification, backbone: LlamaForCausalLM, part: _Parts) -> None:
-    """The backbone's layers, blind to what was added. Their norms divide by the width, so they are scaled."""
+    """Copy the backbone's layers, which ignore the added width. Norms divide by the width, so rescale."""
     for number, old in enumerate(backbone.model.layers):
         layer = model.model.layers[number]
         for name in ("input_layernorm", "post_attention_layernorm"):
@@ -170,11 +176,13 @@ def _compare(
     backbone: LlamaForCausalLM,
     part: _Parts,
     axes: torch.Tensor,
-    loudness: float,
+    scale: float,
     texts: Sequence[torch.Tensor],
 ) -> None:
-    """The first new layer: heads that look one token back fetch what was expected there; feed-forward units
-    multiply it with the token's code; their sum is the token's logit, as far as the axes hold it.
+    """Set the weights of the first new layer, which compares each token with the prediction.
+
+    Heads that attend one token back fetch the prediction made there; feed-forward units multiply it by the
+    token's code; the sum of the products approximates the logit of the token.
     """
     trained, n = backbone.config.num_hidden_layers, ROOM - 1
     layer = model.model.layers[trained]
@@ -201,14 +209,14 @@ def _compare(
     attention.o_proj.weight[part.expected, :n] = gain * torch.eye(n)
     attention.o_proj.bias[part.anchor] = anchored * part.width**0.5
 
-    seen = layer.post_attention_layernorm.weight
-    seen[part.code], seen[part.expected] = anchored / loudness, anchored / gain
+    norm_after = layer.post_attention_layernorm.weight
+    norm_after[part.code], norm_after[part.expected] = anchored / scale, anchored / gain
     gate, up = layer.mlp.gate_proj.weight, layer.mlp.up_proj.weight
     gate[: 2 * n], up[: 2 * n] = 0.0, 0.0
     for start, sign in ((0, 1.0), (n, -1.0)):  # silu(x) y + silu(-x) (-y) = x y
         gate[start : start + n, part.expected] = sign * torch.eye(n)
         up[start : start + n, part.code] = sign * torch.eye(n)
-    layer.mlp.down_proj.weight[part.agreement, : 2 * n] = anchored / 3  # a few units, at the next norm
+    layer.mlp.down_proj.weight[part.agreement, : 2 * n] = anchored / 3  # a few units after the next norm
 
     for later in model.model.layers[trained + 1 :]:
         _rescale(later.input_layernorm.weight, part)
@@ -217,13 +225,13 @@ def _compare(
 
 
 def _rescale(weight: torch.Tensor, part: _Parts) -> None:
-    """Let a norm pass on everything at about size 1, although it divides by the anchor's size."""
+    """Scale a norm so that its output has a size of about 1, although it divides by the anchor's size."""
     weight[part.own], weight[part.expected] = ANCHOR, ANCHOR
     weight[part.anchor] = 0.05
 
 
-def _look_at_the_step(attention: LlamaAttention, step_length: int) -> None:
-    """Let half of a layer's heads begin by looking at the latest tokens, about as many as a step has."""
+def _attend_to_step(attention: LlamaAttention, step_length: int) -> None:
+    """Initialise half of a layer's heads to attend to the latest tokens, about as many as one step has."""
     for head in range(attention.q_proj.out_features // HEAD // 2):
         rows = slice(head * HEAD, (head + 1) * HEAD)
         for projection in (attention.q_proj, attention.k_proj):

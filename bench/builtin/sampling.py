@@ -1,4 +1,4 @@
-"""Labelled solutions for the built-in reward models: the policy's own, labelled by the exact checker."""
+"""Solutions sampled from the built-in policy and labelled by the exact checker."""
 
 from __future__ import annotations
 
@@ -28,15 +28,14 @@ SEARCHES = (
     HGS(temperature=0.6, escalation=0.3, max_samples=48),
     MCTS(simulations=8, temperature=1.0),
 )
-"""What leads into a reward model's blind spots: paths that it liked at every step."""
-
+"""Searches that expose a reward model's blind spots: they follow paths whose steps it all scored well."""
 
 Search = tuple[Strategy, Sequence[Problem]]
 
 
 @dataclass(frozen=True, slots=True)
 class Manner:
-    """How a policy is asked, and what ends a step of its answer."""
+    """How a policy is prompted, and where the steps of its output end."""
 
     prompt: Prompt
     segmenter: Segmenter
@@ -46,36 +45,36 @@ ARITHMETIC = Manner(Prompt(PROMPT), SEGMENTERS["newline"])
 
 
 def lines(node: Node) -> list[str]:
-    """The steps of a path, without their newlines; a blank end is none."""
+    """The steps of a path without their newlines. Blank steps are left out."""
     return [step.text.strip("\n") for step in node.steps if not step.is_blank]
 
 
 def labelled(problem: WordProblem, steps: Sequence[str], split: str) -> LabelledSolution:
-    """Steps labelled by the exact checker, up to the first error."""
+    """A solution labelled by the exact checker, cut after the first error."""
     kept, labels = until_first_error(steps, label_steps(problem, steps))
     return LabelledSolution(problem.question, kept, labels, "builtin", split, "checker")
 
 
 def written(policy: Path, problems: Sequence[WordProblem], temperature: float) -> list[list[str]]:
-    """One solution of each problem, as lines, in the order of the problems."""
-    return solutions_of(policy, _asked(problems), [temperature], ARITHMETIC)
+    """One solution per problem, as lines, in the order of the problems."""
+    return solutions_of(policy, _without_solutions(problems), [temperature], ARITHMETIC)
 
 
 def sampled(policy: Path, problems: Sequence[WordProblem], split: str) -> list[LabelledSolution]:
-    """The policy's own solutions, one of each problem, at several temperatures in turn."""
-    texts = solutions_of(policy, _asked(problems), TEMPERATURES, ARITHMETIC)
+    """Labelled solutions sampled from the policy, one per problem, cycling through `TEMPERATURES`."""
+    texts = solutions_of(policy, _without_solutions(problems), TEMPERATURES, ARITHMETIC)
     return [labelled(p, steps, split) for p, steps in zip(problems, texts, strict=True) if steps]
 
 
 def solutions_of(
     policy: Path, problems: Sequence[Problem], temperatures: Sequence[float], manner: Manner
 ) -> list[list[str]]:
-    """The steps of one solution of each problem, in their order, at the temperatures in turn."""
-    found: dict[str, list[str]] = {}
+    """The steps of one solution per problem, in the order of the problems, cycling through `temperatures`."""
+    steps: dict[str, list[str]] = {}
 
     def watch(problem: Problem, event: TreeEvent, node: Node) -> None:
         if event is TreeEvent.CHOSEN:
-            found[problem.id] = lines(node)
+            steps[problem.id] = lines(node)
 
     every = len(temperatures)
     searches: list[Search] = [
@@ -83,25 +82,25 @@ def solutions_of(
         for part, temperature in enumerate(temperatures)
     ]
     asyncio.run(_run(policy, None, searches, watch, manner))
-    return [found[problem.id] for problem in problems]
+    return [steps[problem.id] for problem in problems]
 
 
 def searched(policy: Path, prm: Path, problems: Sequence[WordProblem], split: str) -> list[LabelledSolution]:
-    """The paths that search takes with a reward model, its mistakes among them; each path once."""
+    """The labelled paths that searches with a reward model explore, its mistakes included, each once."""
     by_id = {problem.id: problem for problem in problems}
     paths: dict[tuple[str, ...], LabelledSolution] = {}
 
     def watch(problem: Problem, event: TreeEvent, node: Node) -> None:
         if event is TreeEvent.SCORE and (steps := lines(node)):
-            paths.pop((problem.id, *steps[:-1]), None)  # only the longest of what begins alike is kept
+            paths.pop((problem.id, *steps[:-1]), None)  # of a path and its prefixes, only the path is kept
             paths[problem.id, *steps] = labelled(by_id[problem.id], steps, split)
 
-    searches = [(strategy, _asked(problems)) for strategy in SEARCHES]
+    searches = [(strategy, _without_solutions(problems)) for strategy in SEARCHES]
     asyncio.run(_run(policy, prm, searches, watch, ARITHMETIC))
     return list(paths.values())
 
 
-def _asked(problems: Sequence[WordProblem]) -> list[Problem]:
+def _without_solutions(problems: Sequence[WordProblem]) -> list[Problem]:
     return [Problem(problem.id, problem.question) for problem in problems]
 
 
@@ -112,7 +111,7 @@ async def _run(
     watch: Callable[[Problem, TreeEvent, Node], None],
     manner: Manner,
 ) -> None:
-    """Run the searches one after the other. Raises RuntimeError at the first problem that fails."""
+    """Run the searches one after another. Raises RuntimeError if a problem fails."""
     engine = choose_engine(None, servers=False)
     resolved = ResolvedPolicy(
         name=str(policy), path=str(policy), engine=engine, dtype="auto", tokenizer=str(policy), servers=(),

@@ -1,10 +1,10 @@
-"""What the commands that make the built-in models have in common: stages, kept and not repeated."""
+"""Stages of making the built-in models: each is run once, and its results are kept."""
 
 from __future__ import annotations
 
-import argparse
 import shutil
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,36 +12,36 @@ from prm.reading.layout import Layout, save_layout
 
 HERE = Path(__file__).parent
 Stage = Callable[[Path, Path], None]
-"""Called with the folders of --work and --out."""
+"""Called with the `work` and `out` folders of the request."""
 
 
-def run_stages(prog: str, about: str | None, stages: Mapping[str, Stage], work: Path) -> None:
-    """The command line of a `make`: every stage in order that is not marked as done in --work.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MakeRequest:
+    """Which models to make, and where.
 
-    work: the folder for checkpoints, labels and logs unless the user names another.
+    work: the folder of checkpoints, labels and logs. out: the folder of the finished models.
+    stage: run this stage alone, even if it has been run before; None runs all that have not.
     """
-    parser = argparse.ArgumentParser(prog=prog, description=about)
-    parser.add_argument(
-        "--work", metavar="DIR", type=Path, default=work,
-        help="checkpoints, labels and logs (default %(default)s)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--out", metavar="DIR", type=Path, default=HERE, help="where the models go (default: this package)"
-    )
-    parser.add_argument("--stage", choices=stages, help="this one alone (default: all that are not done)")
-    asked = parser.parse_args()
-    asked.work.mkdir(parents=True, exist_ok=True)
-    for name in [asked.stage] if asked.stage else stages:
-        done = asked.work / f"{name}.done"
-        if done.exists() and not asked.stage:
-            print(f"{name}: done before, kept in {asked.work}")
+
+    work: Path
+    out: Path = HERE
+    stage: str | None = None
+
+
+def run_stages(stages: Mapping[str, Stage], request: MakeRequest) -> None:
+    """Run the stages of the request in order. A finished stage is marked by a file in `request.work`."""
+    request.work.mkdir(parents=True, exist_ok=True)
+    for name in [request.stage] if request.stage else stages:
+        done = request.work / f"{name}.done"
+        if done.exists() and not request.stage:
+            print(f"{name}: done before, kept in {request.work}")
             continue
-        stages[name](asked.work, asked.out)
+        stages[name](request.work, request.out)
         done.touch()
 
 
 def save(model: Any, folder: Path, tokenizer: Any, layout: Layout | None = None) -> None:
-    """Save a standard checkpoint in bfloat16, its tokenizer beside it. The model stays in float32."""
+    """Save a standard checkpoint in bfloat16 with its tokenizer. The model itself stays in float32."""
     shutil.rmtree(folder, ignore_errors=True)
     model.bfloat16().save_pretrained(folder)
     tokenizer.save_pretrained(folder)

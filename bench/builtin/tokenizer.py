@@ -1,8 +1,8 @@
-"""The built-in models' tokenizers: byte-level BPE in which every word of the task is one token.
+"""The built-in models' tokenizers: byte-level BPE in which every word and number of the task is one token.
 
-So is every number, which a small model then finds again, and copies, in one piece: with a token a
-digit, the same model learned to look values up many times more slowly. Any other text still
-encodes, byte by byte. Bytes come first in both vocabularies: a newline is the same token in either.
+A small model finds and copies a number more easily in one piece: with one token per digit, the same model
+learned to look values up many times more slowly. Any other text is encoded byte by byte. Bytes come first
+in both vocabularies, so a newline is the same token in both.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from collections.abc import Iterable
 from functools import cache
 from typing import TYPE_CHECKING
 
-from bench.tasks.generated.problems import PROMPT, Difficulty, generate
+from bench.tasks.generated.graph import Difficulty
+from bench.tasks.generated.problems import PROMPT, generate
 from bench.tasks.generated.programs import generate_programs
 
 if TYPE_CHECKING:
@@ -19,19 +20,19 @@ if TYPE_CHECKING:
 
 VOCABULARY = 1024
 CODE_VOCABULARY = 512
-"""Bytes, words, and the commonest numbers; the others are several tokens."""
+"""Bytes, words and the most frequent numbers. Other numbers take several tokens."""
 CONTEXT = 2048
 PIECES = r" ?\d{1,3}| ?[A-Za-z]+| ?[^\sA-Za-z\d]+|\n|\s+"
-"""What a token never crosses. The newline that ends a step is always a token of its own."""
+"""Tokens never cross these pieces. The newline that ends a step is always its own token."""
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
-    """The arithmetic task's, a new object each time; the first call trains it."""
+    """A new copy of the arithmetic task's tokenizer. The first call trains it."""
     return _loaded(_trained())
 
 
 def build_code_tokenizer() -> PreTrainedTokenizerFast:
-    """The code task's, a new object each time; the first call trains it."""
+    """A new copy of the code task's tokenizer. The first call trains it."""
     return _loaded(_trained_on_programs())
 
 
@@ -62,7 +63,7 @@ def _trained_on_programs() -> str:
 
 
 def _train(texts: Iterable[str], size: int) -> str:
-    """Train on training problems; the same bytes each time. Takes seconds."""
+    """Train a tokenizer, deterministically. Takes seconds. Returns it as JSON."""
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.BPE())

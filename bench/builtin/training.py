@@ -20,7 +20,8 @@ from transformers import LlamaForCausalLM, LlamaForSequenceClassification
 from bench.builtin.mistakes import Attempt, attempt
 from bench.builtin.tokenizer import build_tokenizer
 from bench.report.stats import wilson
-from bench.tasks.generated.problems import PROMPT, Difficulty, Relation, WordProblem, generate
+from bench.tasks.generated.graph import Difficulty, Relation
+from bench.tasks.generated.problems import PROMPT, WordProblem, generate
 from prm.data.labels import LabelledSolution
 from prm.reading.layout import Layout
 from prm.training.muon import Muon
@@ -29,31 +30,31 @@ from search.precision import has_bfloat16
 IGNORED = -100
 EVALUATE_EVERY = 250
 RECALLED = 6
-"""Most quantities in an exercise in recall."""
-READ = 60
-"""Solutions that a judge's backbone is measured on."""
+"""The largest number of quantities in a recall exercise."""
+SAMPLES = 60
+"""Solutions on which the backbone of a reward model is measured."""
 SHUFFLED = 32
-"""Batches that are put into random order together."""
+"""Number of batches that are shuffled together."""
 HEAD_RATE = 10.0
-"""How many times faster the classification head learns, which begins with small weights."""
+"""Learning rate of the classification head relative to the rest: its initial weights are small."""
 WEIGHT_OF_END = 4.0
 WEIGHT_OF_ERROR = 10.0
 WEIGHT_AFTER_ERROR = 0.5
-"""Of a label, in training a reward model: at a step's end, where an error begins, and from there on."""
+"""Weights of labels in a reward model's loss: at the end of a step, where an error begins, and after it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
-    """Token ids, and what is to be predicted at each: a token or class, or IGNORED."""
+    """Token ids and the target at each: a token or class, or IGNORED. Both are [tokens]."""
 
     token_ids: list[int]
     targets: list[int]
 
 
 def solutions(seed: int, warmup: int) -> Iterator[Labelled]:
-    """Endless training solutions, each with an exercise in recall after its end.
+    """Unlimited training solutions, each followed by a recall exercise.
 
-    The first `warmup` of them begin short and grow longer.
+    Over the first `warmup` solutions, their length grows from short to full.
     """
     tokenizer = build_tokenizer()
     rng = random.Random(seed)
@@ -68,30 +69,31 @@ def solutions(seed: int, warmup: int) -> Iterator[Labelled]:
 
 
 def encode_solution(tokenizer: Any, problem: WordProblem) -> Labelled:
-    """The question, and the solution that is to be predicted."""
+    """A question, and its worked solution as the target."""
     return encode_written(tokenizer, PROMPT.format(question=problem.question), "\n".join(problem.steps))
 
 
-def read_before() -> list[list[int]]:
-    """Token ids of solved training problems, to measure a judge's backbone on (`new_judge`)."""
+def backbone_samples() -> list[list[int]]:
+    """Token ids of training problems with their solutions, the `samples` of `prm_network.new_prm`."""
     tokenizer = build_tokenizer()
     return [
         tokenizer(PROMPT.format(question=p.question) + "\n".join(p.steps) + "\n").input_ids
-        for p in generate("train", 0, READ)
+        for p in generate("train", 0, SAMPLES)
     ]
 
 
 def encode_written(tokenizer: Any, question: str, solution: str) -> Labelled:
-    """A filled prompt, and what is to be predicted after it: the solution, and its end."""
+    """A filled prompt, and as targets the solution and the end-of-sequence token after it."""
     given = tokenizer(question).input_ids
     written = [*tokenizer(solution).input_ids, tokenizer.eos_token_id]
     return Labelled(given + written, [IGNORED] * (len(given) - 1) + written + [IGNORED])
 
 
 def encode_recall(tokenizer: Any, problem: WordProblem, rng: random.Random) -> Labelled:
-    """Known quantities in any order, said as a step says them: " Ann has 7."; the values are predicted.
+    """A recall exercise: known quantities in random order, worded as in a step (" Ann has 7.").
 
-    In a solution, the value to look up is too often the last one found for looking up to be learned.
+    The targets are the values. Solutions alone do not teach looking a value up, because the value that a
+    step needs is too often the one calculated last.
     """
     needed = problem.needed()
     known = [q for q in problem.quantities if q.name in needed or q.relation is Relation.GIVEN]
@@ -104,7 +106,7 @@ def encode_recall(tokenizer: Any, problem: WordProblem, rng: random.Random) -> L
 
 
 def encode_labels(tokenizer: Any, layout: Layout, solution: LabelledSolution) -> Labelled:
-    """Token ids, and the class to predict at the last token of each step."""
+    """Token ids, and as targets the class of each step at its last token."""
     ids = tokenizer(layout.template.question.replace("{question}", solution.question)).input_ids
     targets = [IGNORED] * len(ids)
     texts = [step.strip("\n").rstrip() + layout.template.separator for step in solution.steps]
@@ -115,7 +117,7 @@ def encode_labels(tokenizer: Any, layout: Layout, solution: LabelledSolution) ->
 
 
 def mistakes(seed: int) -> Iterator[Labelled]:
-    """Endless solutions that go wrong (`bench.builtin.mistakes`), labelled token by token."""
+    """Unlimited solutions with generated mistakes (`bench.builtin.mistakes`), labelled token by token."""
     tokenizer = build_tokenizer()
     rng = random.Random(seed)
     for round_ in count():
@@ -124,35 +126,37 @@ def mistakes(seed: int) -> Iterator[Labelled]:
 
 
 def encode_attempt(tokenizer: Any, problem: WordProblem, steps: Sequence[Attempt]) -> Labelled:
-    """Token ids, and a class at each token from which a step's class can be told: after its subject, the
-    step's own; in a wrong step, negative from the first token on that should have been another.
+    """Token ids, and as targets the class of each step at every token that reveals it.
+
+    These are the tokens after the step's subject. In a wrong step, they begin at the first token that
+    differs from the correct step.
     """
     ids = tokenizer(PROMPT.format(question=problem.question)).input_ids
     targets = [IGNORED] * len(ids)
     [colon], [answer] = tokenizer(":").input_ids, tokenizer(" answer").input_ids
     for step in steps:
         piece, right = tokenizer([f"{step.text}\n", f"{step.right}\n"]).input_ids
-        told = next((i for i, token in enumerate(piece) if token in (colon, answer)), len(piece) - 1)
+        start = next((i for i, token in enumerate(piece) if token in (colon, answer)), len(piece) - 1)
         if step.label < 0:
-            same = next((i for i, (a, b) in enumerate(zip(piece, right, strict=False)) if a != b), 0)
-            told = max(told, same)
-        told = min(told, len(piece) - 1)
+            differs = next((i for i, (a, b) in enumerate(zip(piece, right, strict=False)) if a != b), 0)
+            start = max(start, differs)
+        start = min(start, len(piece) - 1)
         ids = ids + piece
-        targets += [IGNORED] * told + [step.label + 1] * (len(piece) - told)
+        targets += [IGNORED] * start + [step.label + 1] * (len(piece) - start)
     return Labelled(ids, targets)
 
 
-def mixed(labelled: Sequence[Labelled], made_up: Iterator[Labelled], seed: int) -> Iterator[Labelled]:
-    """Each labelled solution once, in random order, and as many made-up mistakes between them."""
+def mixed(labelled: Sequence[Labelled], generated: Iterator[Labelled], seed: int) -> Iterator[Labelled]:
+    """Each labelled solution once, in random order, alternating with as many generated mistakes."""
     for example in random.Random(seed).sample(labelled, len(labelled)):
         yield example
-        yield next(made_up)
+        yield next(generated)
 
 
 def batches(
     examples: Iterable[Labelled], tokens: int, seed: int
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Batches of at most `tokens` tokens, padding included, of examples of like length, shuffled."""
+    """Shuffled batches of examples of similar length, at most `tokens` tokens each, including padding."""
     rng = random.Random(seed)
     by_width: dict[int, list[Labelled]] = defaultdict(list)
     full: list[list[Labelled]] = []
@@ -171,12 +175,12 @@ def batches(
 
 
 def _width(example: Labelled) -> int:
-    """Its length, rounded up: a kernel is made for each shape of a batch, so there are to be few."""
+    """The padded length. It is rounded up, because a kernel is compiled for each shape of a batch."""
     return -(-len(example.token_ids) // 32) * 32
 
 
 def pad(examples: Sequence[Labelled]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Right-padded ids and targets, [B, L]. Causal attention needs no mask for it."""
+    """Right-padded ids and targets, [B, L]. With causal attention, right padding needs no mask."""
     width = max(map(_width, examples))
     ids = torch.zeros(len(examples), width, dtype=torch.long)
     targets = torch.full((len(examples), width), IGNORED)
@@ -187,11 +191,11 @@ def pad(examples: Sequence[Labelled]) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-"""From token ids and targets, [B, L] each, to what is to be made small."""
+"""From token ids and targets, [B, L] each, to the loss to minimize."""
 
 
 def language_loss(model: LlamaForCausalLM) -> Loss:
-    """Nats a token."""
+    """Cross-entropy, in nats per token."""
 
     def loss(ids: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         logits = model(input_ids=ids, use_cache=False).logits
@@ -200,17 +204,17 @@ def language_loss(model: LlamaForCausalLM) -> Loss:
     return loss
 
 
-def judge_loss(model: LlamaForSequenceClassification) -> Loss:
-    """Nats a label, weighted: what matters is the end of a step, and where an error begins."""
+def prm_loss(model: LlamaForSequenceClassification) -> Loss:
+    """Weighted cross-entropy, in nats per label. Ends of steps and beginnings of errors weigh most."""
     [newline] = build_tokenizer()("\n").input_ids
 
     def loss(ids: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         used, negative = targets != IGNORED, targets == 0
-        begun = torch.zeros_like(negative)
-        begun[:, 1:] = negative[:, :-1]
+        after_error = torch.zeros_like(negative)
+        after_error[:, 1:] = negative[:, :-1]
         weight = torch.ones_like(targets, dtype=torch.float32)
-        weight[negative & begun] = WEIGHT_AFTER_ERROR
-        weight[negative & ~begun] = WEIGHT_OF_ERROR
+        weight[negative & after_error] = WEIGHT_AFTER_ERROR
+        weight[negative & ~after_error] = WEIGHT_OF_ERROR
         weight[ids == newline] = WEIGHT_OF_END
         logits = model.score(model.model(input_ids=ids, use_cache=False).last_hidden_state[used])
         each = cross_entropy(logits.float(), targets[used], reduction="none")
@@ -232,9 +236,11 @@ def fit(
     every: int = EVALUATE_EVERY,
     enough: Callable[[dict[str, Any]], bool] = lambda measured: False,
 ) -> None:
-    """Train what is not frozen, with Muon on the matrices and AdamW on the rest; the learning rate falls
-    to 0 over the last `decay` of the steps. What `evaluate` measures every `every` steps becomes a line of
-    `log`; training ends early when that is `enough`.
+    """Train all weights that are not frozen, with Muon on the matrices and AdamW on the rest.
+
+    lr: the peak learning rate. decay: share of the steps over which it falls to 0 at the end.
+    log: JSON lines, one for every `every` steps, with what `evaluate` returns.
+    enough: whether these measurements are good enough to end training early.
     """
     live = [p for p in model.parameters() if p.requires_grad]
     matrices = [p for p in model.model.layers.parameters() if p.requires_grad and p.ndim == 2]
@@ -278,14 +284,14 @@ def fit(
 
 @torch.inference_mode()
 def solved(model: LlamaForCausalLM, examples: Sequence[Labelled]) -> dict[str, float]:
-    """How often the next token is right, and how often all of a solution's are.
+    """The share of tokens that are predicted correctly, and of solutions in which all tokens are.
 
-    The latter is what greedy decoding solves in the very words of the worked solution.
+    The latter is the share that greedy decoding solves exactly as the worked solution does.
     """
     right = []
     for ids, targets in batches(examples, 8192, 0):
-        said = model(input_ids=ids).logits.argmax(-1)
-        right += [(s == t)[t != IGNORED] for s, t in zip(said, targets, strict=True)]
+        predicted = model(input_ids=ids).logits.argmax(-1)
+        right += [(p == t)[t != IGNORED] for p, t in zip(predicted, targets, strict=True)]
     return {
         "token_accuracy": float(torch.cat(right).float().mean()),
         "solved": sum(bool(r.all()) for r in right) / len(right),
@@ -293,22 +299,22 @@ def solved(model: LlamaForCausalLM, examples: Sequence[Labelled]) -> dict[str, f
 
 
 @torch.inference_mode()
-def judge_metrics(model: LlamaForSequenceClassification, examples: Sequence[Labelled]) -> dict[str, Any]:
-    """Confusion matrix [truth][said] over classes negative, neutral, positive; and what follows."""
+def prm_metrics(model: LlamaForSequenceClassification, examples: Sequence[Labelled]) -> dict[str, Any]:
+    """The confusion matrix [truth][prediction] of negative, neutral and positive, and metrics based on it."""
     confusion = torch.zeros(3, 3, dtype=torch.long)
     for ids, targets in batches(examples, 16_384, 0):
-        said = model.score(model.model(input_ids=ids).last_hidden_state).argmax(-1)
+        predicted = model.score(model.model(input_ids=ids).last_hidden_state).argmax(-1)
         used = targets != IGNORED
-        for truth, label in zip(targets[used].tolist(), said[used].tolist(), strict=True):
+        for truth, label in zip(targets[used].tolist(), predicted[used].tolist(), strict=True):
             confusion[truth, label] += 1
-    right, truths, says = confusion.diagonal(), confusion.sum(1), confusion.sum(0)
+    right, truths, predictions = confusion.diagonal(), confusion.sum(1), confusion.sum(0)
     named = ("negative", "neutral", "positive")
     return {
         "confusion": confusion.tolist(),
         "steps": int(confusion.sum()),
         "accuracy": float(right.sum() / confusion.sum()),
-        "precision": {n: float(right[i] / max(1, int(says[i]))) for i, n in enumerate(named)},
+        "precision": {n: float(right[i] / max(1, int(predictions[i]))) for i, n in enumerate(named)},
         "recall": {n: float(right[i] / max(1, int(truths[i]))) for i, n in enumerate(named)},
-        "negative_precision_ci95": wilson(int(right[0]), int(says[0])),
+        "negative_precision_ci95": wilson(int(right[0]), int(predictions[0])),
         "negative_recall_ci95": wilson(int(right[0]), int(truths[0])),
     }

@@ -1,12 +1,7 @@
-"""python -m bench.prm_cache: reward-model tokens computed, over the distinct tokens of the trees.
-
-1.0 means that each token of the trees was computed once. HGS-PRM runs on the built-in problems with
-its trees recorded; their judgements are then asked again of each scorer, in the recorded order.
-"""
+"""Reward-model tokens that scorers compute for recorded trees, relative to the trees' distinct tokens."""
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 from collections.abc import Callable
@@ -21,73 +16,82 @@ from bench.runner.checkpoints import BUILTIN
 from bench.tasks.builtin import Builtin
 from prm.reading.encoder import Encoder
 from prm.reading.layout import read_layout
-from prm.scoring.scorers import HFScorer, VLLMScorer
+from prm.scoring.scorers import HFScorer, ManagedScorer, VLLMScorer
 from search.engine import solve
 from search.limits import metered
-from search.node import Node
+from search.node import Node, TreeEvent
 from search.policies.stepping import Sampling
 from search.strategies.hgs import HGS
-from search.tree import TreeEvent
-from search.types import Problem, Step, StepScorer
+from search.types import Problem, Step
 
 ALONE = 50
-"""Judgements that are timed one by one."""
+"""Number of calls that are also timed one by one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheRequest:
+    """What to measure. limit: number of problems. blocks: sizes of vLLM's cache blocks, in tokens.
+
+    json: a file for the figures.
+    """
+
+    limit: int = 100
+    blocks: tuple[int, ...] = (32, 64, 128)
+    json: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One recorded question to the reward model: judge the last of these steps."""
+    """A recorded call to the reward model: to score the last of these steps."""
 
     problem: Problem
     steps: tuple[Step, ...]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m bench.prm_cache", description=__doc__)
-    parser.add_argument("--limit", metavar="N", type=int, default=100, help="problems (default 100)")
-    parser.add_argument(
-        "--blocks", metavar="N", type=int, nargs="+", default=[32, 64, 128], help="vLLM block sizes"
-    )
-    parser.add_argument("--json", metavar="PATH", type=Path, help="write the figures there too")
-    asked = parser.parse_args()
-    problems = [example.problem for example in Builtin().load(None, asked.limit)]
+def run(request: CacheRequest) -> None:
+    """Measure all scorers, and print one JSON object for each."""
+    problems = [example.problem for example in Builtin().load(None, request.limit)]
     calls = asyncio.run(_record(problems))
     distinct = _distinct_tokens(calls)
     rows = []
     prm = str(BUILTIN / "prm")
-    scorers: list[tuple[str, Callable[[], Any]]] = [("transformers, tree cache", lambda: HFScorer(prm))]
-    for block in asked.blocks:
+    scorers: list[tuple[str, Callable[[], ManagedScorer]]] = [
+        ("transformers, tree cache", lambda: HFScorer(prm))
+    ]
+    for block in request.blocks:
         scorers.append((f"vLLM, block {block}", partial(VLLMScorer, prm, block_size=block)))
     scorers.append(("vLLM, caching off", lambda: VLLMScorer(prm, enable_prefix_caching=False)))
-    for name, make in scorers:
-        rows.append({"scorer": name, **asyncio.run(_measure(make, calls, distinct))})
+    for name, load in scorers:
+        rows.append({"scorer": name, **asyncio.run(_measure(load, calls, distinct))})
         print(json.dumps(rows[-1]), flush=True)
-    if asked.json is not None:
-        asked.json.write_text(
-            json.dumps({"problems": asked.limit, "distinct_tokens": distinct, "rows": rows}) + "\n"
+    if request.json is not None:
+        request.json.write_text(
+            json.dumps({"problems": request.limit, "distinct_tokens": distinct, "rows": rows}) + "\n"
         )
 
 
 async def _record(problems: list[Problem]) -> list[Call]:
-    """The judgements that HGS-PRM asks for, in order, on transformers."""
+    """The calls of HGS-PRM to the reward model, in order, on transformers."""
     from search.policies.hf import HFPolicy
 
     calls: list[Call] = []
 
     def watch(problem: Problem, event: TreeEvent, node: Node) -> None:
-        said = node.step is not None and not node.step.is_blank
-        if event is TreeEvent.SCORE and node.duplicate_of is None and said:
+        has_text = node.step is not None and not node.step.is_blank
+        if event is TreeEvent.SCORE and node.duplicate_of is None and has_text:
             calls.append(Call(problem, tuple(node.steps)))
 
-    policy = HFPolicy(str(BUILTIN / "policy"), prompt=Builtin.prompts["plain"], sampling=Sampling())
-    scorer = HFScorer(str(BUILTIN / "prm"))
-    async for outcome in solve(problems, HGS(), policy, scorer, answers=Builtin(), watch=watch):
-        assert outcome.error is None, outcome.error
+    async with (
+        HFPolicy(str(BUILTIN / "policy"), prompt=Builtin.prompts["plain"], sampling=Sampling()) as policy,
+        HFScorer(str(BUILTIN / "prm")) as scorer,
+    ):
+        async for outcome in solve(problems, HGS(), policy, scorer, answers=Builtin(), watch=watch):
+            assert outcome.error is None, outcome.error
     return calls
 
 
 def _distinct_tokens(calls: list[Call]) -> int:
-    """Tokens of the trees: each question once, each step once."""
+    """The number of tokens in the trees: each question and each step is counted once."""
     from transformers import AutoTokenizer
 
     prm = str(BUILTIN / "prm")
@@ -101,52 +105,45 @@ def _distinct_tokens(calls: list[Call]) -> int:
     return sum(seen.values())
 
 
-async def _measure(make: Callable[[], Any], calls: list[Call], distinct: int) -> dict[str, Any]:
-    """Ask the recorded calls: those of one problem one after the other, problems side by side.
+async def _measure(load: Callable[[], ManagedScorer], calls: list[Call], distinct: int) -> dict[str, Any]:
+    """Repeat the recorded calls: those of one problem in order, all problems concurrently.
 
-    Then some of them again, one at a time, for how long a judgement takes that nothing else waits with.
+    The first `ALONE` calls are then repeated one at a time, to measure the latency of a single call.
     """
-    scorer = make()
     by_problem: dict[str, list[Call]] = {}
     for call in calls:
         by_problem.setdefault(call.problem.id, []).append(call)
     worst = 0
-
-    async def one(asked: list[Call], scorer: StepScorer) -> None:
-        nonlocal worst
-        for number, call in enumerate(asked):
-            with metered() as spent:
-                await scorer.score(call.problem, call.steps, num_scored=len(call.steps) - 1)
-            total.append((spent.prm_tokens, spent.prm_tokens_cached))
-            if number:  # the first one has no prefix to read
-                worst = max(worst, spent.prm_tokens - len(call.steps[-1].token_ids))
-
-    total: list[tuple[int, int]] = []
+    totals: list[tuple[int, int]] = []
     alone: list[float] = []
-    try:
+
+    async with load() as scorer:
+
+        async def repeat(own: list[Call]) -> None:
+            nonlocal worst
+            for number, call in enumerate(own):
+                with metered() as spent:
+                    await scorer.score(call.problem, call.steps, num_scored=len(call.steps) - 1)
+                totals.append((spent.prm_tokens, spent.prm_tokens_cached))
+                if number:  # the first call of a problem has no cached prefix
+                    worst = max(worst, spent.prm_tokens - len(call.steps[-1].token_ids))
+
         await scorer.score(calls[0].problem, calls[0].steps[:1])  # warm up
         start = perf_counter()
-        await asyncio.gather(*(one(asked, scorer) for asked in by_problem.values()))
+        await asyncio.gather(*(repeat(own) for own in by_problem.values()))
         seconds = perf_counter() - start
         for call in calls[:ALONE]:
             start = perf_counter()
             await scorer.score(call.problem, call.steps, num_scored=len(call.steps) - 1)
             alone.append(1000 * (perf_counter() - start))
-    finally:
-        if hasattr(scorer, "shutdown"):
-            scorer.shutdown()
-    computed = sum(c for c, _ in total)
+    computed = sum(c for c, _ in totals)
     return {
-        "judgements": len(total),
+        "judgements": len(totals),
         "computed": computed,
-        "cached": sum(c for _, c in total),
+        "cached": sum(c for _, c in totals),
         "computed_over_distinct": round(computed / distinct, 3),
         "most_computed_beyond_the_new_step": worst,
-        "judgements_per_s": round(len(total) / seconds),
+        "judgements_per_s": round(len(totals) / seconds),
         "alone_ms": round(median(alone), 1),
         "slowest_alone_ms": round(max(alone), 1),
     }
-
-
-if __name__ == "__main__":
-    main()

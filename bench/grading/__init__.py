@@ -1,1 +1,1 @@
-"""Grading: finding the final answer in a text, and deciding whether two answers are equal."""
+"""Grading: extracts the final answer from a text, and decides whether two answers are equal."""

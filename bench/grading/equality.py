@@ -1,6 +1,6 @@
-"""Are two answers the same? Cheap normal forms first, math-verify in a worker process last.
+"""Decides whether two answers are equal: by cheap normal forms, then by math-verify in a worker process.
 
-Text that a model wrote is never evaluated in this process.
+Text written by a model is never evaluated in this process.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from bench.grading.worker import MathWorker, Verdict
 
 
 class How(StrEnum):
-    """What decided that two answers are the same, or are not."""
+    """How it was decided whether two answers are equal."""
 
     EXACT = "exact"
     """The same text."""
@@ -22,7 +22,7 @@ class How(StrEnum):
     NUMERIC = "numeric"
     """Both are numbers, compared as exact fractions."""
     FORM = "form"
-    """Not the same kind: (1,2) and [1,2], 10_2 and 10_3, a.m. and p.m."""
+    """Of different kinds: (1,2) and [1,2], 10_2 and 10_3, a.m. and p.m."""
     MATH_VERIFY = "math-verify"
     """Compared by math-verify, symbolically."""
     TOO_LONG = "refused: too long"
@@ -30,12 +30,12 @@ class How(StrEnum):
     CODE = "refused: code"
     TIME_OUT = "time-out"
     CRASH = "worker crashed"
-    """Out of memory, as a rule."""
+    """Usually out of memory."""
     NO_ANSWER = "no answer"
 
 
 MAX_CHARS = 500
-"""Longer answers are refused; the longest of MATH has 159 characters."""
+"""Longer answers are refused. The longest answer of MATH has 159 characters."""
 
 _VERDICTS = {
     Verdict.EQUAL: (True, How.MATH_VERIFY),
@@ -48,7 +48,7 @@ WORKER = MathWorker()
 
 
 def same_number(a: str, b: str) -> tuple[bool, How]:
-    """Compare two answers exactly as numbers; as text if one is none."""
+    """Compare two answers exactly as numbers, or as text if one of them is not a number."""
     x, y = number(a), number(b)
     if x is None or y is None:
         return a.strip() == b.strip(), How.EXACT
@@ -56,9 +56,9 @@ def same_number(a: str, b: str) -> tuple[bool, How]:
 
 
 def same_math(a: str, b: str, worker: MathWorker = WORKER) -> tuple[bool, How]:
-    """Compare two answers mathematically; symmetric. Answers not fit for sympy are different.
+    """Compare two answers mathematically; symmetric. Answers that are unsafe for sympy count as different.
 
-    Raises UsageError if math-verify cannot be loaded, never for what the answers hold.
+    Raises UsageError if math-verify cannot be loaded, never because of an answer.
     """
     a, b = a.strip(), b.strip()
     if a == b:
@@ -85,7 +85,7 @@ _RATIO = re.compile(r"(?P<sign>[-+]?)(?:(?P<a>\d+)/|\\[dt]?frac\{(?P<b>-?\d+)\}\
 
 
 def number(text: str) -> Fraction | None:
-    """The number that the text is, exactly: "1,234.50", "-3/4", "\\$18", "50\\%" (50); None if it is none."""
+    """The exact value of "1,234.50", "-3/4", "\\$18" or "50\\%" (50); None if the text is not a number."""
     text = re.sub(r"\\?[$%]|\\[!,;]|\s", "", text.replace(_MINUS, "-").replace("{,}", ",")).removesuffix(".")
     if len(text) > MAX_CHARS:
         return None
@@ -100,7 +100,7 @@ def number(text: str) -> Fraction | None:
 
 
 _SPACES = re.compile(r"(\\\\)|\\[!,;:> ]|~|\\q?quad(?![a-zA-Z])|\s+")
-_UNMEANT = re.compile(  # layout, currency, degrees and per cent, as in Hendrycks et al.'s own grader
+_IGNORED = re.compile(  # layout, currency, degrees and per cent, as in the grader of Hendrycks et al.
     r"\\(?:left|right|[bB]igg?[lr]?|displaystyle|limits)(?![a-zA-Z])|\\?[$%]|°"
     r"|\^\s*(?:\\circ|\{\s*\\circ\s*\})|\\degree(?![a-zA-Z])|\\[()]"
 )
@@ -114,9 +114,9 @@ _LEFT_SIDE = re.compile(r"[a-zA-Z](?:_\w|\([a-z]\))?=")
 
 
 def normal_form(text: str) -> str:
-    """One notation for the ways that MATH answers are written; means nothing to sympy."""
+    """One notation for the variants in which MATH answers are written. It is not meant for sympy."""
     text = _SPACES.sub(lambda m: m[1] or " ", text).replace("{,}", ",").strip().removesuffix(".")
-    text = _UNMEANT.sub("", _full_fractions(text)).strip()
+    text = _IGNORED.sub("", _full_fractions(text)).strip()
     text = _FONT.sub(r"\1", _UNIT.sub("", text)).removesuffix(".")
     text = re.sub(r"\\sqrt\s*(\w)", r"\\sqrt{\1}", text).replace(" ", "").replace(_MINUS, "-")
     text = re.sub(r"(?<![\d.])\.(?=\d)", "0.", text)
@@ -147,7 +147,7 @@ _CODE = re.compile(
 
 
 def _refusal(answer: str) -> How | None:
-    """Why an answer is not shown to sympy at all. What slips through meets the worker's time-out."""
+    """Why an answer is not passed to sympy, None if it is. The worker's time-out handles what this misses."""
     if _CODE.search(answer):
         return How.CODE
     written = _SPACES.sub("", answer)
@@ -157,7 +157,7 @@ def _refusal(answer: str) -> How | None:
 
 
 def _contradict(a: str, b: str, form_a: str, form_b: str) -> bool:
-    """True for what math-verify would call equal and is not: it drops units, bases and brackets."""
+    """True for different answers that math-verify calls equal, because it drops units, bases and brackets."""
     return any(
         left and right and left != right
         for left, right in (
@@ -179,7 +179,7 @@ def _half_of_day(answer: str) -> str:
 
 
 def _brackets(form: str) -> str:
-    """The outer brackets of a list: "()", "[)", or "{}" for a set, with or without its braces."""
+    """The outer brackets of a list: "()", "[)", or "{}" for a set with or without braces."""
     if "," not in form or "\\cup" in form or "\\begin" in form:
         return ""
     outer = form[0] + form[-1]
@@ -191,7 +191,7 @@ _THOUSANDS = re.compile(r"(?<=\d)(?:,\s*\\!|\{,\})\s*(?=\d{3})")
 
 
 def _readable(answer: str) -> str:
-    """The answer as LaTeX that math-verify reads right: it takes 3/4\\pi for 3/(4\\pi)."""
+    """The answer as LaTeX that math-verify reads correctly. It would read 3/4\\pi as 3/(4\\pi)."""
     text = answer.replace("**", "^").replace(_MINUS, "-").replace("\n", " ")
     text = _THOUSANDS.sub("", _PLAIN_NAME.sub(r"\\\1", text))
     return re.sub(r"(?<![\w.}/])(\d+)/(\d+)(?![\d./])", r"\\frac{\1}{\2}", _full_fractions(text))

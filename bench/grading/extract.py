@@ -1,6 +1,6 @@
-"""Find the final answer in a solution's text. Standard library only.
+"""Finds the final answer in a solution's text. Standard library only.
 
-What counts as an answer, most explicit first:
+Accepted forms, in order of precedence:
 
 math     "Final Answer: The final answer is $...$." (Minerva), the last \\boxed{...} or \\fbox{...},
          "#### ..." or "# Answer" and a line below it, "The answer is ..." or "Answer: ...".
@@ -27,7 +27,7 @@ _FRACTION = re.compile(r"-?\\[dt]?frac\{-?\d+\}\{\d+\}")
 
 
 def math_answer(text: str) -> str | None:
-    """The final answer as LaTeX, outer dollar signs and closing full stop removed; None if none is given."""
+    """The final answer as LaTeX, without outer dollar signs and final full stop; None if there is none."""
     if minerva := _last(_MINERVA, text):
         return _bare(unbox(minerva["answer"]))
     if (box := last_box(text)) is not None:
@@ -39,9 +39,9 @@ def math_answer(text: str) -> str | None:
 
 
 def number_answer(text: str) -> str | None:
-    """The final answer as a plain number ("-1234.5", "3/4"), without currency, % and thousands commas."""
+    """The final answer as a plain number ("-1234.5", "3/4"), without currency, % and thousands separators."""
     for given in reversed(list(_HASHES.finditer(text))):
-        # "#### 3 Calculations" is a heading that chat models write, not an answer.
+        # "#### 3 Calculations" is not an answer but a heading, as chat models write them.
         number = _NUMBER.match(given["answer"])
         if number and not given["answer"][number.end() :].strip(" .%\\$*\t\r"):
             return _plain(number[0])
@@ -54,22 +54,22 @@ def number_answer(text: str) -> str | None:
 
 
 def last_box(text: str) -> str | None:
-    """What the last complete outermost box holds, boxes inside it opened; None if there is none."""
+    """The content of the last complete outermost box, without the boxes inside it; None if there is none."""
     braces = _brace_pairs(text)
-    found, covered = None, 0
+    content, covered = None, 0
     for match in _BOX.finditer(text):
         if match.start() < covered:
             continue
         if match["bare"] is not None:
-            found = match["bare"].rstrip(".,;")
+            content = match["bare"].rstrip(".,;")
         elif match.end() in braces:
             covered = braces[match.end()]
-            found = text[match.end() + 1 : covered]
-    return unbox(found).strip() if found is not None else None
+            content = text[match.end() + 1 : covered]
+    return unbox(content).strip() if content is not None else None
 
 
 def unbox(text: str) -> str:
-    """The text with every complete box replaced by what it holds."""
+    """The text with every complete box replaced by its content."""
     braces = _brace_pairs(text)
     cuts = []
     for match in _BOX.finditer(text):
@@ -83,7 +83,7 @@ def unbox(text: str) -> str:
 
 
 def _brace_pairs(text: str) -> dict[int, int]:
-    """Where each opening brace is closed; escaped braces do not count, as in TeX."""
+    """The position of each opening brace and of its closing one. Escaped braces do not count, as in TeX."""
     pairs, opened = {}, []
     for token in _BRACE.finditer(text):
         if token[0] == "{":
@@ -94,7 +94,7 @@ def _brace_pairs(text: str) -> dict[int, int]:
 
 
 def _statement(text: str) -> str | None:
-    """What follows the last "answer is" or "Answer:", up to the end of its sentence or formula."""
+    """The text after the last "answer is" or "Answer:", up to the end of its sentence or formula."""
     start = max(text.rfind("answer"), text.rfind("Answer"))
     while start >= 0:
         if match := _STATED.match(text, start):
@@ -120,7 +120,7 @@ def _plain(number: str) -> str:
 
 
 def _bare(answer: str) -> str | None:
-    """The answer without emphasis, math delimiters and full stop; None if nothing is left."""
+    """The answer without emphasis, math delimiters and the final full stop; None if nothing is left."""
     answer = answer.strip().strip("*").strip()
     if display := _DISPLAY.fullmatch(answer.rstrip(".")):
         answer = display[1] or display[2]

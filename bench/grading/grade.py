@@ -1,4 +1,4 @@
-"""What grading says of an answer, for answers that are numbers and for mathematical ones."""
+"""Grades of answers that are numbers or mathematical expressions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from bench.grading.equality import How, same_math, same_number
 
 @dataclass(frozen=True, slots=True)
 class Grade:
-    """How an answer was judged. `how` says by what: "exact", "numeric", "math-verify", "time-out"..."""
+    """Whether an answer is correct, and how that was decided: "exact", "numeric", "math-verify", ..."""
 
     correct: bool
     how: str
@@ -21,5 +21,5 @@ def grade_number(answer: str | None, reference: str) -> Grade:
 
 
 def grade_math(answer: str | None, reference: str) -> Grade:
-    """Mathematical equality, for MATH. Ends within the time-out; see `bench.grading.equality.same_math`."""
+    """Mathematical equality, for MATH. Bounded in time; see `bench.grading.equality.same_math`."""
     return Grade(False, How.NO_ANSWER) if answer is None else Grade(*same_math(answer, reference))

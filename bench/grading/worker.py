@@ -1,6 +1,6 @@
-"""math-verify in one worker process that can be killed: this side of the pipe. See worker_main.py.
+"""Runs math-verify in a worker process (worker_main.py) that can be killed. This is the parent's side.
 
-sympy has no time-out and no memory limit, and a thread cannot be stopped; a process can.
+sympy has no time-out and no memory limit. A process, unlike a thread, can be stopped from outside.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from pathlib import Path
 from search.errors import UsageError
 
 START_TIMEOUT_S = 120.0
-"""For importing sympy; not part of an answer's time."""
+"""For importing sympy. It does not count against an answer's time-out."""
 
 
 class Verdict(Enum):
-    """What the worker said, or why it said nothing."""
+    """The worker's reply, or why there is none."""
 
     EQUAL = auto()
     DIFFERENT = auto()
@@ -30,10 +30,10 @@ class Verdict(Enum):
 
 
 class MathWorker:
-    """Compares LaTeX answers in a child process; safe to call from any thread, one call at a time.
+    """Compares LaTeX answers in a child process. Thread-safe: calls are executed one at a time.
 
-    The child starts with the first call, is killed after `timeout_s` and started anew by the next
-    call, and ends with this process.
+    The first call starts the child. A call that takes longer than `timeout_s` kills it, and the next call
+    starts another. The child ends with this process.
     """
 
     def __init__(self, timeout_s: float = 5.0) -> None:
@@ -42,7 +42,7 @@ class MathWorker:
         self._process: subprocess.Popen[str] | None = None
 
     def start(self) -> None:
-        """Start the child if none runs. Raises UsageError if math-verify cannot be loaded."""
+        """Start the child unless it is running. Raises UsageError if math-verify cannot be loaded."""
         with self._lock:
             self._start()
 
@@ -51,8 +51,8 @@ class MathWorker:
         with self._lock:
             try:
                 process = self._start()
-                reply, late = self._ask(process, json.dumps([a, b, self.timeout_s]), self.timeout_s)
-            except BaseException:  # Ctrl-C: the reply on its way must not become the next one's
+                reply, late = self._request(process, json.dumps([a, b, self.timeout_s]), self.timeout_s)
+            except BaseException:  # such as Ctrl-C: a late reply must not be taken for the next call's
                 self._stop()
                 raise
             if reply is None or late:
@@ -70,22 +70,27 @@ class MathWorker:
         if self._process is not None and self._process.poll() is None:
             return self._process
         self._stop()
-        # -P: the child finds the installed packages, not the modules that lie beside its file.
+        # -P: the child imports installed packages, not the modules in its own folder.
         self._process = subprocess.Popen(
             [sys.executable, "-P", str(Path(__file__).with_name("worker_main.py"))],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
             text=True, encoding="utf-8", bufsize=1,
         )  # fmt: skip
         atexit.register(self.close)
-        reply, _ = self._ask(self._process, "", START_TIMEOUT_S)
-        failure = json.loads(reply) if reply is not None else "its process ended at once"
+        reply, _ = self._request(self._process, "", START_TIMEOUT_S)
+        failure = json.loads(reply) if reply is not None else "its process ended immediately"
         if failure:
             self._stop()
-            raise UsageError(f"cannot grade, math-verify does not load: {failure}; pip install math-verify")
+            raise UsageError(f"math-verify cannot be loaded: {failure}; pip install math-verify")
         return self._process
 
-    def _ask(self, process: subprocess.Popen[str], line: str, timeout_s: float) -> tuple[str | None, bool]:
-        """Send a line, wait for one. Returns (the reply, None if the child is gone; was it too late)."""
+    def _request(
+        self, process: subprocess.Popen[str], line: str, timeout_s: float
+    ) -> tuple[str | None, bool]:
+        """Send a line and wait for the reply.
+
+        Returns the reply, or None if the child ended, and whether the time-out expired.
+        """
         assert process.stdin is not None and process.stdout is not None
         expired = threading.Event()
 
@@ -97,7 +102,7 @@ class MathWorker:
         timer.daemon = True
         timer.start()
         reply = ""
-        with suppress(OSError):  # the pipe of a child that is gone
+        with suppress(OSError):  # the child has ended
             process.stdin.write(line + "\n")
             reply = process.stdout.readline()
         timer.cancel()

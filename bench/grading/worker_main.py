@@ -1,7 +1,7 @@
-"""math-verify in one worker process that can be killed: the child. Run by bench.grading.worker, by path.
+"""Runs math-verify in a worker process. bench.grading.worker starts it by its path.
 
-The first line in is empty and answered with "" or why math-verify does not load. Every other
-line is [answer, answer, seconds] and is answered with true or false.
+The first line of standard input is empty. The reply is "", or why math-verify cannot be loaded. Every other
+line is [answer, answer, seconds], and the reply is true or false.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ MEMORY_BYTES = 2 << 30
 
 
 def main() -> None:
-    """Answer requests until the pipe closes."""
+    """Reply to requests until the pipe is closed."""
     requests, replies = sys.stdin, sys.stdout
-    sys.stdout = sys.stderr  # what a library prints must not be taken for a reply
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends this process
+    sys.stdout = sys.stderr  # output of libraries must not be taken for a reply
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the parent, which ends this process
     for line in requests:
         if line.strip():
             a, b, seconds = json.loads(line)
-            # The parent kills at `seconds`; should it be gone, nobody else would stop this process.
+            # The parent kills this process after `seconds`. This covers the case that the parent has ended.
             faulthandler.dump_traceback_later(2 * seconds, exit=True)
             reply: bool | str = equal(a, b)
             faulthandler.cancel_dump_traceback_later()
@@ -36,9 +36,9 @@ def main() -> None:
 
 
 def load() -> str:
-    """Limit the memory and import math-verify. Returns "" or why that fails."""
-    os.environ["OPENBLAS_NUM_THREADS"] = "1"  # each thread would reserve memory
-    with suppress(ImportError, OSError, ValueError):  # not on Windows; macOS refuses it
+    """Limit the memory and import math-verify. Returns "", or why that failed."""
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"  # every thread would reserve memory
+    with suppress(ImportError, OSError, ValueError):  # missing on Windows, refused by macOS
         import resource
 
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
@@ -51,13 +51,13 @@ def load() -> str:
 
 
 def equal(a: str, b: str) -> bool:
-    """True if math-verify calls the two LaTeX answers equal, in either order (it is not symmetric)."""
+    """Whether math-verify calls the two LaTeX answers equal in either order; it is not symmetric."""
     from math_verify import verify
 
     try:
         first, second = parse(a), parse(b)
         return any(
-            # Ten places, where the default is six: 1.414214 is not the square root of 2.
+            # Ten places instead of six, the default: 1.414214 is not the square root of 2.
             verify(gold, target, float_rounding=10, timeout_seconds=None)
             for gold, target in ((first, second), (second, first))
         )
@@ -66,7 +66,7 @@ def equal(a: str, b: str) -> bool:
 
 
 def parse(answer: str) -> list[object]:
-    """The answer as sympy objects, through math-verify's LaTeX grammar only: its other reader evaluates."""
+    """The answer as sympy objects. Uses only math-verify's LaTeX grammar: its other parser evaluates text."""
     from math_verify import LatexExtractionConfig
     from math_verify import parse as read
 

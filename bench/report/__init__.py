@@ -1,1 +1,1 @@
-"""What a run came to: statistics, summaries, tables."""
+"""Statistics, summaries and tables of results."""

@@ -11,7 +11,7 @@ Z95 = 1.959963984540054
 
 
 def wilson(successes: int, n: int, z: float = Z95) -> tuple[float, float]:
-    """The score interval of a proportion (Wilson 1927), 95 % by default; (0, 1) if n is 0."""
+    """The score interval of a proportion (Wilson 1927). z: its normal quantile. (0, 1) if n is 0."""
     if n == 0:
         return 0.0, 1.0
     centre = successes + z * z / 2
@@ -21,9 +21,10 @@ def wilson(successes: int, n: int, z: float = Z95) -> tuple[float, float]:
 
 @dataclass(frozen=True, slots=True)
 class Paired:
-    """Two methods on the same problems. won, lost: problems only one of them solves.
+    """Two methods on the same problems.
 
-    points: difference of accuracy, in percentage points. p: exact two-sided McNemar test.
+    won, lost: problems that only the first, or only the second, solves.
+    points: the difference of their accuracies, in percentage points. p: of the exact two-sided McNemar test.
     """
 
     won: int
@@ -33,7 +34,7 @@ class Paired:
 
 
 def mcnemar(ours: Sequence[bool], theirs: Sequence[bool]) -> Paired:
-    """Compare correctness problem by problem (McNemar 1947, the exact binomial form)."""
+    """Compare correctness problem by problem (McNemar 1947, in the exact binomial form)."""
     won = sum(a and not b for a, b in zip(ours, theirs, strict=True))
     lost = sum(b and not a for a, b in zip(ours, theirs, strict=True))
     n = won + lost
@@ -43,8 +44,9 @@ def mcnemar(ours: Sequence[bool], theirs: Sequence[bool]) -> Paired:
 
 
 def pass_at_k(n: int, correct: int, k: int) -> float:
-    """The chance that one of `k` samples passes, drawn without replacement from `n` of which so many do.
+    """The probability that at least one of `k` samples is correct (Chen et al. 2021, arXiv:2107.03374).
 
+    The k samples are drawn without replacement from `n` samples, of which `correct` are correct.
     Raises ValueError if k is not in 1 to n.
     """
     if not 1 <= k <= n:

@@ -1,4 +1,4 @@
-"""What a run came to: the numbers of one strategy on one task, as an object and as a table."""
+"""The results of one strategy on one task."""
 
 from __future__ import annotations
 
@@ -7,19 +7,16 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from math import ceil
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bench.report.stats import Paired, mcnemar, wilson
 from search.engine import Outcome
 from search.limits import Cost, Events
 
-if TYPE_CHECKING:
-    pass
-
 
 @dataclass(frozen=True, slots=True)
 class Graded:
-    """A problem's outcome and whether its answer is right; an error is wrong. group: see Example."""
+    """A problem's outcome and whether its answer is right; a failed problem is wrong. group: see Example."""
 
     outcome: Outcome
     correct: bool
@@ -28,10 +25,10 @@ class Graded:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """One strategy on one task. Token and call counts are totals over the problems.
+    """The results of one strategy on one task.
 
-    exhausted: problems whose search ran into its limits. errors: problems that failed; they count
-    as wrong. seconds: wall clock of this process, models loaded already.
+    params: the strategy's. policy, prm: their names. revision: of this code.
+    seconds: wall-clock time of this process, without loading the models.
     """
 
     strategy: str
@@ -61,12 +58,16 @@ class Summary:
         return [g.outcome for g in self.graded if g.outcome.error is not None]
 
     def against(self, baseline: Summary) -> Paired:
-        """Paired with `baseline`, over the same problems."""
+        """The paired comparison with `baseline`, which has the same problems."""
         theirs = {g.outcome.problem.id: g.correct for g in baseline.graded}
         return mcnemar([g.correct for g in self.graded], [theirs[g.outcome.problem.id] for g in self.graded])
 
     def as_json(self, baseline: Summary | None = None) -> dict[str, Any]:
-        """One object with everything the table says; `baseline` adds the paired comparison."""
+        """All results as one JSON object. Counts of tokens and calls are totals over the problems.
+
+        "exhausted" counts the problems whose search reached one of its limits, "errors" the problems that
+        failed, which count as wrong. baseline: adds the paired comparison with it, as "versus".
+        """
         cost, events, n = self.cost, self.events, len(self.graded)
         groups: dict[str, list[bool]] = defaultdict(list)
         for g in self.graded:
@@ -112,10 +113,13 @@ class Summary:
 
 
 def matched(search: Summary, sampled: Summary) -> int:
-    """The least N at which N sampled solutions cost at least what the search did, in policy tokens."""
+    """The least N for which N sampled solutions cost at least as many policy tokens as the search.
+
+    sampled: a run with one sampled solution per problem.
+    """
     return max(1, ceil(search.cost.policy_tokens / max(1, sampled.cost.policy_tokens)))
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
-    """Sorts "10 steps" after "2 steps"."""
+    """A sort key that puts "10 steps" after "2 steps"."""
     return [(int(part), "") if part.isdigit() else (0, part) for part in re.split(r"(\d+)", name)]

@@ -1,4 +1,4 @@
-"""What a run came to, as tables for a terminal."""
+"""The results of a run as tables for a terminal."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of the closing tables. cells: [strategies]."""
+    """A column of the result tables. cells: [strategies]."""
 
     head: str
     cells: Sequence[str]
@@ -28,9 +28,9 @@ class Column:
 def closing_tables(
     summaries: Sequence[Summary], baseline: Summary | None, width: int
 ) -> list[RenderableType]:
-    """What a run came to, for a screen `width` columns wide: accuracy, then what it cost.
+    """Accuracy and cost of a run, for a screen that is `width` columns wide.
 
-    One table where it fits, else several; columns that belong together stay together.
+    The result is one table if it fits, otherwise several. Columns that belong together stay together.
     """
     first = summaries[0]
     n = len(first.graded)
@@ -67,8 +67,8 @@ def _accuracy(rows: Sequence[dict[str, Any]], baseline: Summary | None) -> list[
 def _tokens(rows: Sequence[dict[str, Any]], baseline: Summary | None, n: int) -> list[Column]:
     columns = [
         Column("policy\ntokens", [f"{row['policy_tokens']:,}" for row in rows]),
-        Column("thrown\naway", [f"{row['policy_tokens_discarded']:,}" for row in rows]),
-        Column("tokens a\nproblem", [f"{row['policy_tokens'] / max(1, n):,.0f}" for row in rows]),
+        Column("dis-\ncarded", [f"{row['policy_tokens_discarded']:,}" for row in rows]),
+        Column("tokens /\nproblem", [f"{row['policy_tokens'] / max(1, n):,.0f}" for row in rows]),
     ]
     if baseline is not None and len(rows) > 1:
         unit = max(1, baseline.cost.policy_tokens)
@@ -83,8 +83,8 @@ def _tokens(rows: Sequence[dict[str, Any]], baseline: Summary | None, n: int) ->
 
 def _search(rows: Sequence[dict[str, Any]]) -> list[Column]:
     heads = {
-        "samples": "samples", "judgements": "judged\nsteps", "backtracks": "back-\ntracks",
-        "duplicates": "dupli-\ncates", "exhausted": "budget\nended",
+        "samples": "samples", "judgements": "scored\nsteps", "backtracks": "back-\ntracks",
+        "duplicates": "dupli-\ncates", "exhausted": "hit\nlimit",
     }  # fmt: skip
     columns = [Column(head, [f"{row[field]:,}" for row in rows]) for field, head in heads.items()]
     return [*columns, Column("seconds", [f"{row['seconds']:,.1f}" for row in rows])]
@@ -102,7 +102,7 @@ GAP = 2
 
 
 def _fit(groups: Sequence[Sequence[Column]], names: Column, width: int) -> list[list[Column]]:
-    """Put as many groups into a table as fit beside the names."""
+    """Put as many groups into each table as fit beside the names."""
     tables: list[list[Column]] = []
     left = 0
     for group in groups:
@@ -132,7 +132,7 @@ def _table(title: str, columns: Sequence[Column]) -> RenderableType:
 
 
 def _notes(summaries: Sequence[Summary], baseline: Summary | None) -> list[RenderableType]:
-    """What the columns mean, and which knobs were set."""
+    """The meaning of the columns, and the parameters that are not at their defaults."""
     from rich.text import Text
 
     lines = []
@@ -144,8 +144,8 @@ def _notes(summaries: Sequence[Summary], baseline: Summary | None) -> list[Rende
     if baseline is not None and len(summaries) > 1:
         lines.append(f"gain: over {baseline.strategy}, greedy, on the same problems; p: McNemar's exact test")
     lines.append(
-        "thrown away: policy tokens that are not in the chosen solutions; PRM tokens: computed by the reward "
-        "model; budget ended: problems whose search ran into its limits"
+        "discarded: policy tokens outside the chosen solutions; PRM tokens: those that the reward model "
+        "computed; hit limit: problems whose search reached one of its limits"
     )
     return [Text(line, "dim") for line in lines]
 

@@ -1,4 +1,4 @@
-"""Runs of one policy with several reward models and strategies, each recorded as `search.run` records it."""
+"""Runs of one policy with several reward models and strategies, recorded as by `python -m search.run`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from search.types import Policy, Problem, Step, StepScore, StepScorer, Until
 
 
 class RememberingPolicy:
-    """Samples each call once. The same call again returns and charges the same, as the policy would."""
+    """Samples once per distinct call. A repeated call returns the same result and charges the same cost."""
 
     def __init__(self, policy: Policy):
         self._policy = policy
@@ -35,20 +35,20 @@ class RememberingPolicy:
         key = (problem.id, *_key(steps), until, max_tokens, seed, temperature)
         if key not in self._sampled:
             with metered() as spent:
-                steps_made = await self._policy.propose(
+                sampled = await self._policy.propose(
                     problem, steps, until=until, max_tokens=max_tokens, seed=seed, temperature=temperature
                 )
-            self._sampled[key] = steps_made, spent
-        steps_made, spent = self._sampled[key]
+            self._sampled[key] = sampled, spent
+        sampled, spent = self._sampled[key]
         charge(**asdict(spent))
-        return steps_made
+        return sampled
 
 
 Scored = dict[tuple[object, ...], tuple[list[StepScore], Cost]]
 
 
 class RememberingScorer:
-    """Scores each call once, as `RememberingPolicy` samples. scores: what it remembers."""
+    """Scores once per distinct call, as `RememberingPolicy` samples. scores: the remembered calls."""
 
     def __init__(self, scorer: StepScorer, scores: Scored):
         self._scorer, self._scores = scorer, scores
@@ -65,27 +65,26 @@ class RememberingScorer:
 
 
 def _key(steps: Sequence[Step]) -> list[tuple[str, tuple[int, ...]]]:
-    """With the tokens: a model may continue the same text differently when it is tokenised differently."""
+    """Text and tokens: a model may continue the same text differently if it is tokenized differently."""
     return [(step.text, tuple(step.token_ids)) for step in steps]
 
 
 class Cells:
-    """The runs of one policy, kept in `work`. The policy is loaded when a run is not fully recorded.
+    """The runs of one policy, recorded in `work`.
 
-    Reward models run on transformers: they load in a second, and are as fast as on vLLM's CPU engine.
-    Close it.
+    The policy is loaded at the first run that is not fully recorded, and closed with `stack`. Reward models
+    run on transformers: these small ones load in a second and are as fast as on vLLM's CPU engine.
     """
 
-    def __init__(self, policy: str, work: Path, notes: Console):
-        self._policy, self._work, self._notes = policy, work, notes
-        self._stack = AsyncExitStack()
+    def __init__(self, policy: str, work: Path, notes: Console, stack: AsyncExitStack):
+        self._policy, self._work, self._notes, self._stack = policy, work, notes, stack
         self._remembering: RememberingPolicy | None = None
         self._scored: dict[str, Scored] = {}
 
     async def run(self, strategy: str, n_problems: int, prm: str | None = None, **params: object) -> Summary:
-        """One strategy on the first test problems.
+        """Run one strategy on the first `n_problems` test problems.
 
-        prm: a path or a name, as `PRMSpec` takes it. params: of the strategy.
+        prm: a path or a name, as `PRMSpec` takes it. params: parameters of the strategy.
         """
         prm_name = "none" if prm is None else Path(prm).name
         name = "-".join([strategy, *(f"{param}={value}" for param, value in params.items())])
@@ -109,7 +108,7 @@ class Cells:
         if run.prm is None or run.prm.model is None:
             return await self._execute(run, strategy, NoScorer())
         scores = self._scored.setdefault(run.prm.model, {})
-        # A new scorer for each run, so that its cache is the run's own.
+        # Each run gets a new scorer, so that runs do not share its cache.
         async with HFScorer(run.prm.model, dtype=run.prm.dtype) as scorer:
             return await self._execute(run, strategy, RememberingScorer(scorer, scores))
 
@@ -119,6 +118,3 @@ class Cells:
             return await execute_strategy(
                 run, Models(self._remembering, scorer), strategy, ProgressLines(shown)
             )
-
-    async def close(self) -> None:
-        await self._stack.aclose()

@@ -1,4 +1,4 @@
-"""Labels from rollouts of the shipped policy, and how they compare with the exact checker's."""
+"""Labels from rollouts of the bundled policy, compared with the exact checker's."""
 
 from __future__ import annotations
 
@@ -24,16 +24,17 @@ from prm.data.labels import LabelledSolution, write_labels
 from search.trace import Trace
 
 TRIED = (1, 2, 4, 8)
-"""Numbers of rollouts a prefix, of which labels are compared with the checker's."""
+"""Numbers of rollouts per prefix for which labels are compared with the checker's."""
 SEARCHES = 4
-"""Of `Bisect`, a problem."""
+"""Binary searches of `Bisect` per problem."""
 
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """Labels by rollouts beside the checker's. A step is wrong for the checker if it, or one before, is.
+    """Labels by rollouts compared with the checker's. A step counts as wrong if it or any step before it is.
 
-    wrong_found: share of the wrong steps that are labelled wrong. right_kept: of the right ones, right.
+    agreed: share of the labels that agree. wrong_found: share of the wrong steps that are labelled wrong.
+    right_kept: share of the right steps that are labelled right.
     """
 
     how: str
@@ -47,23 +48,26 @@ class Agreement:
 
 
 def compare(how: str, width: int, made: rollouts.Labelled, n_problems: int) -> Agreement:
-    """Of all labels that a run made of the first training problems."""
+    """The agreement of all labels of a run on the first `n_problems` training problems.
+
+    how, width: the method and its number of rollouts per prefix, for the table.
+    """
     by_question = {p.question: p for p in generate("train", TRAINING_SEED, n_problems)}
     pairs: list[tuple[bool, bool]] = []
     for solution in made.solutions:
         exact = label_steps(by_question[solution.question], solution.steps)
         pairs += [(min(exact[: i + 1]) >= 0, solution.labels[i] > 0) for i in solution.counted]
-    wrong = [said for truth, said in pairs if not truth]
-    right = [said for truth, said in pairs if truth]
+    wrong = [label for truth, label in pairs if not truth]
+    right = [label for truth, label in pairs if truth]
     return Agreement(
-        how, width, len(pairs), sum(truth == said for truth, said in pairs) / max(1, len(pairs)),
+        how, width, len(pairs), sum(truth == label for truth, label in pairs) / max(1, len(pairs)),
         wrong.count(False) / max(1, len(wrong)), right.count(True) / max(1, len(right)),
         made.rollouts, made.cost.policy_tokens,
     )  # fmt: skip
 
 
 async def label(work: Path, sizes: Sizes) -> None:
-    """Write `labels-rollouts.jsonl`, what three judges learn from, and `agreement.json`."""
+    """Write `labels-rollouts.jsonl`, on which three reward models are trained, and `agreement.json`."""
     task = Builtin()
     examples = rollouts.read_examples(task, None, sizes.solutions)
     problems = {example.problem.id: example.problem for example in examples}
@@ -89,10 +93,10 @@ async def label(work: Path, sizes: Sizes) -> None:
             for width in TRIED[1:]:
                 few = await labelled(tried, Bisect(right, SEARCHES, width), Trace())
                 rows.append(compare("bisect", width, few, sizes.solutions))
-    write_labels(work / "labels-rollouts.jsonl", _in_full(made.solutions))
+    write_labels(work / "labels-rollouts.jsonl", _finished(made.solutions))
     (work / "agreement.json").write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n")
 
 
-def _in_full(solutions: Sequence[LabelledSolution]) -> list[LabelledSolution]:
-    """Those that were not cut short: the others have no outcome."""
+def _finished(solutions: Sequence[LabelledSolution]) -> list[LabelledSolution]:
+    """The solutions that were not cut short and therefore have an outcome."""
     return [solution for solution in solutions if solution.outcome is not None]

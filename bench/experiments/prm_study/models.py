@@ -1,4 +1,4 @@
-"""The policies and reward models that the study compares, trained in `bench.builtin.make`'s way."""
+"""The policies and reward models that the study compares, trained as in `bench.builtin.recipe`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from bench.builtin import make
+from bench.builtin import recipe
 from bench.builtin.networks import new_policy
 from bench.builtin.prm_network import freeze
 from bench.builtin.sampling import labelled, sampled
@@ -20,8 +20,8 @@ from bench.builtin.training import (
     batches,
     encode_labels,
     fit,
-    judge_metrics,
     language_loss,
+    prm_metrics,
     solutions,
 )
 from bench.runner.checkpoints import BUILTIN
@@ -30,19 +30,21 @@ from bench.tasks.generated.problems import WordProblem, generate
 from prm.data.labels import LabelledSolution, read_labels, until_first_error, write_labels
 
 EARLY_SOLVES, LATE_SOLVES = 0.2, 0.8
-"""Shares of validation problems at which the training of these policies stops."""
+"""The training of these policies stops when they solve this share of the validation problems."""
 LATE_LR, LATE_STEPS = 1.5e-3, 1750
-"""What is left of the learning rate, and of the schedule, where the shipped policy's training stopped."""
+"""The learning rate at which the bundled policy's training stopped, and the remaining steps."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """How much of everything. *_steps: of training.
+    """The sizes of everything.
 
-    problems: of the test split, in each cell. exercise_steps: of a judge, on made-up mistakes.
-    solutions: the policy's own, of training problems, that judges then learn from, once; rollouts: of
-    each of their prefixes. tried: problems on which numbers of rollouts are compared. labelled: solutions
-    that the judge on the early policy learns from after its exercise.
+    problems: test problems per cell. solutions: sampled from the policy on training problems; reward models
+    are trained on them for one pass. rollouts: per prefix of these solutions. tried: problems on which
+    numbers of rollouts are compared. exercise_steps: training steps of reward models on generated mistakes.
+    labelled: solutions on which the reward model on the early policy is then trained. validation: labelled
+    solutions on which reward models are evaluated during training. early_steps, late_steps: training steps
+    of these policies.
     """
 
     problems: int = 300
@@ -52,11 +54,11 @@ class Sizes:
     exercise_steps: int = 500
     labelled: int = 2000
     validation: int = 500
-    early_steps: int = make.MOST_POLICY_STEPS
+    early_steps: int = recipe.MAX_POLICY_STEPS
     late_steps: int = LATE_STEPS
 
     def at_most(self, n: int) -> Sizes:
-        """For a trial: nothing more than `n`."""
+        """The same sizes, but none above `n`, for a trial."""
         return Sizes(**{name: min(value, n) for name, value in self.as_dict().items()})
 
     def as_dict(self) -> dict[str, int]:
@@ -64,15 +66,15 @@ class Sizes:
 
 
 def early(work: Path, sizes: Sizes) -> None:
-    """The shipped policy's training once more, stopped earlier."""
-    model = new_policy(make.POLICY, seed=0)
+    """Repeat the bundled policy's training, and stop it earlier."""
+    model = new_policy(recipe.POLICY, seed=0)
     _train_policy(
-        model, solutions(1, make.WARMUP), work, "early", sizes.early_steps, make.LR, 0.6, EARLY_SOLVES
+        model, solutions(1, recipe.WARMUP), work, "early", sizes.early_steps, recipe.LR, 0.6, EARLY_SOLVES
     )
 
 
 def late(work: Path, sizes: Sizes) -> None:
-    """The shipped policy, trained on."""
+    """Continue the bundled policy's training."""
     from transformers import LlamaForCausalLM
 
     model = LlamaForCausalLM.from_pretrained(BUILTIN / "policy", attn_implementation="eager").float()
@@ -84,15 +86,15 @@ def _train_policy(
     solves: float,
 ) -> None:
     fit(
-        model, language_loss(model), batches(data, make.BATCH, 0), steps=steps, lr=lr, decay=decay,
-        log=work / f"{name}.jsonl", evaluate=lambda: make.measure(model),
+        model, language_loss(model), batches(data, recipe.BATCH, 0), steps=steps, lr=lr, decay=decay,
+        log=work / f"{name}.jsonl", evaluate=lambda: recipe.measure(model),
         enough=lambda measured: measured["solved"] >= solves,
     )
-    make.ship(model, work / name)
+    recipe.save_checkpoint(model, work / name)
 
 
 def labels(work: Path, sizes: Sizes) -> None:
-    """The shipped policy's solutions, labelled by the exact checker, as `bench.builtin.make` has them."""
+    """Sample and label solutions of the bundled policy, as in `bench.builtin.recipe.labels`."""
     for name, split, seed, n in (
         ("train", "train", 100, sizes.labelled), ("unseen", "validation", 2, sizes.validation)
     ):  # fmt: skip
@@ -100,38 +102,38 @@ def labels(work: Path, sizes: Sizes) -> None:
             write_labels(path, sampled(BUILTIN / "policy", list(generate(split, seed, n)), split))
 
 
-def judge_on_early(work: Path, sizes: Sizes) -> None:
-    """A judge on the early policy's weights: the exercise, and a round over checked solutions."""
-    model = make.exercised(work / "early", work, "exercised-early", sizes.exercise_steps)
+def prm_on_early(work: Path, sizes: Sizes) -> None:
+    """Train a reward model on the early policy's weights, on generated mistakes and checked solutions."""
+    model = recipe.train_on_mistakes(work / "early", work, "exercised-early", sizes.exercise_steps)
     checked = list(read_labels(work / "labels-train.jsonl"))[: sizes.labelled]
-    make.train(model, checked, work, "prm-early")
-    make.ship(model, work / "prm-early", make.LAYOUT)
+    recipe.train(model, checked, work, "prm-early")
+    recipe.save_checkpoint(model, work / "prm-early", recipe.LAYOUT)
 
 
 Supervision = Callable[[WordProblem, LabelledSolution], Labelled]
-"""What a judge is to learn from one solution; rollouts labelled its steps, and its outcome is known."""
+"""From a problem and a solution, labelled by rollouts and with a known outcome, to a training example."""
 
 
 def by_checker(problem: WordProblem, solution: LabelledSolution) -> Labelled:
-    """Every step's label, exactly, up to the first error."""
+    """The exact label of every step up to the first error."""
     return _encoded(labelled(problem, solution.steps, "train"))
 
 
 def by_rollouts(problem: WordProblem, solution: LabelledSolution) -> Labelled:
-    """Every step's hard label (right if any rollout is), up to the first step that is wrong by it."""
+    """Hard labels by rollouts (right if any rollout is right), up to the first wrong step."""
     steps, marks = until_first_error(solution.steps, solution.labels)
     return _encoded(replace(solution, steps=steps, labels=marks, values=()))
 
 
 def by_outcome(problem: WordProblem, solution: LabelledSolution) -> Labelled:
-    """At the end of the whole solution, whether its answer is right; nothing before (an ORM's label)."""
+    """One label at the end of the solution, whether its answer is right, as for an outcome reward model."""
     marks = (1 if solution.outcome else -1,) * len(solution.steps)
     every = _encoded(replace(solution, labels=marks, values=()))
     return Labelled(every.token_ids, [*[IGNORED] * (len(every.targets) - 1), every.targets[-1]])
 
 
 UNLABELLED = "none"
-"""The judge that has seen made-up mistakes alone."""
+"""The reward model that is trained on generated mistakes alone."""
 
 SUPERVISIONS: Mapping[str, Supervision] = {
     "hard": by_checker,
@@ -144,21 +146,21 @@ _tokenizer = cache(build_tokenizer)
 
 
 def done(folder: Path) -> bool:
-    """Whether a checkpoint was saved in full."""
+    """Whether a complete checkpoint is in the folder."""
     return (folder / "tokenizer_config.json").exists()
 
 
 def _encoded(solution: LabelledSolution) -> Labelled:
-    return encode_labels(_tokenizer(), make.LAYOUT, solution)
+    return encode_labels(_tokenizer(), recipe.LAYOUT, solution)
 
 
-def exercised(work: Path, sizes: Sizes) -> None:
-    """What all judges on the shipped backbone begin with: made-up mistakes, and no label of the policy's."""
-    make.exercised(BUILTIN / "backbone", work, f"prm-{UNLABELLED}", sizes.exercise_steps)
+def train_unlabelled(work: Path, sizes: Sizes) -> None:
+    """Train the reward model from which all others on the bundled backbone start, on generated mistakes."""
+    recipe.train_on_mistakes(BUILTIN / "backbone", work, f"prm-{UNLABELLED}", sizes.exercise_steps)
 
 
-def train_judge(name: str, work: Path, sizes: Sizes) -> None:
-    """That judge, after the solutions that rollouts were made of."""
+def train_prm(name: str, work: Path, sizes: Sizes) -> None:
+    """Train a reward model on the solutions that rollouts labelled. name: its kind of supervision."""
     from transformers import LlamaForSequenceClassification
 
     problems = {p.question: p for p in generate("train", TRAINING_SEED, sizes.solutions)}
@@ -166,17 +168,17 @@ def train_judge(name: str, work: Path, sizes: Sizes) -> None:
     examples = [SUPERVISIONS[name](problems[s.question], s) for s in whole]
     model = LlamaForSequenceClassification.from_pretrained(work / f"prm-{UNLABELLED}").float()
     freeze(model)
-    make.learn(model, examples, work, f"prm-{name}")
-    make.ship(model, work / f"prm-{name}", make.LAYOUT)
+    recipe.train_on_examples(model, examples, work, f"prm-{name}")
+    recipe.save_checkpoint(model, work / f"prm-{name}", recipe.LAYOUT)
 
 
-def measured(prm: Path, solutions: Sequence[LabelledSolution], path: Path) -> dict[str, Any]:
-    """How a judge's labels of these solutions' steps compare with theirs; kept in `path`."""
+def step_metrics(prm: Path, solutions: Sequence[LabelledSolution], path: Path) -> dict[str, Any]:
+    """Metrics of a reward model on the steps of labelled solutions; read from `path` if it exists."""
     from transformers import LlamaForSequenceClassification
 
     if not path.exists():
         model = LlamaForSequenceClassification.from_pretrained(prm).float().eval()
-        found = judge_metrics(model, [_encoded(solution) for solution in solutions])
+        metrics = prm_metrics(model, [_encoded(solution) for solution in solutions])
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(found) + "\n")
+        path.write_text(json.dumps(metrics) + "\n")
     return dict(json.loads(path.read_text()))

@@ -1,4 +1,4 @@
-"""The study's tables as Markdown, and its picture."""
+"""The study's tables in Markdown, and its plot."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ Row = Mapping[str, Any]
 SHOWN = {"hgs": "HGS", "best_of_n": "best-of-N", "weighted_vote": "weighted vote"}
 
 
-def _judge_cells(steps: Row) -> list[str]:
-    """How a judge does on single steps."""
+def _step_cells(steps: Row) -> list[str]:
+    """A reward model's metrics on single steps."""
     recall = f"{percent(steps['recall']['negative'])} {interval(steps['negative_recall_ci95'])}"
     return [percent(steps["accuracy"]), recall, percent(steps["precision"]["negative"])]
 
 
-JUDGE_HEADS = ("steps told right", "wrong steps found [95 %]", "right when it says wrong")
+STEP_HEADS = ("accuracy", "wrong steps found [95 %]", "precision on wrong steps")
 
 
 def _gain_cells(row: Row) -> list[str]:
-    """The three ways of using a judge, over greedy decoding."""
+    """The gains of the strategies over greedy decoding, and of HGS over the other two."""
     shown = [paired(row[strategy]["versus"]) for strategy in SHOWN]
     return [*shown, paired(row["best_of_n"]["hgs_over_it"]), paired(row["weighted_vote"]["hgs_over_it"])]
 
@@ -43,86 +43,88 @@ def _cost_cells(row: Row) -> list[str]:
 
 COST_HEADS = (
     "HGS: policy tokens, times greedy", "N", "N solutions: tokens, times HGS",
-    "PRM tokens a problem, computed of read: HGS / best-of-N",
+    "PRM tokens per problem, computed of read: HGS / best-of-N",
 )  # fmt: skip
 
 
-def capability(found: Row) -> list[str]:
-    lines: list[str] = []
-    gains, accuracies, judges, costs = [], [], [], []
-    for policy in found["policies"]:
+def capability(result: Row) -> list[str]:
+    gains, accuracies, metrics, costs = [], [], [], []
+    for policy in result["policies"]:
         greedy = policy["greedy"]
         for row in policy["rows"]:
             first = [f"{policy['policy']}, {percent(greedy['accuracy'])}", row["judge"]]
             gains.append([*first, *_gain_cells(row)])
             accuracies.append([*first, accuracy(greedy), *(accuracy(row[s]) for s in SHOWN)])
             costs.append([*first, *_cost_cells(row)])
-            judges.append([
+            metrics.append([
                 f"{policy['policy']}, {percent(policy['steps_right'])}", row["judge"],
-                *_judge_cells(row["steps"]),
+                *_step_cells(row["steps"]),
             ])  # fmt: skip
-    n = found["policies"][0]["greedy"]["n"]
-    lines += [f"How well each judge knows each policy's steps ({n} sampled solutions):", ""]
-    lines += table(["policy, its own steps that are right", "judge stands on", *JUDGE_HEADS], judges)
-    lines += [f"Gain over greedy decoding, points (McNemar), {n} problems a cell:", ""]
-    lines += table(["policy, greedy", "judge stands on", *GAIN_HEADS], gains)
-    lines += ["Accuracies [95 %]:", ""]
-    lines += table(["policy", "judge stands on", "greedy", *SHOWN.values()], accuracies)
-    lines += ["Costs:", "", *table(["policy", "judge stands on", *COST_HEADS], costs)]
-    return [*lines, "![accuracy by policy and judge](capability.png)", ""]
+    n = result["policies"][0]["greedy"]["n"]
+    lines = [f"Accuracy of each reward model on each policy's steps ({n} sampled solutions):", ""]
+    lines += table(["policy, share of right steps", "PRM built on", *STEP_HEADS], metrics)
+    lines += [f"Gain over greedy decoding, in points (McNemar), {n} problems per cell:", ""]
+    lines += table(["policy, greedy", "PRM built on", *GAIN_HEADS], gains)
+    lines += ["Accuracy [95 %]:", ""]
+    lines += table(["policy", "PRM built on", "greedy", *SHOWN.values()], accuracies)
+    lines += ["Cost:", "", *table(["policy", "PRM built on", *COST_HEADS], costs)]
+    return [*lines, "![Accuracy by policy and reward model](capability.png)", ""]
 
 
-def supervision(found: Row) -> list[str]:
+def supervision(result: Row) -> list[str]:
     agreement = [
-        [a["how"], str(a["rollouts_a_prefix"]), f"{a['rollouts']:,}", f"{a['policy_tokens']:,}",
-         f"{a['labels']:,}", *(percent(a[k]) for k in ("agreed", "wrong_found", "right_kept"))]
-        for a in found["agreement"]
+        [a["how"], str(a["rollouts_a_prefix"]), f"{a['labels']:,}",
+         *(percent(a[k]) for k in ("agreed", "wrong_found", "right_kept")),
+         f"{a['rollouts']:,}", f"{a['policy_tokens']:,}"]
+        for a in result["agreement"]
     ]  # fmt: skip
-    rows = found["rows"]
-    greedy = found["greedy"]
-    lines = ["Labels by rollouts, beside the exact checker's:", ""]
+    rows = result["rows"]
+    greedy = result["greedy"]
+    lines = ["Labels by rollouts, compared with the exact checker's:", ""]
     lines += table(
-        ["how", "rollouts a prefix", "rollouts in all", "policy tokens", "labels", "agree",
-         "wrong steps labelled wrong", "right steps labelled right"], agreement,
+        ["how", "rollouts per prefix", "labels", "agreement", "wrong steps found", "right steps kept",
+         "rollouts", "policy tokens"], agreement,
     )  # fmt: skip
-    lines += ["The judges, on steps of sampled solutions of test problems:", ""]
-    lines += table(["labels", *JUDGE_HEADS], [[r["judge"], *_judge_cells(r["steps"])] for r in rows])
+    lines += ["Accuracy of the reward models on steps of sampled solutions of test problems:", ""]
+    lines += table(["labels", *STEP_HEADS], [[r["judge"], *_step_cells(r["steps"])] for r in rows])
     lines += [
-        f"Accuracy [95 %] on {greedy['n']} test problems, greedy decoding {accuracy(greedy)}; in the other "
-        "columns the gain over it and the differences, points (McNemar):", "",
+        f"Accuracy [95 %] on {greedy['n']} test problems, where greedy decoding has {accuracy(greedy)}. The "
+        "remaining columns are gains over greedy decoding and differences between strategies, in points "
+        "(McNemar):", "",
     ]  # fmt: skip
     lines += table(
         ["labels", *(f"{shown}: accuracy" for shown in SHOWN.values()), *GAIN_HEADS],
         [[r["judge"], *(accuracy(r[s]) for s in SHOWN), *_gain_cells(r)] for r in rows],
     )
     lines += table(["labels", *COST_HEADS], [[r["judge"], *_cost_cells(r)] for r in rows])
-    between = [f"{name}: {paired(test)}" for name, test in found["between"].items()]
-    return [*lines, f"HGS with one judge over HGS with another: {'; '.join(between)}.", ""]
+    between = [f"{name} {paired(test)}" for name, test in result["between"].items()]
+    return [*lines, f"HGS with one reward model against HGS with another: {', '.join(between)}.", ""]
 
 
-def params(found: Row) -> list[str]:
-    shares = found["labels"]
-    ratio = [f"{r['versus']['policy_token_ratio']:.2f}" for r in found["neutral"]]
-    greedy = found["greedy"]
+def params(result: Row) -> list[str]:
+    shares = result["labels"]
+    ratio = [f"{r['versus']['policy_token_ratio']:.2f}" for r in result["neutral"]]
+    greedy = result["greedy"]
     lines = [
-        f"Of the steps of sampled solutions up to the first error, {percent(shares['0'])} are neutral and "
-        f"{percent(shares['-1'])} wrong. {greedy['n']} problems, greedy decoding {accuracy(greedy)}.", "",
-        "HGS:", "",
+        f"{greedy['n']} problems. Greedy decoding has {accuracy(greedy)}. Of the steps of sampled solutions "
+        f"up to the first error, {percent(shares['0'])} are neutral and {percent(shares['-1'])} are wrong.",
+        "",
+        "HGS, by its parameter `neutral`:", "",
     ]  # fmt: skip
     lines += table(
         ["neutral", "accuracy [95 %]", "gain over greedy", "over defer", "policy tokens, times greedy"],
         [
             [r["neutral"], accuracy(r), paired(r["versus"]), paired(r["over_defer"]), ratio[i]]
-            for i, r in enumerate(found["neutral"])
+            for i, r in enumerate(result["neutral"])
         ],
     )
-    lines += ["Whole solutions:", ""]
+    lines += ["Strategies that sample whole solutions, by their parameter `aggregate`:", ""]
     return lines + table(
         ["strategy", "N", "aggregate", "accuracy [95 %]", "gain over greedy", "over product"],
         [
             [SHOWN[r["strategy"]], str(r["knobs"]["n"]), r["aggregate"], accuracy(r), paired(r["versus"]),
              paired(r["over_product"])]
-            for r in found["aggregates"]
+            for r in result["aggregates"]
         ],
     )  # fmt: skip
 
@@ -130,29 +132,29 @@ def params(found: Row) -> list[str]:
 HEADS = {
     "capability": "Three policies by three reward models",
     "supervision": "Labels: exact, by rollouts, by outcome",
-    "knobs": "Neutral steps, and aggregates",
+    "params": "Neutral steps and aggregates",
 }
 
 
 def write(folder: Path, tables: Mapping[str, Row], command: str) -> None:
-    """`report.md`, and `capability.png` if that table is there."""
-    parts = {"capability": capability, "supervision": supervision, "knobs": params}
+    """Write `report.md`, and `capability.png` if that table is given."""
+    parts = {"capability": capability, "supervision": supervision, "params": params}
     lines = [f"`{command}`, seed 0, the built-in task's test split.", ""]
-    for name, found in tables.items():
-        lines += [f"## {HEADS[name]}", "", *parts[name](found)]
+    for name, result in tables.items():
+        lines += [f"## {HEADS[name]}", "", *parts[name](result)]
     (folder / "report.md").write_text("\n".join(lines))
     if "capability" in tables:
         draw(tables["capability"], folder / "capability.png")
 
 
-def draw(found: Row, path: Path) -> None:
-    """A panel a policy: accuracies by judge, with 95 % intervals, and greedy decoding as a band."""
+def draw(result: Row, path: Path) -> None:
+    """Plot accuracy by reward model with 95 % intervals; greedy decoding is a band. One panel per policy."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    policies = found["policies"]
+    policies = result["policies"]
     figure, axes = plt.subplots(1, len(policies), figsize=(10, 3.4), sharey=True, constrained_layout=True)
     for panel, policy in zip(axes, policies, strict=True):
         greedy = policy["greedy"]
@@ -166,7 +168,7 @@ def draw(found: Row, path: Path) -> None:
             places = [place + 0.15 * shift for place in range(len(rows))]
             panel.errorbar(places, values, yerr=around, fmt="o", capsize=2, label=shown)
         panel.set_xticks(range(len(policy["rows"])), [row["judge"] for row in policy["rows"]], fontsize=8)
-        panel.set(title=f"{policy['policy']} policy", xlabel="the judge stands on", ylim=(0, 100))
+        panel.set(title=f"{policy['policy']} policy", xlabel="PRM built on", ylim=(0, 100))
     axes[0].set_ylabel("solved, %")
     axes[0].legend(fontsize=8)
     figure.savefig(path, dpi=110)

@@ -1,9 +1,10 @@
-"""The study's three tables: which runs they are made of, and what is compared with what."""
+"""The study's three tables: the runs behind them, and the comparisons between runs."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_args
@@ -12,7 +13,7 @@ from rich.console import Console
 
 from bench.builtin.sampling import labelled
 from bench.experiments.prm_study.cells import Cells
-from bench.experiments.prm_study.models import SUPERVISIONS, UNLABELLED, Sizes, measured
+from bench.experiments.prm_study.models import SUPERVISIONS, UNLABELLED, Sizes, step_metrics
 from bench.report.summary import Summary, matched
 from bench.runner.checkpoints import BUILTIN_PRMS
 from bench.tasks.builtin import TEST_SEED
@@ -24,36 +25,38 @@ NEUTRAL = ("defer", "accept", "reject")
 WHOLE = ("best_of_n", "weighted_vote")
 """Strategies that sample whole solutions."""
 N = 8
-"""Solutions of each problem where ways to judge whole ones are compared."""
+"""Solutions per problem in the comparison of aggregates."""
 
 
 class Study:
-    """Where everything is, and the policies that are loaded. Close it."""
+    """The folders, sizes and runs of the study. See `open_study`."""
 
-    def __init__(self, work: Path, sizes: Sizes, notes: Console):
+    def __init__(self, work: Path, sizes: Sizes, notes: Console, stack: AsyncExitStack):
         self.work, self.sizes = work, sizes
         self.policies = {"early": str(work / "early"), "middle": "builtin", "late": str(work / "late")}
         self._cells = {
-            name: Cells(path, work / "cells" / name, notes) for name, path in self.policies.items()
+            name: Cells(path, work / "cells" / name, notes, stack) for name, path in self.policies.items()
         }
 
     def cells(self, policy: str) -> Cells:
         return self._cells[policy]
 
-    async def close(self) -> None:
-        for cells in self._cells.values():
-            await cells.close()
-
-    def scored(self, policy: str, prm: str, sampled: Summary) -> dict[str, Any]:
-        """What a judge says of the steps of the policy's own solutions, up to the first error."""
+    def step_metrics(self, policy: str, prm: str, sampled: Summary) -> dict[str, Any]:
+        """Metrics of a reward model on the steps of sampled solutions, up to the first error."""
         path = Path(BUILTIN_PRMS.get(prm, prm))
         n = len(sampled.graded)
-        kept = self.work / "measured" / f"{policy}-{path.name}-{n}.json"
-        return measured(path, samples(sampled), kept)
+        return step_metrics(path, samples(sampled), self.work / "measured" / f"{policy}-{path.name}-{n}.json")
+
+
+@asynccontextmanager
+async def open_study(work: Path, sizes: Sizes, notes: Console) -> AsyncIterator[Study]:
+    """The study, whose policies are closed at the end. notes: shows the progress of runs."""
+    async with AsyncExitStack() as stack:
+        yield Study(work, sizes, notes, stack)
 
 
 def samples(summary: Summary) -> list[LabelledSolution]:
-    """The solutions of a run on the test problems, labelled by the exact checker up to the first error."""
+    """The solutions of a run on test problems, labelled by the exact checker up to the first error."""
     by_id = {p.id: p for p in generate("test", TEST_SEED, len(summary.graded))}
     lines = {
         g.outcome.problem.id: [s.text.strip("\n") for s in g.outcome.steps if not s.is_blank]
@@ -63,19 +66,19 @@ def samples(summary: Summary) -> list[LabelledSolution]:
 
 
 async def _baselines(cells: Cells, n: int) -> tuple[Summary, Summary]:
-    """Greedy decoding, and one sampled solution of each problem."""
+    """Greedy decoding, and one sampled solution per problem."""
     return await cells.run("cot", n), await cells.run("cot", n, temperature="none")
 
 
 async def _at_equal_cost(
-    cells: Cells, n: int, prm: str, greedy: Summary, sampled: Summary, **how: str
+    cells: Cells, n: int, prm: str, greedy: Summary, sampled: Summary, **params: str
 ) -> dict[str, Any]:
-    """HGS, and both that sample whole solutions at its cost. how: their knobs."""
+    """HGS, and the strategies of `WHOLE` at its cost. params: of the latter."""
     search = await cells.run("hgs", n, prm)
     width = matched(search, sampled)
     row: dict[str, Any] = {"n": width, "hgs": search.as_json(greedy)}
     for strategy in WHOLE:
-        whole = await cells.run(strategy, n, prm, n=width, **how)
+        whole = await cells.run(strategy, n, prm, n=width, **params)
         row[strategy] = {
             **whole.as_json(greedy),
             "hgs_over_it": asdict(search.against(whole)),
@@ -85,17 +88,17 @@ async def _at_equal_cost(
 
 
 async def supervision(study: Study) -> dict[str, Any]:
-    """Judges from the same solutions, by what they were told of them."""
+    """Reward models trained on the same solutions, by the kind of labels."""
     cells, n = study.cells("middle"), study.sizes.problems
     greedy, sampled = await _baselines(cells, n)
     rows, searches = [], dict[str, Summary]()
     for name in (UNLABELLED, *SUPERVISIONS):
         prm = str(study.work / f"prm-{name}")
-        # An outcome model's value of a solution is what it says at the end; of steps, it knows nothing.
-        how = {"aggregate": "last"} if name == "outcome" else {}
-        row = await _at_equal_cost(cells, n, prm, greedy, sampled, **how)
+        # An outcome model scores a whole solution at its end; its scores of earlier steps mean nothing.
+        own = {"aggregate": "last"} if name == "outcome" else {}
+        row = await _at_equal_cost(cells, n, prm, greedy, sampled, **own)
         searches[name] = await cells.run("hgs", n, prm)
-        rows.append({"judge": name, "steps": study.scored("middle", prm, sampled), **row})
+        rows.append({"judge": name, "steps": study.step_metrics("middle", prm, sampled), **row})
     between = {
         f"{a} over {b}": asdict(searches[a].against(searches[b]))
         for a, b in (("hard", UNLABELLED), ("hard", "rollouts"), ("hard", "outcome"), ("rollouts", "outcome"))
@@ -105,7 +108,7 @@ async def supervision(study: Study) -> dict[str, Any]:
 
 
 async def params(study: Study) -> dict[str, Any]:
-    """The reward model that ships: what neutral steps are taken for, and how step values are aggregated."""
+    """The bundled reward model, by the treatment of neutral steps and the aggregation of step scores."""
     cells, n = study.cells("middle"), study.sizes.problems
     greedy, sampled = await _baselines(cells, n)
     searches = [await cells.run("hgs", n, "builtin", neutral=neutral) for neutral in NEUTRAL]
@@ -116,19 +119,19 @@ async def params(study: Study) -> dict[str, Any]:
     aggregates = []
     for strategy in WHOLE:
         product = await cells.run(strategy, n, "builtin", n=N, aggregate="product")
-        for how in get_args(Aggregate):
-            whole = await cells.run(strategy, n, "builtin", n=N, aggregate=how)
+        for aggregate in get_args(Aggregate):
+            whole = await cells.run(strategy, n, "builtin", n=N, aggregate=aggregate)
             paired = asdict(whole.against(product))
-            aggregates.append({"aggregate": how, **whole.as_json(greedy), "over_product": paired})
+            aggregates.append({"aggregate": aggregate, **whole.as_json(greedy), "over_product": paired})
     labels = [label for solution in samples(sampled) for label in solution.labels]
     shares = {str(label): labels.count(label) / len(labels) for label in (-1, 0, 1)}
     return {"greedy": greedy.as_json(), "labels": shares, "neutral": rows, "aggregates": aggregates}
 
 
 async def capability(study: Study) -> dict[str, Any]:
-    """Three policies by three judges: what each way of using the judge gains over greedy decoding."""
+    """Three policies by three reward models: the gain of each strategy over greedy decoding."""
     n = study.sizes.problems
-    judges = {"early policy": str(study.work / "prm-early"), "middle policy": "weak", "backbone": "builtin"}
+    prms = {"early policy": str(study.work / "prm-early"), "middle policy": "weak", "backbone": "builtin"}
     policies = []
     for policy in study.policies:
         cells = study.cells(policy)
@@ -141,10 +144,10 @@ async def capability(study: Study) -> dict[str, Any]:
             "rows": [
                 {
                     "judge": label,
-                    "steps": study.scored(policy, prm, sampled),
+                    "steps": study.step_metrics(policy, prm, sampled),
                     **await _at_equal_cost(cells, n, prm, greedy, sampled),
                 }
-                for label, prm in judges.items()
+                for label, prm in prms.items()
             ],
         })  # fmt: skip
     return {"policies": policies}

@@ -1,11 +1,13 @@
-"""The exact checker of the built-in task: the label of any step of any solution."""
+"""The exact checker of the built-in task: labels every step of any solution."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 
-from bench.tasks.generated.problems import SIGNS, Relation, WordProblem
+from bench.tasks.generated.graph import Relation
+from bench.tasks.generated.problems import WordProblem
+from bench.tasks.generated.wording import SIGNS
 
 VERB = r"(?:has|costs|weighs|walks)"
 DERIVATION = re.compile(
@@ -19,11 +21,12 @@ ANSWER = re.compile(r"The answer is (\d+)\.")
 
 
 def label_steps(problem: WordProblem, steps: Sequence[str]) -> list[int]:
-    """Label every step, as PRM800K means its labels. Returns [len(steps)] of -1, 0, +1.
+    """Label every step, with the meaning that labels have in PRM800K. Returns [len(steps)] of -1, 0, +1.
 
-    +1: correct and needed. 0: correct, but no progress: derived before, given in the question,
-    or not needed for the answer. -1: wrong: another relation, source, value or unit than the
-    facts say, a source not derived yet, an answer before the target is known, no known form.
+    +1: correct and needed for the answer.
+    0: correct, but no progress: already derived, given in the question, or not needed for the answer.
+    -1: wrong: the relation, a source, a value or the unit contradicts the facts, a source has not been
+        derived yet, the answer is stated before the target is known, or the step cannot be parsed.
     """
     needed = problem.needed()
     known = {q.name for q in problem.quantities if q.relation is Relation.GIVEN}
@@ -31,8 +34,8 @@ def label_steps(problem: WordProblem, steps: Sequence[str]) -> list[int]:
     labels = []
     for step in steps:
         label = -1
-        if said := ANSWER.fullmatch(step.strip()):
-            if int(said[1]) == problem.answer and problem.target in known:
+        if stated := ANSWER.fullmatch(step.strip()):
+            if int(stated[1]) == problem.answer and problem.target in known:
                 label, answered = (0 if answered else 1), True
         elif (parsed := DERIVATION.fullmatch(step.strip())) and _derives(problem, known, parsed):
             name = parsed["name"]
@@ -42,26 +45,26 @@ def label_steps(problem: WordProblem, steps: Sequence[str]) -> list[int]:
     return labels
 
 
-def _derives(problem: WordProblem, known: set[str], said: re.Match[str]) -> bool:
-    """True if the parsed step is what the facts say, from quantities already known."""
+def _derives(problem: WordProblem, known: set[str], step: re.Match[str]) -> bool:
+    """Whether the parsed step agrees with the facts and uses only known quantities."""
     by_name = {q.name: q for q in problem.quantities}
-    quantity = by_name.get(said["name"])
+    quantity = by_name.get(step["name"])
     if quantity is None or quantity.relation is Relation.GIVEN:
         return False
-    stated = {said["owner1"]: int(said["known1"])}
-    if said["owner2"] is not None:
-        stated[said["owner2"]] = int(said["known2"])
+    stated = {step["owner1"]: int(step["known1"])}
+    if step["owner2"] is not None:
+        stated[step["owner2"]] = int(step["known2"])
     terms = (
         [*stated.values()] if quantity.relation is Relation.TOGETHER else [*stated.values(), quantity.number]
     )
-    said_terms = [int(said["term1"]), int(said["term2"])]
-    if said["sign"] in "+*":  # the order of the terms does not matter
+    step_terms = [int(step["term1"]), int(step["term2"])]
+    if step["sign"] in "+*":  # the order of the terms does not matter
         terms.sort()
-        said_terms.sort()
+        step_terms.sort()
     return (
-        (said["verb"], said["unit"], said["sign"]) == (problem.verb, problem.unit, SIGNS[quantity.relation])
+        (step["verb"], step["unit"], step["sign"]) == (problem.verb, problem.unit, SIGNS[quantity.relation])
         and stated == {name: by_name[name].value for name in quantity.sources}
-        and said_terms == terms
-        and int(said["result"]) == int(said["value"]) == quantity.value
+        and step_terms == terms
+        and int(step["result"]) == int(step["value"]) == quantity.value
         and known.issuperset(quantity.sources)
     )

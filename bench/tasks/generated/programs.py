@@ -1,6 +1,6 @@
 """The built-in code task: small functions over a list of numbers, with specification, reference and tests.
 
-One problem, its reference, and one of its tests:
+A problem, its reference program, and one of its tests:
 
     Write f(xs, n): of the numbers in xs that are greater than n and even, take the squares; return the sum
     of them, modulo 7. f([1, 4, 6], 3) is 3.
@@ -14,9 +14,10 @@ One problem, its reference, and one of its tests:
 
     assert f([8, 2, 5], 4) == 1
 
-Everything is drawn from a seed. Which split a problem belongs to is a property of what it asks for
-(`split_of`), so no two splits share a function, whatever the seeds; the examples are no difference. What is
-expected is worked out from the specification (`Function.value`), never by running the reference.
+Everything is drawn from a seed. The split of a problem is determined by its function (`split_of`), so two
+splits never share a function, whatever the seeds. Problems that differ only in their examples count as the
+same problem. Expected results are calculated from the specification (`Function.value`), never by running the
+reference.
 """
 
 from __future__ import annotations
@@ -30,16 +31,16 @@ from hashlib import blake2b
 SPLITS = {"validation": range(0, 3), "test": range(3, 9), "train": range(9, 100)}
 """Hundredths of all functions, by hash."""
 PUBLIC, HIDDEN = 2, 12
-"""Examples in the question, and tests beside them."""
-MOST, LONGEST = 12, 6
-"""Of a number in an example, and of a list."""
+"""Number of examples in the question, and of further tests."""
+MAX_NUMBER, MAX_LENGTH = 12, 6
+"""The largest number in an example, and the length of the longest list."""
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One of the parts of a function: how it is said, how it is written, what it does.
+    """One part of a function. words: in the question. code: in the program. apply: what it computes.
 
-    {k} in both texts is the function's own constant.
+    {k} in both texts stands for the function's constant.
     """
 
     words: str
@@ -47,20 +48,20 @@ class Choice:
     apply: Callable[[int, int, int], int]
 
 
-def _yes(test: Callable[[int, int, int], bool]) -> Callable[[int, int, int], int]:
+def _as_int(test: Callable[[int, int, int], bool]) -> Callable[[int, int, int], int]:
     return lambda x, n, k: int(test(x, n, k))
 
 
 CONDITIONS = (
-    Choice("greater than n", "x > n", _yes(lambda x, n, k: x > n)),
-    Choice("less than n", "x < n", _yes(lambda x, n, k: x < n)),
-    Choice("at least n", "x >= n", _yes(lambda x, n, k: x >= n)),
-    Choice("at most n", "x <= n", _yes(lambda x, n, k: x <= n)),
-    Choice("not n", "x != n", _yes(lambda x, n, k: x != n)),
-    Choice("even", "x % 2 == 0", _yes(lambda x, n, k: x % 2 == 0)),
-    Choice("odd", "x % 2 == 1", _yes(lambda x, n, k: x % 2 == 1)),
-    Choice("multiples of {k}", "x % {k} == 0", _yes(lambda x, n, k: x % k == 0)),
-    Choice("greater than {k}", "x > {k}", _yes(lambda x, n, k: x > k)),
+    Choice("greater than n", "x > n", _as_int(lambda x, n, k: x > n)),
+    Choice("less than n", "x < n", _as_int(lambda x, n, k: x < n)),
+    Choice("at least n", "x >= n", _as_int(lambda x, n, k: x >= n)),
+    Choice("at most n", "x <= n", _as_int(lambda x, n, k: x <= n)),
+    Choice("not n", "x != n", _as_int(lambda x, n, k: x != n)),
+    Choice("even", "x % 2 == 0", _as_int(lambda x, n, k: x % 2 == 0)),
+    Choice("odd", "x % 2 == 1", _as_int(lambda x, n, k: x % 2 == 1)),
+    Choice("multiples of {k}", "x % {k} == 0", _as_int(lambda x, n, k: x % k == 0)),
+    Choice("greater than {k}", "x > {k}", _as_int(lambda x, n, k: x > k)),
 )
 VALUES = (
     Choice("them as they are", "x", lambda x, n, k: x),
@@ -83,7 +84,7 @@ ENDINGS = (
 
 @dataclass(frozen=True, slots=True)
 class Gathering:
-    """How the values become one. lines: what is done with `{value}`, below the condition."""
+    """How the values are combined into one. lines: what is done with `{value}`, below the condition."""
 
     words: str
     start: str
@@ -114,7 +115,7 @@ GATHERINGS = (
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """What is asked for. `constant` is the {k} of its parts."""
+    """The function that a problem asks for. constant: the {k} of its parts."""
 
     conditions: tuple[Choice, ...]
     value_of: Choice
@@ -132,7 +133,7 @@ class Function:
 
     @property
     def reference(self) -> str:
-        """The program, one statement a line."""
+        """The program, one statement per line."""
         lines = ["def f(xs, n):", f"    result = {self.gathering.start}", "    for x in xs:"]
         indent = "        "
         if self.conditions:
@@ -143,7 +144,7 @@ class Function:
         return "".join(line.replace("{k}", str(self.constant)) + "\n" for line in lines)
 
     def value(self, xs: Sequence[int], n: int) -> int:
-        """What it is to return."""
+        """The result that the specification asks for."""
         k = self.constant
         kept = [x for x in xs if all(condition.apply(x, n, k) for condition in self.conditions)]
         return self.ending.apply(self.gathering.apply([self.value_of.apply(x, n, k) for x in kept]), n, k)
@@ -151,7 +152,7 @@ class Function:
 
 @dataclass(frozen=True, slots=True)
 class ProgramProblem:
-    """public: arguments and results that the question shows; hidden: those that it does not."""
+    """public: the arguments and results that the question shows. hidden: those that it does not show."""
 
     id: str
     question: str
@@ -164,20 +165,23 @@ class ProgramProblem:
         return self.function.reference.count("\n")
 
     def tests(self, cases: Sequence[tuple[tuple[list[int], int], int]]) -> str:
-        """Assertions, one a line."""
+        """Assertions, one per line."""
         return "".join(f"assert f({xs}, {n}) == {want}\n" for (xs, n), want in cases)
 
 
 def split_of(function: Function) -> str:
-    """Of the program, so that a function is in one split only."""
+    """The split of a function: a hash of its program, so that each function is in exactly one split."""
     number = int.from_bytes(blake2b(function.reference.encode(), digest_size=4).digest(), "big") % 100
     return next(name for name, hundredths in SPLITS.items() if number in hundredths)
 
 
 def generate_programs(split: str, seed: int, n: int) -> list[ProgramProblem]:
-    """The first `n` problems of a split, no two for the same function. Raises ValueError for no split."""
+    """The first `n` problems of a split, each for a different function.
+
+    Raises ValueError if there is no such split.
+    """
     if split not in SPLITS:
-        raise ValueError(f"split {split!r}: there is {', '.join(SPLITS)}")
+        raise ValueError(f"unknown split {split!r}: the splits are {', '.join(SPLITS)}")
     problems: list[ProgramProblem] = []
     seen: set[str] = set()
     for function, rng in _drawn(split, seed):
@@ -205,14 +209,14 @@ def _drawn(split: str, seed: int) -> Iterator[tuple[Function, random.Random]]:
 
 
 def _cases(function: Function, rng: random.Random) -> list[tuple[tuple[list[int], int], int]]:
-    """Arguments that differ, with results that are not all the same; empty if there are none such."""
-    found: dict[str, tuple[tuple[list[int], int], int]] = {}
+    """Distinct arguments, whose results are not all the same. Empty if too few were drawn."""
+    by_arguments: dict[str, tuple[tuple[list[int], int], int]] = {}
     for attempt in range(20 * (PUBLIC + HIDDEN)):
-        if len(found) == PUBLIC + HIDDEN:
+        if len(by_arguments) == PUBLIC + HIDDEN:
             break
-        size = 0 if attempt == PUBLIC else rng.randint(2, LONGEST)  # the empty list is a hidden case
-        xs, n = [rng.randint(0, MOST) for _ in range(size)], rng.randint(0, MOST)
-        found.setdefault(f"{xs} {n}", ((xs, n), function.value(xs, n)))
-    cases = list(found.values())
+        size = 0 if attempt == PUBLIC else rng.randint(2, MAX_LENGTH)  # the empty list is a hidden case
+        xs, n = [rng.randint(0, MAX_NUMBER) for _ in range(size)], rng.randint(0, MAX_NUMBER)
+        by_arguments.setdefault(f"{xs} {n}", ((xs, n), function.value(xs, n)))
+    cases = list(by_arguments.values())
     varied = len({want for _, want in cases}) > 3 and cases[0][1] != cases[1][1]
     return cases if len(cases) == PUBLIC + HIDDEN and varied else []
