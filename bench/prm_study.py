@@ -3,7 +3,7 @@
 All on the built-in task, with the bundled models and with models that are trained here. The tables:
   capability   three policies by three reward models, each weaker or stronger than the others
   supervision  reward models trained on the same solutions of the policy, labelled by the exact checker, by
-               rollouts, or by outcomes only. All are pretrained on generated mistakes in worked solutions,
+               rollouts, or by outcomes only. All are pretrained on synthetic mistakes in worked solutions,
                which need no labels; one is trained on nothing else
   params       the bundled reward model, with neutral steps accepted, rejected or deferred, and with step
                scores aggregated by last, min, product or mean

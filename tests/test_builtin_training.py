@@ -71,7 +71,7 @@ def test_a_recall_exercise_has_known_values_as_targets() -> None:
         assert targets == [exercise.token_ids[i + 1] for i, t in enumerate(exercise.targets) if t != IGNORED]
 
 
-def test_generated_mistakes_are_labelled_by_the_checker_and_of_every_kind() -> None:
+def test_synthetic_mistakes_are_labelled_by_the_checker_and_of_every_kind() -> None:
     import random
 
     from bench.builtin.mistakes import attempt

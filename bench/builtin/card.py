@@ -117,7 +117,7 @@ def _card(metrics: dict[str, Any]) -> str:
         "longer.",
         "- `prm` scores each step as negative, neutral or positive. It is the backbone, frozen, with three "
         "new layers that compare the tokens it expected with those it reads (see `prm_network.py`). They are "
-        "trained on generated mistakes, then on the exact checker's labels of solutions sampled from the "
+        "trained on synthetic mistakes, then on the exact checker's labels of solutions sampled from the "
         "policy and of steps found by searching with a first version of it.",
         "- `prm-weak` has the same training but is built on the policy itself, so it knows no more than the "
         "model it scores.",

@@ -4,7 +4,7 @@ The stages are run in order. Their results are kept in --work, and a finished st
   policy    trains a small Llama on worked solutions until it solves half of the validation problems
   backbone  trains a deeper one, for longer
   labels    samples solutions from the policy and labels every step with the exact checker
-  exercise  builds a 3-class reward model on the frozen backbone and trains it on generated mistakes
+  exercise  builds a 3-class reward model on the frozen backbone and trains it on synthetic mistakes
   prm       trains it on half of the labels, searches with the result to find steps that it still scores
             wrongly, and trains it on those and the other half
   weak      trains a second reward model in the same way, but built on the policy itself, so that it knows

@@ -1,4 +1,4 @@
-"""Generated mistakes: solutions with an error in one step, as unlimited training data for reward models.
+"""Synthetic mistakes: solutions with an error in one step, as unlimited training data for reward models.
 
 The policy's own samples contain too few errors of most kinds for a reward model to learn, from scratch, that
 each part of a step must be compared with what it should be. Here every part is wrong often: the name, a

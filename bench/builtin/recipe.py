@@ -105,7 +105,7 @@ def labels(work: Path, out: Path) -> None:
 
 
 def exercise(work: Path, out: Path) -> None:
-    """Train the reward model on generated mistakes, before it sees any label."""
+    """Train the reward model on synthetic mistakes, before it sees any label."""
     train_on_mistakes(out / "backbone", work, "prm-0", EXERCISE_STEPS)
 
 
@@ -129,7 +129,7 @@ STAGES = {stage.__name__: stage for stage in (policy, backbone, labels, exercise
 
 
 def train_on_mistakes(backbone: Path, work: Path, name: str, steps: int) -> LlamaForSequenceClassification:
-    """A new reward model on a backbone, trained on generated mistakes. Its checkpoint is `work / name`."""
+    """A new reward model on a backbone, trained on synthetic mistakes. Its checkpoint is `work / name`."""
     model = new_prm(LlamaForCausalLM.from_pretrained(backbone), LABELS, backbone_samples(), seed=0)
     fit(
         model,
@@ -172,7 +172,7 @@ def train(
 def train_on_examples(
     model: LlamaForSequenceClassification, examples: Sequence[Labelled], work: Path, name: str
 ) -> None:
-    """Train on each example once, and on as many generated mistakes, so that they are not forgotten."""
+    """Train on each example once, and on as many synthetic mistakes, so that they are not forgotten."""
     data = list(batches(mixed(examples, mistakes(4), 0), BATCH, 0))
     fit(
         model,

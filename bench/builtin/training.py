@@ -117,7 +117,7 @@ def encode_labels(tokenizer: Any, layout: Layout, solution: LabelledSolution) ->
 
 
 def mistakes(seed: int) -> Iterator[Labelled]:
-    """Unlimited solutions with generated mistakes (`bench.builtin.mistakes`), labelled token by token."""
+    """Unlimited solutions with synthetic mistakes (`bench.builtin.mistakes`), labelled token by token."""
     tokenizer = build_tokenizer()
     rng = random.Random(seed)
     for round_ in count():
@@ -146,11 +146,11 @@ def encode_attempt(tokenizer: Any, problem: WordProblem, steps: Sequence[Attempt
     return Labelled(ids, targets)
 
 
-def mixed(labelled: Sequence[Labelled], generated: Iterator[Labelled], seed: int) -> Iterator[Labelled]:
-    """Each labelled solution once, in random order, alternating with as many generated mistakes."""
+def mixed(labelled: Sequence[Labelled], synthetic: Iterator[Labelled], seed: int) -> Iterator[Labelled]:
+    """Each labelled solution once, in random order, alternating with as many synthetic mistakes."""
     for example in random.Random(seed).sample(labelled, len(labelled)):
         yield example
-        yield next(generated)
+        yield next(synthetic)
 
 
 def batches(

@@ -41,7 +41,7 @@ class Sizes:
 
     problems: test problems per cell. solutions: sampled from the policy on training problems; reward models
     are trained on them for one pass. rollouts: per prefix of these solutions. tried: problems on which
-    numbers of rollouts are compared. exercise_steps: training steps of reward models on generated mistakes.
+    numbers of rollouts are compared. exercise_steps: training steps of reward models on synthetic mistakes.
     labelled: solutions on which the reward model on the early policy is then trained. validation: labelled
     solutions on which reward models are evaluated during training. early_steps, late_steps: training steps
     of these policies.
@@ -103,7 +103,7 @@ def labels(work: Path, sizes: Sizes) -> None:
 
 
 def prm_on_early(work: Path, sizes: Sizes) -> None:
-    """Train a reward model on the early policy's weights, on generated mistakes and checked solutions."""
+    """Train a reward model on the early policy's weights, on synthetic mistakes and checked solutions."""
     model = recipe.train_on_mistakes(work / "early", work, "exercised-early", sizes.exercise_steps)
     checked = list(read_labels(work / "labels-train.jsonl"))[: sizes.labelled]
     recipe.train(model, checked, work, "prm-early")
@@ -133,7 +133,7 @@ def by_outcome(problem: WordProblem, solution: LabelledSolution) -> Labelled:
 
 
 UNLABELLED = "none"
-"""The reward model that is trained on generated mistakes alone."""
+"""The reward model that is trained on synthetic mistakes alone."""
 
 SUPERVISIONS: Mapping[str, Supervision] = {
     "hard": by_checker,
@@ -155,7 +155,7 @@ def _encoded(solution: LabelledSolution) -> Labelled:
 
 
 def train_unlabelled(work: Path, sizes: Sizes) -> None:
-    """Train the reward model from which all others on the bundled backbone start, on generated mistakes."""
+    """Train the reward model from which all others on the bundled backbone start, on synthetic mistakes."""
     recipe.train_on_mistakes(BUILTIN / "backbone", work, f"prm-{UNLABELLED}", sizes.exercise_steps)
 
 
