@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import runpy
+import shutil
 import subprocess
 import sys
 import warnings
@@ -15,6 +17,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 PAGES = [README, *sorted((ROOT / "docs").rglob("*.md")), ROOT / "bench" / "builtin" / "README.md"]
+RECORDED = ROOT / "tests" / "recorded"
 EMBEDDING = ROOT / "docs" / "guides" / "embedding.md"
 
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.S | re.M)
@@ -57,22 +60,26 @@ EXAMPLES = [
 ]
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
-    )
+def output(code: str, folder: Path) -> str:
+    """What the code prints, in a folder with a recorded run."""
+    shutil.copytree(RECORDED, folder / "runs" / "mine")
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 @pytest.mark.parametrize("code", EXAMPLES)
-def test_the_example_runs(code: str) -> None:
-    done = run("-c", code)
-    assert done.returncode == 0, done.stderr
+def test_the_example_runs_and_prints_something(code: str, tmp_path: Path) -> None:
+    assert output(code, tmp_path).strip()
 
 
-def test_the_embedding_example_finds_the_way_down_and_is_short() -> None:
+def test_the_embedding_example_finds_the_way_down_and_is_short(tmp_path: Path) -> None:
     code = BLOCK.findall(read(EMBEDDING))[0]
     assert len([line for line in code.splitlines() if line.strip()]) <= 25
-    ways = {line.split()[0]: re.findall(r"'(\d+)'", line) for line in run("-c", code).stdout.splitlines()}
+    ways = {line.split()[0]: re.findall(r"'(\d+)'", line) for line in output(code, tmp_path).splitlines()}
     assert ways == {
         "ten": [str(n) for n in range(9, -1, -1)],
         "five": [str(n) for n in range(4, -1, -1)],
