@@ -1,17 +1,25 @@
 """Splitting solutions into steps.
 
-Joining the steps restores the text exactly. Every step contains more than white space: blank lines
-belong to the step after them, and at the end of a text to the last step.
+Joining the steps restores the text exactly. Every step has content: blank lines, and lines that hold only
+the delimiters of a formula, an environment or a listing, belong to the step after them, and at the end of a
+text to the last step. A step of text ends neither inside such a block (see `search.blocks`) nor after a line
+that ends with a colon, because such a line introduces what follows.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+
+from search.blocks import closed_lines, has_content
 
 REPEATS = 4
 """A solution is cut once the same step occurs this many times in a row."""
+
+
+def _has_text(text: str) -> bool:
+    return bool(text.strip())
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,29 +27,45 @@ class Segmenter:
     """A way to split solutions into steps.
 
     stop: strings at which a policy pauses, so that `first_step` can tell whether a step is complete.
-    ends: text -> offsets at which a step may end, in ascending order; the text may be unfinished.
+    ends: (text, start) -> the offsets after `start` at which a step that begins there, or one after it, may
+        end, in ascending order. The text may be unfinished. In time linear in what is read.
+    has_content: whether a text is more than white space and delimiters, so that it can be a step.
     """
 
     name: str
     stop: tuple[str, ...]
-    ends: Callable[[str], Sequence[int]]
+    ends: Callable[[str, int], Iterable[int]]
+    has_content: Callable[[str], bool] = has_content
 
-    def first_step(self, text: str) -> int | None:
-        """The length of the first complete step of a growing text, None if more is needed."""
-        return next((end for end in self.ends(text) if text[:end].strip()), None)
+    def step_ends(self, text: str, start: int = 0) -> Iterator[int]:
+        """The offsets at which the complete steps of a growing text end; the first step begins at `start`."""
+        at, filled = start, False
+        for end in self.ends(text, start):
+            filled = filled or self.has_content(text[at:end])
+            at = end
+            if filled:
+                yield end
+                filled = False
+
+    def first_step(self, text: str, start: int = 0) -> int | None:
+        """The offset at which the first complete step from `start` ends, None if more text is needed."""
+        return next(self.step_ends(text, start), None)
 
     def split(self, text: str) -> list[str]:
         """The steps of a whole text; the last one may lack its delimiter. Blank text is one step."""
         steps: list[str] = []
         start = 0
-        for end in self.ends(text):
-            if text[start:end].strip():
-                steps.append(text[start:end])
-                start = end
+        for end in self.step_ends(text):
+            steps.append(text[start:end])
+            start = end
         rest = text[start:]
-        if rest.strip() or not steps:
+        if self.has_content(rest) or not steps:
             return [*steps, rest]
         return [*steps[:-1], steps[-1] + rest]
+
+    def texts(self, text: str) -> list[str]:
+        """The steps of a whole text without the line ends around them, as in a file of data."""
+        return [step.strip("\r\n") for step in self.split(text)]
 
 
 def repeated(steps: Sequence[str]) -> bool:
@@ -50,24 +74,34 @@ def repeated(steps: Sequence[str]) -> bool:
     return len(tail) == REPEATS and len(set(tail)) == 1
 
 
-def _after(pattern: str) -> Callable[[str], Sequence[int]]:
-    return lambda text: [match.end() for match in re.finditer(pattern, text)]
+def _line_ends(text: str, start: int) -> Iterator[int]:
+    return (line.end for line in closed_lines(text, start) if not line.introduces)
 
 
-def _statement_ends(text: str) -> list[int]:
+def _paragraph_ends(text: str, start: int) -> Iterator[int]:
+    return (line.end for line in closed_lines(text, start) if line.blank and not line.introduces)
+
+
+_MARKER = re.compile(r"(?:#+ |\*\*)?Step ")
+
+
+def _before_markers(text: str, start: int) -> Iterator[int]:
+    return (line.end for line in closed_lines(text, start) if _MARKER.match(text, line.end))
+
+
+def _statement_ends(text: str, start: int) -> Iterator[int]:
     """Offsets of line ends in Python code at which no bracket, string or line continuation is open.
 
     So a step is one logical line: simple statements, or the header of a compound statement. Comment and
     decorator lines belong to the statement after them.
     """
-    ends: list[int] = []
-    depth, quote, i, line = 0, "", 0, 0
+    depth, quote, i, line = 0, "", start, start
     while i < len(text):
         char = text[i]
-        if quote:
-            if char == "\\":
-                i += 1
-            elif text.startswith(quote, i):
+        if char == "\\":  # in a string, a line continuation, or a syntax error
+            i += 2 if text.startswith("\r\n", i + 1) else 1
+        elif quote:
+            if text.startswith(quote, i):
                 i += len(quote) - 1
                 quote = ""
             elif char == "\n" and len(quote) == 1:
@@ -76,12 +110,10 @@ def _statement_ends(text: str) -> list[int]:
         elif char == "#":
             i = text.find("\n", i) - 1
             if i < 0:
-                return ends
+                return
         elif char in "\"'":
             quote = char * 3 if text.startswith(char * 3, i) else char
             i += len(quote) - 1
-        elif char == "\\":
-            i += 1  # a line continuation, or a syntax error
         elif char in "([{":
             depth += 1
         elif char in ")]}":
@@ -89,21 +121,18 @@ def _statement_ends(text: str) -> list[int]:
         elif char == "\n" and depth == 0:
             code = text[line:i].lstrip()
             if code and code[0] not in "#@":
-                ends.append(i + 1)
+                yield i + 1
             line = i + 1
         i += 1
-    return ends
 
 
 SEGMENTERS: Mapping[str, Segmenter] = {
     s.name: s
     for s in (
-        Segmenter("newline", ("\n",), _after(r"\n")),
-        Segmenter("blank_line", ("\n\n",), _after(r"\n[ \t]*\n")),
-        Segmenter(
-            "step_marker", ("\nStep ", "\n**Step ", "# Step "), _after(r"\n(?=(?:#+ |\*\*)?Step )"),
-        ),
-        Segmenter("python", ("\n",), _statement_ends),
+        Segmenter("newline", ("\n",), _line_ends),
+        Segmenter("blank_line", ("\n\n",), _paragraph_ends),
+        Segmenter("step_marker", ("\nStep ", "\n**Step ", "# Step "), _before_markers),
+        Segmenter("python", ("\n",), _statement_ends, _has_text),
     )
 }
 """By their names on the command line."""

@@ -1,4 +1,4 @@
-"""Segmenters lose no text, make no blank steps and split no statements."""
+"""Segmenters lose no text, make no steps without content and split neither statements nor formulas."""
 
 from __future__ import annotations
 
@@ -15,7 +15,14 @@ ALPHABET = [
     "\n", "\n\n", " ", "\t", "a", "Step 1:", "Step ", "**", "## ", "# ", "(", ")", "[", "]", "{", "}", '"',
     "'", '"""', "'''", "\\", "@", ":", "=", "x = 1", "\r\n", "\u2028", "é", "if a:",
 ]  # fmt: skip
+BLOCK_ALPHABET = [
+    "\n", "\n", "\n\n", "\r\n", " ", "a", "So x", "x = 1", ":", ".", "&", "$", "$$", "\\[", "\\]", "\\\\",
+    "\\$", "\\begin{align*}", "\\end{align*}", "\\begin{array}{c|c}", "\\end{array}", "\\begin{asy}",
+    "\\end{asy}", "[asy]", "[/asy]", "```", "```python", "~~~", "| a | b |", "|---|---|", "a | b", "---|---",
+    "|x|", "|", "Step ", "- ",
+]  # fmt: skip
 TEXTS = st.lists(st.sampled_from(ALPHABET), max_size=25).map("".join) | st.text(max_size=40)
+TEXTS |= st.lists(st.sampled_from(BLOCK_ALPHABET), max_size=25).map("".join)
 EVERY = pytest.mark.parametrize("segmenter", SEGMENTERS.values(), ids=list(SEGMENTERS))
 
 
@@ -25,19 +32,20 @@ def one_by_one(segmenter: Segmenter, text: str) -> list[str]:
     while (end := segmenter.first_step(text)) is not None:
         steps.append(text[:end])
         text = text[end:]
-    return [*steps, text] if text.strip() or not steps else [*steps[:-1], steps[-1] + text]
+    whole = segmenter.has_content(text) or not steps
+    return [*steps, text] if whole else [*steps[:-1], steps[-1] + text]
 
 
 @EVERY
 @given(text=TEXTS)
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_joining_the_steps_restores_the_text(segmenter: Segmenter, text: str) -> None:
     assert "".join(segmenter.split(text)) == text
 
 
 @EVERY
 @given(text=TEXTS)
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_splitting_step_by_step_is_the_same_as_at_once(segmenter: Segmenter, text: str) -> None:
     assert one_by_one(segmenter, text) == segmenter.split(text)
 
@@ -49,6 +57,16 @@ def test_no_step_is_blank_unless_the_text_is(segmenter: Segmenter, text: str) ->
     steps = segmenter.split(text)
     assert steps
     assert all(step.strip() for step in steps) or (len(steps) == 1 and not text.strip())
+    assert all(map(segmenter.has_content, steps)) or len(steps) == 1
+
+
+@EVERY
+@given(text=TEXTS, start=st.integers(0, 30))
+@settings(max_examples=60, deadline=None)
+def test_a_step_may_begin_anywhere_in_a_text(segmenter: Segmenter, text: str, start: int) -> None:
+    start = min(start, len(text))
+    end = segmenter.first_step(text[start:])
+    assert segmenter.first_step(text, start) == (None if end is None else start + end)
 
 
 @EVERY
@@ -63,7 +81,7 @@ def test_a_policy_pauses_before_it_passes_the_end_of_a_step(segmenter: Segmenter
 
 @EVERY
 @given(text=TEXTS, more=TEXTS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=300, deadline=None)
 def test_later_text_does_not_move_the_end_of_a_step(segmenter: Segmenter, text: str, more: str) -> None:
     if (end := segmenter.first_step(text)) is not None:
         assert segmenter.first_step(text + more) == end
@@ -93,6 +111,39 @@ def test_later_text_does_not_move_the_end_of_a_step(segmenter: Segmenter, text: 
         ("python", ["s = 'it\\'s ('\n", 't = r"\\("\n', "pass\n"]),
         ("python", ["s = 'never closed\n", "x = 1\n"]),
         ("python", ["if x:\n", "\n    pass\n", "# the end"]),
+        ("python", ["x = 1 + \\\r\n    2\r\n", "s = 'a \\\r\n b'\r\n", "y = 2\r\n"]),
+        # formulas, environments, diagrams, listings
+        (
+            "newline",
+            [
+                "We have\n",
+                "\\[\nx = 2.\n\\]\n",
+                "So\n",
+                "\\begin{align*}\nx+1 &= 3.\n\\end{align*}\n",
+                "Done.",
+            ],
+        ),
+        ("newline", ["So $$\nx\n$$ and\n", "then $$y$$.\n", "$$\nz\n$$\n", "Done."]),
+        ("newline", ["$a$$b$\n", "It is \\$$5$.\n", "Done.\n"]),
+        ("newline", ["\\[ a \\\\[2pt]\n b \\]\n", "c \\\\[2pt]\n", "d"]),
+        ("newline", ["\\[\\begin{cases} a \\\\\nb\\]\n", "c\n", "\\end{cases}\nd"]),
+        ("newline", ["x = 1\n", "\\]\ny = 2\n\\end{align}.\n$$\n"]),
+        ("newline", ["\\[\n\n x = 2\n\n \\]\n", "Done."]),
+        ("newline", ["\\[ 40 + 24 = 64\n\n", "So it is 64.\n", "Done."]),
+        ("newline", ["\\begin{proof}\nx = 1.\n", "y = 2.\n\\end{proof}\n"]),
+        ("newline", ["Draw it. [asy]\npair A;\n\ndraw(A--B); // $$ \\[\n[/asy]\n", "Done."]),
+        ("newline", ["```python\nx = 1\n\n# \\[\n```\n", "It prints 1.\n", "~~~\n``` a\nb\n~~~\n", "Done."]),
+        ("newline", ["\\begin{verbatim}\na\n\\end{align}\n\\[\n\\end{verbatim}\n", "Done."]),
+        ("newline", ["We see:\n\n\\[x = 1\\]\n", "It follows:\r\n$y$\r\n", "Done."]),
+        ("blank_line", ["We see:\n\n\\[\n\nx = 1\n\n\\]\n\n", "Done."]),
+        ("blank_line", ["[asy]\n\ndraw(A);\n\n[/asy]\n\n", "So.\r\n\r\n", "Done.\r\n"]),
+        ("step_marker", ["Step 1: a\n```\nStep 2\n```\n", "Step 2: b"]),
+        # tables
+        ("newline", ["A table.\n", "| a | b |\n|---|---|\n| 1 | 2 |\n\n", "So 2."]),
+        ("newline", ["| a | b |\n| 1 | 2 |\n", "So 2.\n", "|x| < |y|\n", "|x| = 1\n", "a | b\n", "c"]),
+        ("newline", ["a | b\n--- | ---\n1 | 2\n3 | 4\n\n", "P(A | B) = 1\n", "Done.\n"]),
+        # carriage returns
+        ("newline", ["First, 2+2=4.\r\n", "\r\nThen 4+1=5.\r\n", "\r\nThe answer is 5."]),
     ],
 )
 def test_examples(name: str, steps: list[str]) -> None:
@@ -110,6 +161,53 @@ def test_a_step_needs_its_delimiter_to_be_complete() -> None:
     assert SEGMENTERS["python"].first_step("x = f(\n1,\n") is None
 
 
+def test_what_ends_a_table_or_an_open_formula_is_known_from_the_next_line() -> None:
+    newline = SEGMENTERS["newline"]
+    row, formula = "| a | b |\n", "\\[ x = 1\n\n"
+    for begun, after in ((row, "So"), (row, "\n"), (row, "x"), (formula, "So it"), (formula, "12) x")):
+        assert newline.first_step(begun) is None
+        assert newline.first_step(begun + after) == len(begun) + (after == "\n")
+    for begun, after in (
+        (row, ""),
+        (row, " "),
+        (row, "| c"),
+        (formula, "\n"),
+        (formula, "x"),
+        (formula, "= 2\n"),
+    ):
+        assert newline.first_step(begun + after) is None
+
+
+PROSE = st.sampled_from(["So $x$ is 1.", "The answer is 2.", "- $|x| = 1$", "a", "It is \\$5."])
+FORMULA_LINES = st.lists(
+    st.sampled_from(
+        ["x &= 1 \\\\", "y", "\\text{so } z", "\\\\[2pt]", "a | b", "\\begin{cases} a \\\\ b \\end{cases}"]
+    ),
+    min_size=1, max_size=4,
+).map("\n".join)  # fmt: skip
+CODE_LINES = st.lists(
+    st.sampled_from(["draw(A);", "", "x = 1", "// $$ \\[", "| a |"]), min_size=1, max_size=4
+).map("\n".join)
+WHOLE_BLOCKS = st.one_of(
+    PROSE,
+    st.builds("\\[\n{}\n\\]".format, FORMULA_LINES),
+    st.builds("so $$\n{}\n$$".format, FORMULA_LINES),
+    st.builds("\\begin{{align*}}\n{}\n\\end{{align*}}.".format, FORMULA_LINES),
+    st.builds("[asy]\npair A;\n{}\n[/asy]".format, CODE_LINES),
+    st.builds("```\nx = (\n{}\n```".format, CODE_LINES),
+    st.just("| a | b |\n|---|---|\n| 1 | 2 |\n"),
+)
+
+
+@given(parts=st.lists(WHOLE_BLOCKS, min_size=1, max_size=6))
+@settings(max_examples=200, deadline=None)
+def test_each_block_and_each_line_of_prose_is_a_step(parts: list[str]) -> None:
+    text = "".join(f"{part}\n" for part in parts)
+    assert SEGMENTERS["newline"].split(text) == [f"{part}\n" for part in parts]
+    windows = text.replace("\n", "\r\n")
+    assert SEGMENTERS["newline"].texts(windows) == [part.strip("\n").replace("\n", "\r\n") for part in parts]
+
+
 # -- generated Python ------------------------------------------------------------------------------
 
 NAMES = st.sampled_from(["x", "y", "total", "f"])
@@ -118,8 +216,17 @@ ATOMS = st.one_of(
     NAMES,
     st.integers(0, 99).map(str),
     st.sampled_from(
-        ['"("', "')'", "'it\\'s'", '"a # b"', '"""one\n\ntwo\')"""', "'''[\n'''", 'f"{x}"', 'r"\\d("',
-         "b'\\\\'"]
+        [
+            '"("',
+            "')'",
+            "'it\\'s'",
+            '"a # b"',
+            '"""one\n\ntwo\')"""',
+            "'''[\n'''",
+            'f"{x}"',
+            'r"\\d("',
+            "b'\\\\'",
+        ]
     ),
 )
 EXPRESSIONS = st.recursive(

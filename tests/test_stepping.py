@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Coroutine, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar, cast
 
 import pytest
@@ -137,6 +137,48 @@ async def test_a_false_stop_at_the_token_limit_is_a_cut() -> None:
     assert (one.text, one.stop) == ("f(\n", Stop.LENGTH)
 
 
+async def test_a_formula_of_several_lines_is_one_step() -> None:
+    words = ["So", "\n", "\\[", "\n", "x", "\n", "\\]", "\n", "Done."]
+    steps = await walk(Speaker(words))
+    assert shown(steps) == [("So\n", "step"), ("\\[\nx\n\\]\n", "step"), ("Done.", "end")]
+    assert shown((await rest(Speaker(words)))[0]) == shown(steps)
+
+
+async def test_a_table_ends_where_its_last_row_is_known_to_be_the_last() -> None:
+    rows = ["| a | b |", "\n", "| 1 | 2 |", "\n"]
+    one, spent = await step(Speaker([*rows, "So", " 2", "\n"]))
+    assert (one.text, one.token_ids) == ("".join(rows), (0, 1, 2, 3))
+    assert spent.policy_tokens == 4 + 3  # the line after the table was sampled to find its end
+    one, spent = await step(Speaker([*rows, "\n", "So"]))
+    assert (one.token_ids, spent.policy_tokens) == ((0, 1, 2, 3, 4), 5)
+    assert shown(await walk(Speaker(rows))) == [("".join(rows), "end")]
+
+
+async def test_delimiters_after_the_last_step_belong_to_it() -> None:
+    assert shown((await rest(Speaker(["x", "\n", "\\]", "\n"])))[0]) == [("x\n\\]\n", "end")]
+
+
+@pytest.mark.parametrize("segment", SEGMENTERS)
+def test_a_sample_is_split_in_one_pass(segment: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the segmenter reads, in characters, is in proportion to the text."""
+    segmenter = SEGMENTERS[segment]
+    read = 0
+
+    def ends(text: str, start: int) -> Iterator[int]:
+        nonlocal read
+        for end in segmenter.ends(text, start):
+            read += end - start
+            start = end
+            yield end
+
+    lines = ["Step ", "1: a", "\n"] * 400 + ["\n"] * 400 + ["$$", "\n", "x", "\n"] * 100
+    speaker = Speaker([])
+    speaker._segmenter = replace(segmenter, ends=ends)
+    groups, blank = speaker._split([Piece(word, i, 0.0) for i, word in enumerate(lines)])
+    assert sum(map(len, groups)) + len(blank) == len(lines)
+    assert read <= 2 * sum(map(len, lines))
+
+
 async def test_a_solution_that_ends_right_after_a_step_has_a_blank_last_step() -> None:
     steps = await walk(Speaker(["a", "\n"]))
     assert shown(steps) == [("a\n", "step"), ("", "end")]
@@ -243,7 +285,7 @@ async def test_a_call_may_override_the_policys_temperature() -> None:
 WORDS = st.lists(
     st.sampled_from(
         ["a", "b", "\n", "\n\n", " ", "a\n", "\nQ", "Q", ":", "Q:", "\nQ:", "a\nb\n", "Step", " 2", "\nStep ",
-         "x = (", ")", "# c", "a\n\n"]
+         "x = (", ")", "# c", "a\n\n", "\\[", "\\]", "$$", "| a | b |", "a:", "\r\n"]
     ),
     max_size=14,
 )  # fmt: skip
@@ -252,7 +294,7 @@ STOP_STRINGS = st.lists(
 ).map(tuple)
 
 
-@pytest.mark.parametrize("segment", ["newline", "blank_line", "python"])
+@pytest.mark.parametrize("segment", ["newline", "blank_line", "step_marker", "python"])
 @given(words=WORDS, stop=STOP_STRINGS)
 @example(words=["a", "\n", "Q:"], stop=("\nQ:",))
 @example(words=["a", "\nQ", ":"], stop=("\nQ:",))

@@ -6,13 +6,13 @@ A subclass only samples tokens (`_generate`). This module turns them into steps:
   prefix cache is hit, and stepping at temperature 0 gives the tokens of one greedy decode.
 - A step ends after the token that completes its delimiter. Tokens past the end are charged and
   dropped: a stop string, or text by which the delimiter was recognised.
-- White space alone is never a step: sampling continues until there is text.
+- White space and delimiters of formulas alone are never a step: sampling continues until there is text.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -159,17 +159,31 @@ class SteppingPolicy(ManagedModel, ABC):
     def _split(self, pieces: Sequence[Piece]) -> tuple[list[list[Piece]], list[Piece]]:
         """Group pieces into the steps that sampling step by step would give.
 
-        Also returns the blank pieces after the last step, which belong to it if the solution ends there.
+        Also returns the pieces without content after the last step, which belong to it if the solution
+        ends there.
         """
         steps: list[list[Piece]] = []
-        rest = list(pieces)
-        while (end := self._segmenter.first_step(_text(rest))) is not None:
-            kept = _through(rest, end)
-            steps.append(rest[:kept])
-            rest = rest[kept:]
-        if not steps or _text(rest).strip():
+        begin = 0
+        for kept, _ in self._step_ends(pieces):
+            steps.append(list(pieces[begin:kept]))
+            begin = kept
+        rest = list(pieces[begin:])
+        if not steps or self._segmenter.has_content(_text(rest)):
             return [*steps, rest], []
         return steps, rest
+
+    def _step_ends(self, pieces: Sequence[Piece]) -> Iterator[tuple[int, int]]:
+        """Where complete steps end: the number of pieces and the length of text before each end.
+
+        A step ends with a piece; the next one begins after it. Takes time linear in the length of the text.
+        """
+        text = _text(pieces)
+        kept, at = 0, 0
+        while (end := self._segmenter.first_step(text, at)) is not None:
+            while at < end:
+                at += len(pieces[kept].text)
+                kept += 1
+            yield kept, at
 
     def _stops_after(self, text: str) -> list[str]:
         """The prompt's stop strings, and the remainder of each that the end of `text` has begun."""
@@ -191,9 +205,8 @@ class SteppingPolicy(ManagedModel, ABC):
             return None
         begin, over = (offset - len(tail) for offset in min(matches))
         kept = 0
-        while (end := self._segmenter.first_step(_text(pieces[kept:]))) is not None:
-            through = kept + _through(pieces[kept:], end)
-            if len(_text(pieces[:through])) >= over:
+        for through, length in self._step_ends(pieces):
+            if length >= over:
                 break
             kept = through
         return max(kept, _before(pieces, begin))
