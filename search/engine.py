@@ -35,6 +35,7 @@ class Outcome:
     steps: the chosen solution; empty if there is an error, or if the strategy gives no answer.
     answer: None if there is an error, or if the solution is unfinished or states no answer.
     value: the reward model's value of the last step, in [0, 1]; None if it was not scored.
+    finished: whether the model ended the solution itself, neither cut at a limit nor repeating itself.
     seconds: from the start of this problem to its end; other problems run at the same time.
     """
 
@@ -46,6 +47,7 @@ class Outcome:
     events: Events
     seconds: float
     error: str | None = None
+    finished: bool = False
 
     @property
     def text(self) -> str:
@@ -117,7 +119,10 @@ async def solve(
             return _failed(problem, cost, events, start, f"{type(error).__name__}: {error}")
         cost.policy_tokens_discarded = cost.policy_tokens - sum(s.n_tokens for s in leaf.steps)
         value = leaf.value if leaf.score else None
-        return Outcome(problem, tuple(leaf.steps), answer, value, cost, events, perf_counter() - start)
+        return Outcome(
+            problem, tuple(leaf.steps), answer, value, cost, events, perf_counter() - start,
+            finished=leaf.is_finished,
+        )
 
     source = iter(todo)
     running: set[asyncio.Task[Outcome]] = set()

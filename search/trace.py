@@ -71,17 +71,24 @@ class Trace:
         self._file = JsonLinesFile(path, kind="trace", begins='{"event": "run"', error=TraceError)
         try:
             self._load(self._file)
-            config = json.loads(json.dumps(run or {}))
             if self._run is None:
-                self._write({"event": "run", "config": config})
-            elif differing := _differences(self._run, config):
-                raise TraceError(
-                    f"{path} is the trace of another run ({'; '.join(differing)}): "
-                    "resume it with the same settings, or choose another --out"
-                )
+                self._write({"event": "run", "config": _plain(run)})
+            else:
+                _check_same(path, self._run, run)
         except BaseException:
             self.close()
             raise
+
+    @staticmethod
+    def check(path: Path, run: Mapping[str, Any]) -> None:
+        """Raise TraceError if the file is a trace of another run. Reads its first line only."""
+        try:
+            with path.open("rb") as file:
+                event = json.loads(file.readline())
+            config = _renamed(event["config"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return  # not a whole first line: opening the trace says what is wrong
+        _check_same(path, config, run)
 
     def recorder(self, problem: Problem) -> Recorder:
         """What is recorded of `problem`, and where to record more. Raises TraceError.
@@ -229,6 +236,20 @@ class Recorder:
     def _write(self, event: str, at: Address, **data: Any) -> None:
         if self._trace is not None:
             self._trace._write({"event": event, "problem": self._problem, "at": at, **data})
+
+
+def _plain(run: Mapping[str, Any] | None) -> dict[str, Any]:
+    """A configuration as JSON gives it back."""
+    plain: dict[str, Any] = json.loads(json.dumps(run or {}))
+    return plain
+
+
+def _check_same(path: Path, recorded: Mapping[str, Any], run: Mapping[str, Any] | None) -> None:
+    if differing := _differences(recorded, _plain(run)):
+        raise TraceError(
+            f"{path} is the trace of another run ({'; '.join(differing)}): "
+            "resume it with the same settings, or choose another --out"
+        )
 
 
 def _nonzero(cost: Cost) -> dict[str, int]:

@@ -45,7 +45,9 @@ FIELDS = (
 
 def comparable(row: Mapping[str, Any]) -> dict[str, Any]:
     """Without what differs between equal runs. A cache that starts cold computes more and finds less."""
-    left_out = {"seconds", "replayed", "prm_tokens", "prm_tokens_cached", "baseline", "revision", "command"}
+    left_out = set(
+        "problems seconds replayed prm_tokens prm_tokens_cached baseline revision command".split()
+    )
     kept = {name: value for name, value in row.items() if name not in left_out}
     return {**kept, "prm_tokens_in_all": row["prm_tokens"] + row["prm_tokens_cached"]}
 
@@ -270,6 +272,10 @@ def test_a_problem_that_runs_out_of_tokens_has_not_failed(here: Path, models: li
     assert main([*words, *models, "--json", "row.json"]) == 0
     row = json.loads((here / "row.json").read_text())
     assert (row["errors"], row["exhausted"], row["policy_tokens"]) == (0, 2, 14)
+    assert (row["unfinished"], row["answered"], row["without_answer"]) == (2, 0, 0)
+    assert [(p["ending"], p["hit_limit"], p["policy_tokens"]) for p in row["problems"]] == [
+        ("unfinished", True, 7)
+    ] * 2
 
 
 # -- going on with a run -------------------------------------------------------------------------------
@@ -355,7 +361,8 @@ def test_thresholds_fitted_for_a_reward_model_are_taken_unless_others_are_named(
     save_layout(replace(read_layout("prm"), calibration=Calibration(reject=0.3)), here / "prm")
     words = ["--strategy", "hgs,mcts", "--engine", "hf", "--policy", checkpoints.policy, "--prm", "prm"]
     taken = validated(words)
-    assert (taken.strategies["hgs"], taken.strategies["mcts"]) == (HGS(reject=0.3), make_strategy("mcts"))
+    assert taken.strategies["hgs"] == HGS(reject=0.3)
+    assert taken.strategies["mcts"] == make_strategy("mcts", {"aggregate": "product"})
     assert validated([*words, "--set", "reject=0.9"]).strategies["hgs"] == HGS(reject=0.9)
     assert validated([*words, "--set", "reject=none"]).strategies["hgs"] == HGS()
 

@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from enum import StrEnum
 from math import ceil
 from typing import Any
 
 from bench.report.stats import Paired, mcnemar, wilson
 from search.engine import Outcome
 from search.limits import Cost, Events
+
+
+class Ending(StrEnum):
+    """How a problem's chosen solution ends."""
+
+    ANSWERED = "answered"
+    WITHOUT_ANSWER = "without_answer"
+    """The model ended the solution and stated no answer."""
+    UNFINISHED = "unfinished"
+    """The solution was cut at a limit or repeated itself, or there is none."""
+    FAILED = "failed"
+    """The problem failed with an error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +34,26 @@ class Graded:
     outcome: Outcome
     correct: bool
     group: str = ""
+
+    @property
+    def ending(self) -> Ending:
+        if self.outcome.error is not None:
+            return Ending.FAILED
+        if not self.outcome.finished:
+            return Ending.UNFINISHED
+        return Ending.WITHOUT_ANSWER if self.outcome.answer is None else Ending.ANSWERED
+
+    def as_json(self) -> dict[str, Any]:
+        """What the JSON output says of one problem."""
+        outcome = self.outcome
+        return {
+            "id": outcome.problem.id, "correct": self.correct, "answer": outcome.answer,
+            "ending": self.ending.value, "error": outcome.error, "group": self.group,
+            "policy_tokens": outcome.cost.policy_tokens, "prm_tokens": outcome.cost.prm_tokens,
+            "samples": outcome.cost.samples, "backtracks": outcome.events.backtracks,
+            "failed_candidates": outcome.events.failed, "hit_limit": outcome.events.exhausted > 0,
+            "seconds": round(outcome.seconds, 3),
+        }  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +99,11 @@ class Summary:
         """All results as one JSON object. Counts of tokens and calls are totals over the problems.
 
         "exhausted" counts the problems whose search reached one of its limits, "errors" the problems that
-        failed, which count as wrong. baseline: adds the paired comparison with it, as "versus".
+        failed, which count as wrong. "problems" has one object per problem. baseline: adds the paired
+        comparison with it, as "versus".
         """
         cost, events, n = self.cost, self.events, len(self.graded)
+        endings = Counter(g.ending for g in self.graded)
         groups: dict[str, list[bool]] = defaultdict(list)
         for g in self.graded:
             groups[g.group].append(g.correct)
@@ -98,11 +133,14 @@ class Summary:
             "prompt_tokens": cost.prompt_tokens,
             "prompt_tokens_cached": cost.prompt_tokens_cached,
             "replayed": events.replayed,
+            **{ending.value: endings[ending] for ending in Ending if ending is not Ending.FAILED},
+            "failed_candidates": events.failed,
             "by_group": {
                 name: {"n": len(right), "accuracy": sum(right) / len(right)}
                 for name in sorted(groups, key=_natural) if name and (right := groups[name])
             },
         }
+        result["problems"] = [g.as_json() for g in self.graded]
         if baseline is not None and baseline is not self:
             paired = self.against(baseline)
             ratio = cost.policy_tokens / max(1, baseline.cost.policy_tokens)

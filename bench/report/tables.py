@@ -61,7 +61,8 @@ def _accuracy(rows: Sequence[dict[str, Any]], baseline: Summary | None) -> list[
             Column("gain,\npoints", ["" if v is None else f"{v['points']:+.1f}" for v in paired]),
             Column("p", ["" if v is None else _p(v["p"]) for v in paired]),
         ]
-    return [*columns, Column("errors", [f"{row['errors']:,}" for row in rows])]
+    heads = {"without_answer": "no\nanswer", "unfinished": "un-\nfinished", "errors": "failed"}
+    return [*columns, *(Column(head, [f"{row[name]:,}" for row in rows]) for name, head in heads.items())]
 
 
 def _tokens(rows: Sequence[dict[str, Any]], baseline: Summary | None, n: int) -> list[Column]:
@@ -144,6 +145,8 @@ def _notes(summaries: Sequence[Summary], baseline: Summary | None) -> list[Rende
     if baseline is not None and len(summaries) > 1:
         lines.append(f"gain: over {baseline.strategy}, greedy, on the same problems; p: McNemar's exact test")
     lines.append(
+        "no answer: the solution ends without one; unfinished: it was cut or repeats itself; failed: an "
+        "error; "
         "discarded: policy tokens outside the chosen solutions; PRM tokens: those that the reward model "
         "computed; hit limit: problems whose search reached one of its limits"
     )
