@@ -11,29 +11,20 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import replace
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 from jinja2 import Template
-from rich.console import Console
 
-from bench.report.summary import Graded
-from bench.runner.cli.display import ProgressLines, Transcript, progress
 from bench.runner.cli.run import main
 from prm.reading.calibration import Calibration
 from prm.reading.layout import read_layout, save_layout
-from search.engine import Outcome, solve_all
-from search.limits import Cost, Events
-from search.node import Node, TreeEvent
 from search.params import describe, make_strategy, params
 from search.strategies import STRATEGIES
 from search.strategies.hgs import HGS
-from search.types import Problem
 from tests.commands import environment, start
 from tests.conftest import SHORT, Checkpoints
-from tests.fakes import BAD, MEH, ScriptedPolicy, ScriptedScorer
 from tests.resumed import validated
 
 FIELDS = (
@@ -175,51 +166,6 @@ def test_a_question_shows_the_search(
     assert sorted(map(out.index, parts)) == list(map(out.index, parts))
     assert len(err.splitlines()) == 1
     assert not (here / "runs").exists()
-
-
-def test_the_transcript_is_a_picture_of_the_search() -> None:
-    script = {"": ["go [1],", "no,", "yes."], "go [1],": ["x,", "x,", "y~"], "no,": ["stop."]}
-    scores = {"x,": BAD, "no,": MEH, "stop.": BAD}
-    console = Console(width=60, file=StringIO(), record=True)
-    transcript = Transcript(console)
-    policy, scorer = ScriptedPolicy(script), ScriptedScorer(scores)
-    [outcome] = solve_all([Problem("q", "?")], HGS(width=3), policy, scorer, watch=transcript.event)
-    assert outcome.text == "yes."
-    assert [line.rstrip() for line in console.export_text().splitlines()] == [
-        "  + go [1],  (0.90)",
-        "    - x,  (0.10, rejected)",
-        "    - x,  (0.10, duplicate)",
-        "    + y~  (0.90, cut: length)",
-        "  <- nothing left to try after step 1: back",
-        "  0 no,  (0.80)",
-        "  + yes.  (0.90)",
-    ]
-    transcript.end(outcome)
-    assert "answer: yes." in console.export_text()
-    console = Console(width=60, file=StringIO(), record=True)
-    script = {"": ["no,", "bad,"], "no,": ["bad.", "bad."], "bad,": ["end."]}
-    policy, scorer = ScriptedPolicy(script), ScriptedScorer({"no,": MEH, "bad,": BAD, "bad.": BAD})
-    [outcome] = solve_all([Problem("q", "?")], HGS(width=2), policy, scorer, watch=Transcript(console).event)
-    assert outcome.text == "no,bad."
-    assert [line.rstrip() for line in console.export_text().splitlines()] == [
-        "  0 no,  (0.80)",
-        "  - bad,  (0.10, rejected)",
-        "  -> continue from: no,",
-        "    - bad.  (0.10, rejected)",
-        "    - bad.  (0.10, duplicate)",
-        "  <- nothing left to try after step 1: back",
-        "<- nothing left to try after the question: back",
-    ]
-
-
-def test_a_solution_without_an_accepted_step_is_said_to_be_one() -> None:
-    for score, last in ((BAD, "of this solution as wrong; they know sums"), (MEH, " s")):
-        console = Console(width=200, file=StringIO(), record=True)
-        transcript = Transcript(console, "they know sums")
-        policy, scorer = ScriptedPolicy({"": ["8."] * 2}), ScriptedScorer({"8.": score})
-        [outcome] = solve_all([Problem("q", "?")], HGS(width=2), policy, scorer, watch=transcript.event)
-        transcript.end(outcome)
-        assert console.export_text().strip().endswith(last)
 
 
 def test_without_vllm_it_says_so_and_uses_transformers(
@@ -389,27 +335,3 @@ def test_help_and_bad_input_need_no_torch() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, env=environment(), check=False,
     )
     assert ran.stdout == "set()\n", ran.stderr
-
-
-def graded(correct: bool) -> Graded:
-    return Graded(Outcome(Problem("", ""), (), None, None, Cost(), Events(), 0.0), correct)
-
-
-def test_the_progress_line_fits_a_terminal_and_is_quiet_elsewhere() -> None:
-    terminal = Console(width=80, force_terminal=True, record=True, file=StringIO())
-    with progress(terminal) as shown:
-        lines = ProgressLines(shown)
-        lines.begin("self_consistency", 1000)
-        for index in range(999):
-            lines.event(Problem("", ""), TreeEvent.BACKTRACK, Node((), None, None))
-            lines.graded(graded(index % 2 == 0))
-        shown.refresh()
-    [*_, drawn] = terminal.export_text().strip().split("self_consistency")  # it draws over itself
-    assert "999/1000 50.1% right, 0 tok/s, 999 backtracks" in drawn
-    assert len("self_consistency" + drawn) <= 80
-    pipe = Console(width=80, force_terminal=False, record=True, file=StringIO())
-    with progress(pipe) as shown:
-        lines = ProgressLines(shown)
-        lines.begin("cot", 2)
-        lines.graded(graded(True))
-    assert pipe.export_text() == ""
