@@ -30,12 +30,13 @@ def request_from(arguments: Sequence[str] | None = None) -> CalibrateRequest:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     add = parser.add_argument
-    add("--prm", required=True, metavar="DIR", help="a checkpoint or ensemble, whose prm.json is written")
+    add("--prm", required=True, metavar="DIR",
+        help="a checkpoint, ensemble or bundled model, whose prm.json is written")  # fmt: skip
     add("--data", nargs="+", required=True, metavar="SPEC", help=f"validation data. {HELP}")
     add("--class-weights", choices=("none", "balanced"), default="none",
         help="balanced: each class counts the same, see above (%(default)s)")  # fmt: skip
     add("--keep", type=Path, metavar="FILE",
-        help="keep the scores in FILE, and reuse those already there")  # fmt: skip
+        help="keep the scores in FILE, and reuse those of the same weights and data there")  # fmt: skip
     add("--engine", choices=("hf", "vllm"), default="hf", help="what runs the model (%(default)s)")
     add("--dtype", default="auto", help="precision (as stored; float32 on a CPU without bfloat16)")
     args = parser.parse_args(arguments)

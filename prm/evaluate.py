@@ -31,7 +31,7 @@ def request_from(arguments: Sequence[str] | None = None) -> EvaluateRequest:
     )  # fmt: skip
     add = parser.add_argument
     add("--prm", dest="prms", nargs="+", required=True, metavar="MODEL",
-        help="zoo models, NAME=PATH, specifications, checkpoints or ensembles")  # fmt: skip
+        help="zoo models, NAME=PATH, specifications, checkpoints, ensembles, or builtin")  # fmt: skip
     add("--data", nargs="+", required=True, metavar="SPEC", help=HELP)
     add("--out", type=Path, required=True, metavar="DIR", help="folder for the report and the scores")
     add("--baselines", nargs="+", metavar="SPEC", help="training data of the baselines (no baselines)")

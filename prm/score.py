@@ -2,10 +2,11 @@
 
 Each line of FILE is {"question", "steps": [...]} or {"question", "solution"}. A solution is split into
 steps at line ends, or at blank lines if the model's steps may span lines. Other fields are kept. Each
-line of the output adds "judgements", one {"negative", "neutral", "positive"} per step, and "score", the
-value of the solution: the step values (P(not wrong)) aggregated as the model's layout says, or the one
-value of an outcome model. A solution that cannot be scored has an "error" and no score, and the exit
-code is then 1.
+line of the output adds "judgements", one {"negative", "neutral", "positive"} per step, "score", the value of
+the solution, and "prm_weights", which identifies the model. The value of a solution is that of a search: the
+step values (P(not wrong)) aggregated as the model's layout says (by default their product), or the one value
+of an outcome model. A solution that cannot be scored has an "error" and no score, and the exit code is
+then 1.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ def request_from(arguments: Sequence[str] | None = None) -> ScoreRequest:
     add = parser.add_argument
     add("solutions", metavar="FILE", help="the solutions, as JSON lines")
     add("--prm", required=True, metavar="MODEL",
-        help="a zoo model, NAME=PATH, specification, checkpoint or ensemble")  # fmt: skip
+        help="a zoo model, NAME=PATH, specification, checkpoint, ensemble, or builtin")  # fmt: skip
     add("--out", type=Path, required=True, metavar="FILE",
         help="the scored lines, written as they are made")  # fmt: skip
     add("--resume", action="store_true", help="continue an interrupted --out")

@@ -1,4 +1,4 @@
-"""python -m prm.zoo: list the reward models known by name."""
+"""python -m prm.zoo: list the reward models known by name: those of the zoo, and the bundled ones."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from prm.reading.bundled import PRMS, TASKS
 from prm.reading.zoo import zoo
 from search.command import exit_code
 
@@ -13,9 +14,10 @@ from search.command import exit_code
 def _print_zoo() -> None:
     for name, entry in zoo().items():
         layout = entry.layout
-        print(
-            f"{name:<17} {entry.model:<54} {layout.head.kind}, {layout.head.type} head, {layout.aggregate}"
-        )
+        kind = f"{layout.head.kind}, {layout.head.type} head, {layout.solution_aggregate}"
+        print(f"{name:<17} {entry.model:<54} {kind}")
+    for name, folder in PRMS.items():
+        print(f"{name:<17} bundled, for the task {TASKS[folder]}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -37,7 +37,7 @@ from prm.reading.head import LABELS
 from prm.reading.layout import Layout
 from prm.reading.template import Template
 
-LAYOUT = Layout(Template(question=PROMPT.template))
+LAYOUT = Layout(Template(question=PROMPT.template), aggregate="product", domain="code")
 POLICY, BACKBONE = Size(hidden=128, layers=3), Size(hidden=128, layers=4)
 BATCH = 2048
 """Tokens per batch, including padding."""

@@ -37,7 +37,7 @@ from prm.reading.template import Template
 
 CHAT_TEMPLATE = "{{ 'Question: ' + messages[-1]['content'] + '\\n' }}"
 """`PROMPT` in Jinja."""
-LAYOUT = Layout(Template(question=PROMPT))
+LAYOUT = Layout(Template(question=PROMPT), aggregate="product", domain="math")
 
 POLICY, BACKBONE = Size(hidden=128, layers=4), Size(hidden=128, layers=6)
 BATCH = 2048

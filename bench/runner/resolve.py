@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from math import isfinite
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from bench.runner.checkpoints import (
-    BUILTIN_POLICIES,
-    BUILTIN_PRMS,
     Engine,
     check_dtype,
     check_exists,
     check_is_policy,
     choose_engine,
     context_of,
-    fingerprint,
-    prm_fingerprint,
+    failing,
     quiet_transformers,
     tokenizer_of,
 )
 from bench.runner.specs import PolicySpec, PRMSpec
 from bench.tasks.base import Task
+from prm.reading.bundled import bundled_policy, bundled_prm
+from prm.reading.checkpoint import check_on_hub
+from prm.reading.fingerprint import fingerprint, old_fingerprint, old_prm_fingerprint, prm_fingerprint
+from prm.reading.layout import Layout
 from prm.reading.zoo import find, is_specified
 from search.errors import UsageError
 from search.params import nearest
@@ -31,6 +32,9 @@ from search.policies.stepping import Sampling, encode_prompt
 from search.prompts import Prompt, read_template
 from search.segment import SEGMENTERS, Segmenter
 from search.types import Problem
+from search.values import Aggregate
+
+T = TypeVar("T")
 
 TESTS = "tests"
 
@@ -59,7 +63,7 @@ class ResolvedPolicy:
         return {
             "engine": self.engine,
             "policy": self.name,
-            "policy_weights": fingerprint(self.path),
+            "policy_weights": fingerprint(self.path) if self._is_loaded else None,
             "tokenizer": self.tokenizer if self.engine == "server" else None,
             "sampling": asdict(self.sampling),
             "segmenter": self.segmenter.name,
@@ -67,6 +71,16 @@ class ResolvedPolicy:
             "seeded": self.seeded,
             "prompt": asdict(self.prompt),
         }
+
+    @property
+    def old_weights(self) -> str | None:
+        """What version 0.1.0 recorded of the weights."""
+        return old_fingerprint(self.path)
+
+    @property
+    def _is_loaded(self) -> bool:
+        """Whether the weights are at `path`, not only on a server."""
+        return self.engine != "server" or Path(self.path).is_dir()
 
     def shown_prompt(self, problem: Problem) -> str:
         """The text that the policy would continue."""
@@ -102,17 +116,63 @@ class ResolvedPRM:
         return None if self.model is None else self.name.removeprefix(f"{TESTS}+")
 
     @property
+    def old_weights(self) -> str | None:
+        """What version 0.1.0 recorded of the weights."""
+        return None if self.model is None else old_prm_fingerprint(self.model)
+
+    @property
+    def layout(self) -> Layout | None:
+        """How the reward model reads its input; None if only tests score."""
+        return None if self.model is None else find(self.model).layout
+
+    @property
     def thresholds(self) -> dict[str, float]:
         """What `prm.calibrate` fitted, by the parameters of HGS that take it; empty if nothing."""
-        if self.model is None:
-            return {}
-        return find(self.model).layout.calibration.thresholds
+        return {} if self.layout is None else self.layout.calibration.thresholds
+
+    @property
+    def aggregate(self) -> Aggregate | None:
+        """How its step values make up the value of a solution; None if only tests score."""
+        return None if self.layout is None else self.layout.solution_aggregate
+
+    @property
+    def is_outcome(self) -> bool:
+        """Whether it scores whole solutions only."""
+        return self.layout is not None and self.layout.is_outcome
 
 
 def resolve_policy(spec: PolicySpec, task: Task, problems: Sequence[Problem]) -> ResolvedPolicy:
     """Check that the policy is there, and choose its prompt. Loads no weights. Raises UsageError.
 
     problems: each must leave room in the model's context.
+    """
+    engine = check_policy(spec, task)
+    name = spec.name or task.defaults.policy
+    path = bundled_policy(name) or name
+    tokenizer = None if spec.tokenizer is None else bundled_policy(spec.tokenizer) or spec.tokenizer
+    if tokenizer is None and (engine != "server" or Path(path).is_dir()):
+        tokenizer = path
+    loaded = None
+    if tokenizer is not None:
+        quiet_transformers()
+        loaded = tokenizer_of(tokenizer)
+    prompt = _choose_prompt(name, task, spec.prompt, loaded)
+    prompt = replace(prompt, stop=(*prompt.stop, *spec.stop))
+    if loaded is not None and engine != "server":
+        with failing("--policy", name):
+            context = context_of(path)
+        _check_room(name, context, loaded, prompt, problems)
+    segment = spec.segment or task.defaults.segment
+    return ResolvedPolicy(
+        name=name, path=path, engine=engine, dtype=spec.dtype, tokenizer=tokenizer, servers=spec.servers,
+        prompt=prompt, segmenter=SEGMENTERS[segment], sampling=spec.sampling, seeded=spec.seeded,
+    )
+
+
+def check_policy(spec: PolicySpec, task: Task) -> Engine:
+    """Check all of the spec that takes no tokenizer to check; a local checkpoint is checked at once.
+
+    Returns the engine. Raises UsageError.
     """
     name = spec.name or task.defaults.policy
     _check_sampling(spec.sampling)
@@ -129,23 +189,25 @@ def resolve_policy(spec: PolicySpec, task: Task, problems: Sequence[Problem]) ->
         raise UsageError(f"--server is for --engine server, not {engine}")
     if spec.tokenizer is not None and engine != "server":
         raise UsageError(f"--tokenizer is for --engine server; {engine} takes the policy's own")
-    path = str(BUILTIN_POLICIES.get(name, name))
-    if engine != "server" or name in BUILTIN_POLICIES:
-        check_exists("--policy", name, path)
-        quiet_transformers()
-        check_is_policy(name, path)
-    tokenizer = spec.tokenizer
-    if tokenizer is None and (engine != "server" or Path(path).is_dir()):
-        tokenizer = path
-    loaded = None if tokenizer is None else tokenizer_of(tokenizer)
-    prompt = _choose_prompt(name, task, spec.prompt, loaded)
-    prompt = replace(prompt, stop=(*prompt.stop, *spec.stop))
-    if loaded is not None and engine != "server":
-        _check_room(name, context_of(path), loaded, prompt, problems)
-    return ResolvedPolicy(
-        name=name, path=path, engine=engine, dtype=spec.dtype, tokenizer=tokenizer, servers=spec.servers,
-        prompt=prompt, segmenter=SEGMENTERS[segment], sampling=spec.sampling, seeded=spec.seeded,
-    )
+    if (
+        spec.tokenizer is not None
+        and _named("--tokenizer", bundled_policy, spec.tokenizer) is None
+        and not Path(spec.tokenizer).is_dir()
+    ):
+        _named("--tokenizer", check_on_hub, spec.tokenizer)
+    path = _named("--policy", bundled_policy, name)
+    if engine != "server" or path is not None:
+        check_exists("--policy", name, path or name)
+        check_is_policy(name, path or name)
+    return engine
+
+
+def _named(option: str, look_up: Callable[[str], T], name: str) -> T:
+    """`look_up(name)`. Raises its UsageError, naming the option."""
+    try:
+        return look_up(name)
+    except UsageError as error:
+        raise UsageError(f"{option} {name}: {str(error).removeprefix(f'{name}: ')}") from error
 
 
 def resolve_prm(spec: PRMSpec, task: Task, policy_engine: Engine | None) -> ResolvedPRM:
@@ -162,11 +224,10 @@ def resolve_prm(spec: PRMSpec, task: Task, policy_engine: Engine | None) -> Reso
     model = model if tests else name
     wanted = spec.engine or policy_engine
     engine = choose_engine(None if wanted == "server" else wanted, servers=False)
-    path = str(BUILTIN_PRMS.get(model, model)) if model else None
+    path = (_named("--prm", bundled_prm, model) or model) if model else None
     if path is not None:
         if not is_specified(path):
             check_exists("--prm", model, path)
-        quiet_transformers()
         try:
             find(path)
         except UsageError as error:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,12 +21,12 @@ from prm.data import load_all
 from prm.data.labels import LabelledSolution
 from prm.evaluation import metrics
 from prm.evaluation.metrics import Steps, tabulate
-from prm.evaluation.scores import score_records
+from prm.evaluation.scores import KeptScores, score_records, scored_with
+from prm.reading.bundled import bundled_prm
 from prm.reading.calibration import Calibration
 from prm.reading.head import LABELS
 from prm.reading.layout import Layout, save_layout
 from prm.reading.zoo import find, is_specified
-from prm.scoring.batch import open_results
 from prm.scoring.scorers import Engine, load_scorer
 from search.errors import UsageError
 from search.types import StepScore
@@ -37,10 +38,12 @@ Floats = NDArray[np.float64]
 class CalibrateRequest:
     """Calibrate a checkpoint or an ensemble on validation data.
 
-    prm: its folder; the prm.json there is written. data: data sets as `prm.data.load` takes them.
+    prm: its folder, or a bundled model; the prm.json there is written.
+    data: data sets as `prm.data.load` takes them.
     balanced: weigh the labels so that each class counts the same. The most probable class is then the best
         guess for balanced accuracy, but probabilities no longer match frequencies.
-    scores: a file that keeps the scores; those already in it are reused. None keeps none.
+    scores: a file that keeps the uncalibrated scores; those already in it are reused if they are of the
+        same weights and data. None keeps none.
     dtype: as `search.precision.served` takes it.
     """
 
@@ -55,10 +58,13 @@ class CalibrateRequest:
 def calibrate_prm(request: CalibrateRequest) -> list[str]:
     """Fit and write the calibration. Returns a report, line by line.
 
-    Raises UsageError if there is no prm.json to write to, for data of a test split, and if the labels are of
-    one kind only.
+    The uncalibrated probabilities are scored, so that calibrating again gives the same result.
+
+    Raises UsageError if there is no prm.json to write to, for data of a test split, if the labels are of
+    one kind only, and if `request.scores` holds scores of other weights or data.
     """
-    if is_specified(request.prm) or not Path(request.prm).is_dir():
+    folder = Path(bundled_prm(request.prm) or request.prm)
+    if is_specified(request.prm) or not folder.is_dir():
         raise UsageError(f"--prm {request.prm}: there is no prm.json to write to; name a checkpoint's folder")
     layout = find(request.prm).layout
     records = list(load_all(request.data))
@@ -66,22 +72,24 @@ def calibrate_prm(request: CalibrateRequest) -> list[str]:
         raise UsageError("--data: calibration must not use a test split; name validation data")
     scores = asyncio.run(_score(request, records))
     fitted, report = calibrate(
-        layout, [records[i] for i in scores], list(scores.values()), balanced=request.balanced
+        layout.uncalibrated, [records[i] for i in scores], list(scores.values()), balanced=request.balanced
     )
-    save_layout(fitted, Path(request.prm))
+    save_layout(fitted, folder)
     return [*report, f"{len(records) - len(scores)} solutions could not be scored"]
 
 
 async def _score(
     request: CalibrateRequest, records: Sequence[LabelledSolution]
 ) -> Mapping[int, list[StepScore]]:
+    """The uncalibrated scores."""
+    identity = scored_with(request.prm, request.engine, request.dtype, calibrated=False)
     with TemporaryDirectory() as folder:
-        results = open_results(request.scores or Path(folder) / "scores.jsonl", resume=True)
-        try:
-            async with load_scorer(request.prm, request.engine, dtype=request.dtype) as scorer:
-                return await score_records(scorer, records, results)
-        finally:
-            results.close()
+        path = request.scores or Path(folder) / "scores.jsonl"
+        with closing(KeptScores(path, records, identity)) as kept:
+            async with load_scorer(
+                request.prm, request.engine, dtype=request.dtype, calibrated=False
+            ) as scorer:
+                return await score_records(scorer, kept)
 
 
 def calibrate(

@@ -18,7 +18,7 @@ from prm.evaluation import metrics, report
 from prm.evaluation.baselines import baselines
 from prm.evaluation.metrics import Solutions, Steps, tabulate, with_intervals
 from prm.evaluation.request import EvaluateRequest
-from prm.evaluation.scores import score_records
+from prm.evaluation.scores import KeptScores, score_records, scored_with
 from prm.reading.zoo import find
 from prm.scoring.batch import open_results
 from prm.scoring.scorers import Engine, load_scorer
@@ -71,10 +71,20 @@ def evaluate_prms(
     """
     results = []
     layouts = {prm: find(prm).layout for prm in prms}
-    by_prm = {
-        prm: asyncio.run(_scores(prm, data, out, number, engine=engine, dtype=dtype))
-        for number, prm in enumerate(prms)
-    }
+    with ExitStack() as stack:
+        files = {
+            prm: {
+                name: stack.enter_context(closing(
+                    KeptScores(out / f"judgements-{number}-{at}.jsonl", records, identity)
+                ))
+                for at, (name, records) in enumerate(data.items())
+            }
+            for number, prm in enumerate(prms)
+            for identity in [scored_with(prm, engine, dtype)]
+        }  # fmt: skip
+        by_prm = {
+            prm: asyncio.run(_scores(prm, kept, engine=engine, dtype=dtype)) for prm, kept in files.items()
+        }
     base_neutral = any("neutral" in layout.head.labels for layout in layouts.values())
     base = {
         name: baselines(train, records, neutral=base_neutral) if train else {}
@@ -99,19 +109,11 @@ def evaluate_prms(
 
 
 async def _scores(
-    prm: str, data: Mapping[str, Sequence[LabelledSolution]], out: Path, number: int, *, engine: Engine,
-    dtype: str,
-) -> dict[str, dict[int, list[StepScore]]]:  # fmt: skip
-    """By data set, the scores of one reward model. number: of the model, for the names of the files."""
-    with ExitStack() as stack:
-        files = {
-            name: open_results(out / f"judgements-{number}-{at}.jsonl", resume=True)
-            for at, name in enumerate(data)
-        }
-        for file in files.values():
-            stack.callback(file.close)
-        async with load_scorer(prm, engine, dtype=dtype) as scorer:
-            return {name: await score_records(scorer, records, files[name]) for name, records in data.items()}
+    prm: str, kept: Mapping[str, KeptScores], *, engine: Engine, dtype: str
+) -> dict[str, dict[int, list[StepScore]]]:
+    """By data set, the scores of one reward model. kept: by data set, the file of its scores."""
+    async with load_scorer(prm, engine, dtype=dtype) as scorer:
+        return {name: await score_records(scorer, scores) for name, scores in kept.items()}
 
 
 def evaluate_one(

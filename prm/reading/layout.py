@@ -4,28 +4,34 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 from prm.reading.calibration import Calibration
+from prm.reading.checkpoint import checkpoint_file, read_config, read_json
 from prm.reading.head import Head
 from prm.reading.template import Template
 from search.errors import UsageError
 from search.types import StepScore
 from search.values import AGGREGATES, Aggregate
 
+Domain = Literal["", "math", "code"]
+
 
 @dataclass(frozen=True, slots=True)
 class Layout:
     """The layout of a reward model, or of an ensemble of reward models.
 
-    aggregate: how the values of the steps make up the value of a solution.
+    aggregate: how the values of the steps make up the value of a solution; None is the default of
+        `solution_aggregate`.
     members: of an ensemble: reward models, each a name that `prm.reading.zoo.find` knows or a path relative
         to prm.json. Each member has its own layout. The ensemble's own layout describes what the averaged
         scores mean (labels, kind, calibration, aggregate), and its `template.separator` splits the text
         of a solution into steps.
+    domain: what the model was trained to score: solutions in words and formulas ("math"), or programs
+        ("code"); "" if that is unknown.
 
     Raises UsageError if the parts do not fit together.
     """
@@ -33,15 +39,18 @@ class Layout:
     template: Template = field(default_factory=Template)
     head: Head = field(default_factory=Head)
     calibration: Calibration = field(default_factory=Calibration)
-    aggregate: Aggregate = "last"
+    aggregate: Aggregate | None = None
     members: tuple[str, ...] = ()
+    domain: Domain = ""
 
     def __post_init__(self) -> None:
         template, head = self.template, self.head
         if not template.separator and not template.chat and head.kind == "process":
             raise UsageError("prm.json: separator must not be empty")
-        if self.aggregate not in get_args(Aggregate):
+        if self.aggregate is not None and self.aggregate not in get_args(Aggregate):
             raise UsageError(f"prm.json: aggregate is one of {', '.join(get_args(Aggregate))}")
+        if self.domain not in get_args(Domain):
+            raise UsageError('prm.json: domain is "math", "code" or ""')
         if self.calibration.bias and len(self.calibration.bias) != len(head.labels):
             raise UsageError("prm.json: bias needs one number per label")
 
@@ -49,10 +58,28 @@ class Layout:
         """The calibrated score of a step. probabilities: the head's, [len(labels)]. Raises ScorerError."""
         return self.calibration.step_score(self.head.labels, probabilities)
 
+    @property
+    def is_outcome(self) -> bool:
+        """Whether the model scores whole solutions, so that only the value after the last step counts."""
+        return self.head.kind == "outcome"
+
+    @property
+    def solution_aggregate(self) -> Aggregate:
+        """How the values of the steps make up the value of a solution, in scoring and in search alike.
+
+        The default of a process model is the product: the probability that no step is wrong, if the steps
+        were independent.
+        """
+        return "last" if self.is_outcome else self.aggregate or "product"
+
     def solution_value(self, values: Sequence[float]) -> float:
         """The value of a solution, in [0, 1], from the values of its steps."""
-        how: Aggregate = "last" if self.head.kind == "outcome" else self.aggregate
-        return AGGREGATES[how](values)
+        return AGGREGATES[self.solution_aggregate](values)
+
+    @property
+    def uncalibrated(self) -> Layout:
+        """The same layout, whose scores are the probabilities of the head itself."""
+        return replace(self, calibration=Calibration())
 
 
 # -- prm.json: one flat object -----------------------------------------------------------------------
@@ -77,6 +104,7 @@ _FIELDS = {
     "temperature": "calibration.temperature",
     "bias": "calibration.bias",
     "members": "members",
+    "domain": "domain",
 }
 """The fields of prm.json, in the order in which they are written, and what they are in a `Layout`."""
 
@@ -86,12 +114,13 @@ _ALWAYS = ("question", "separator", "labels")
 
 def save_layout(layout: Layout, directory: Path) -> None:
     """Write `prm.json`. Fields that have their default are left out."""
-    values, defaults = _flat(layout), _flat(Layout())
+    values, defaults = layout_fields(layout), layout_fields(Layout())
     written = {name: v for name, v in values.items() if name in _ALWAYS or v != defaults[name]}
     (directory / "prm.json").write_text(json.dumps(written, indent=2, ensure_ascii=False) + "\n")
 
 
-def _flat(layout: Layout) -> dict[str, Any]:
+def layout_fields(layout: Layout) -> dict[str, Any]:
+    """The fields of prm.json, with those that have their default."""
     return {name: attrgetter(place)(layout) for name, place in _FIELDS.items()}
 
 
@@ -117,19 +146,21 @@ def layout_from(fields: Mapping[str, Any], where: str) -> Layout:
 def read_layout(model: str) -> Layout:
     """The layout of a checkpoint that has a prm.json, checked against its head, or of an ensemble.
 
-    model: a path or hub id; no weights are loaded. Raises UsageError if it is not such a reward model.
+    model: a path or hub id; no weights are loaded, and a local folder is read without transformers.
+    Raises UsageError if it is not such a reward model.
     """
-    from transformers.utils import cached_file
-
     try:
-        path = cached_file(model, "prm.json")
-    except (OSError, ValueError) as error:
+        path = checkpoint_file(model, "prm.json")
+        if path is None:
+            raise UsageError("it has no prm.json, which says how a reward model reads its input")
+    except UsageError as error:
         raise _no_reward_model(model, error) from error
+    where = f"{model}/prm.json"
     try:
-        fields = json.loads(Path(str(path)).read_text(encoding="utf-8"))
-        layout = layout_from(dict(fields), f"{model}/prm.json")
-    except (ValueError, TypeError) as error:
-        raise UsageError(f"{model}/prm.json is not a layout: {error}") from error
+        fields = read_json(path, where)
+    except UsageError as error:
+        raise UsageError(f"{where} is not a layout: {str(error).removeprefix(f'{where}: ')}") from error
+    layout = layout_from(fields, where)
     if not layout.members:
         _check_head(model, layout.head)
     return layout
@@ -137,15 +168,13 @@ def read_layout(model: str) -> Layout:
 
 def _check_head(model: str, head: Head) -> None:
     """Raises UsageError if the checkpoint's architecture does not have such a head."""
-    from transformers import AutoConfig
-
     try:
-        config = AutoConfig.from_pretrained(model)
-    except (OSError, ValueError) as error:
+        config = read_config(model)
+    except UsageError as error:
         raise _no_reward_model(model, error) from error
-    architectures = config.architectures or []
+    architectures = config.get("architectures") or []
     classifies = head.type not in ("tokens", "mean_logit")
-    wanted = "ForSequenceClassification" if classifies else "ForCausalLM"
+    wanted = ("ForSequenceClassification",) if classifies else ("ForCausalLM", "ForConditionalGeneration")
     if not any(name.endswith(wanted) for name in architectures):
         architecture = ", ".join(architectures) or "model of unknown architecture"
         classifier = "sequence-classification head with one output per label"
@@ -153,12 +182,11 @@ def _check_head(model: str, head: Head) -> None:
             f"{model} is a {architecture}: its layout needs a "
             f"{classifier if classifies else 'language-model head'}"
         )
-    if classifies and config.num_labels != len(head.labels):
-        raise UsageError(
-            f"{model}: the head has {config.num_labels} outputs, prm.json names {len(head.labels)} labels"
-        )
+    outputs = len(config.get("id2label") or ()) or config.get("num_labels", 2)  # 2: transformers' default
+    if classifies and outputs != len(head.labels):
+        raise UsageError(f"{model}: the head has {outputs} outputs, prm.json names {len(head.labels)} labels")
 
 
-def _no_reward_model(model: str, error: Exception) -> UsageError:
-    reason = str(error).strip().split("\n")[0]
+def _no_reward_model(model: str, error: UsageError) -> UsageError:
+    reason = str(error).removeprefix(f"{model}: ").removeprefix(f"{model} ")
     return UsageError(f"{model} is no reward model of this kind: {reason}")

@@ -1,4 +1,4 @@
-"""Reward models by name: the public ones in zoo.yaml, the user's own specifications, checkpoints."""
+"""Reward models by name: bundled ones, the public ones in zoo.yaml, specifications, checkpoints."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from prm.reading.bundled import PRMS, bundled_prm
 from prm.reading.layout import Layout, layout_from, read_layout
 from search.errors import UsageError
 
@@ -37,12 +38,13 @@ class RewardModel:
 def find(name: str) -> RewardModel:
     """The reward model with this name. Loads no weights.
 
-    name: a name of the zoo; a .yaml or .json specification; a checkpoint with `prm.json` (path or hub id),
-        or the folder of an ensemble. NAME=PATH is a zoo model or specification whose weights and
-        tokenizer are at PATH.
+    name: a bundled model ("builtin", "weak", "builtin-code"); a name of the zoo; a .yaml or .json
+        specification; a checkpoint with `prm.json` (path or hub id), or the folder of an ensemble.
+        NAME=PATH is a bundled or zoo model or specification whose weights and tokenizer are at PATH.
     Raises UsageError if there is none, or if it is not a reward model.
     """
     if not is_specified(name):
+        name = bundled_prm(name) or name
         layout = read_layout(name)
         return RewardModel(name, name, layout, None, name, _members(layout, Path(name), f"{name}/prm.json"))
     if name in zoo():
@@ -50,7 +52,7 @@ def find(name: str) -> RewardModel:
     if Path(name).suffix in SPECIFICATIONS:
         return _parse(_read(Path(name)), name)
     specification, _, path = name.partition("=")
-    if not is_specified(specification):
+    if specification not in PRMS and not is_specified(specification):
         raise UsageError(
             f"{name}: {specification!r} is not a model of the zoo, which has {', '.join(zoo())}"
         )
@@ -58,7 +60,7 @@ def find(name: str) -> RewardModel:
 
 
 def is_specified(name: str) -> bool:
-    """Whether it is a zoo model, a specification or NAME=PATH, rather than a checkpoint."""
+    """Whether it is a zoo model, a specification or NAME=PATH, rather than a checkpoint or bundled model."""
     return name in zoo() or Path(name).suffix in SPECIFICATIONS or ("=" in name and not Path(name).exists())
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from prm.reading.checkpoint import check_on_hub
 from prm.reading.encoder import Encoder
 from prm.reading.zoo import RewardModel
 from search.errors import UsageError
@@ -23,9 +24,18 @@ if TYPE_CHECKING:
 Read = Callable[["torch.Tensor"], "torch.Tensor"]
 """From hidden states after the last norm, [..., hidden], to the labels' probabilities, [..., labels]."""
 
+OUTPUT_EMBEDDINGS = (
+    "lm_head.weight", "language_model.lm_head.weight",  # the latter two kinds: beside a vision model
+    "model.embed_tokens.weight", "embed_tokens.weight",  # tied to the input embeddings
+    "model.language_model.embed_tokens.weight", "language_model.model.embed_tokens.weight",
+)  # fmt: skip
+"""Names of the weights of a language model's output layer, in the order in which they are looked for."""
+
 
 def load_tokenizer(entry: RewardModel) -> PreTrainedTokenizerFast:
     """Raises UsageError if there is none."""
+    if not Path(entry.tokenizer).is_dir():
+        check_on_hub(entry.tokenizer)
     from transformers import AutoTokenizer
 
     try:
@@ -77,8 +87,7 @@ def read_head(entry: RewardModel, encoder: Encoder) -> Read:
     head, labels = entry.layout.head, len(entry.layout.head.labels)
     layers: list[tuple[torch.Tensor, torch.Tensor | None]]
     if head.type in ("tokens", "mean_logit"):
-        names = ("lm_head.weight", "model.embed_tokens.weight", "embed_tokens.weight")  # untied, tied
-        embeddings = read_tensor(entry.model, names)
+        embeddings = read_tensor(entry.model, OUTPUT_EMBEDDINGS)
         ids = [encoder.token_id(name) for name in head.tokens]
         rows = embeddings[ids] if ids else embeddings.float().mean(0, keepdim=True)
         layers = [(rows, None)]

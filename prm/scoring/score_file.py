@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from prm.data.rows import parsed, read_rows
+from prm.reading.fingerprint import prm_fingerprint
 from prm.reading.layout import Layout
 from prm.reading.zoo import find
 from prm.scoring.batch import ScoredSolution, open_results, score_all, split_solution
@@ -48,9 +49,9 @@ def score_file(request: ScoreRequest) -> ScoreSummary:
     """Write each solution with its scores to `request.out`; skip those that are there already.
 
     Raises UsageError before a model is loaded if a solution is malformed, or if `out` exists and is not to
-    be resumed, or if it holds other solutions.
+    be resumed, or if it holds other solutions, or scores of another reward model.
     """
-    layout = find(request.prm).layout
+    layout, weights = find(request.prm).layout, prm_fingerprint(request.prm)
     results = open_results(request.out, resume=request.resume)
     try:
         total = 0
@@ -60,13 +61,23 @@ def score_file(request: ScoreRequest) -> ScoreSummary:
                 raise UsageError(
                     f"{request.out}, line {total}: is of another solution than {request.solutions}"
                 )
-        return ScoreSummary(total, asyncio.run(_score_rest(request, layout, results, total)))
+            if done is not row and done.get("prm_weights", weights) != weights:
+                raise UsageError(
+                    f"{request.out}, line {total}: was scored by another model, or {request.prm} has changed "
+                    "since: name another file"
+                )
+        return ScoreSummary(total, asyncio.run(_score_rest(request, layout, results, total, weights)))
     finally:
         results.close()
 
 
-async def _score_rest(request: ScoreRequest, layout: Layout, results: JsonLinesFile, total: int) -> int:
-    """Score the solutions that `results` does not hold yet. Returns how many failed, old ones included."""
+async def _score_rest(
+    request: ScoreRequest, layout: Layout, results: JsonLinesFile, total: int, weights: str
+) -> int:
+    """Score the solutions that `results` does not hold yet. Returns how many failed, old ones included.
+
+    weights: the reward model's fingerprint, written to every row.
+    """
     from rich.progress import Progress
 
     done = len(results.rows)
@@ -76,7 +87,8 @@ async def _score_rest(request: ScoreRequest, layout: Layout, results: JsonLinesF
         with Progress(transient=True) as progress:
             task = progress.add_task("scoring", total=total, completed=done)
             async for scored in score_all(scorer, ((r["question"], r["steps"]) for r in solutions), done):
-                results.append([{**next(rows), **result_fields(layout, scored)}])
+                fields = result_fields(layout, scored)
+                results.append([{**next(rows), **fields, "prm_weights": weights}])
                 failed += scored.error is not None
                 progress.advance(task)
     return failed

@@ -38,24 +38,25 @@ class ManagedScorer(ManagedModel, ABC):
 
 
 def load_scorer(
-    model: str, engine: Engine, *, dtype: str = "auto", share: DeviceShare = WHOLE
+    model: str, engine: Engine, *, dtype: str = "auto", share: DeviceShare = WHOLE, calibrated: bool = True
 ) -> ManagedScorer:
     """The reward model with this name. Use it in `async with`.
 
     A single model is loaded here, the members of an ensemble when it is opened.
 
-    model: a name that `prm.reading.zoo.find` knows. share: of the machine, for vLLM; an ensemble divides it
-        among its members.
+    model: a name that `prm.reading.zoo.find` knows. share: of the machine; an ensemble divides it among its
+        members. calibrated: False leaves out the model's own calibration (not that of an ensemble's members).
     Raises UsageError.
     """
     entry = find(model)
     if entry.members:
         shares = share.split(len(entry.members))
-        return Ensemble(entry.layout, [
+        return Ensemble(entry.layout if calibrated else entry.layout.uncalibrated, [
             partial(load_scorer, member, engine, dtype=dtype, share=own)
             for member, own in zip(entry.members, shares, strict=True)
         ])  # fmt: skip
-    return HFScorer(model, dtype=dtype) if engine == "hf" else VLLMScorer(model, share=share, dtype=dtype)
+    scorer = HFScorer if engine == "hf" else VLLMScorer
+    return scorer(model, dtype=dtype, share=share, calibrated=calibrated)
 
 
 class VLLMScorer(ManagedScorer):
@@ -68,14 +69,17 @@ class VLLMScorer(ManagedScorer):
     vLLM serves the project's own sequence-classification checkpoints as they are. For other reward models
     it serves the decoder, and the head is applied to the hidden states here.
 
-    model: a name that `prm.reading.zoo.find` knows. settings: vLLM's engine arguments.
+    model: a name that `prm.reading.zoo.find` knows. calibrated: as `load_scorer` takes it.
+    settings: vLLM's engine arguments.
     Raises UsageError; if `model` is not a reward model, before vLLM is started.
     """
 
-    def __init__(self, model: str, *, share: DeviceShare = WHOLE, **settings: Any):
+    def __init__(
+        self, model: str, *, share: DeviceShare = WHOLE, calibrated: bool = True, **settings: Any
+    ):
         entry = _single(model)
         self._encode, self._read = _prepare(entry)
-        self._layout = entry.layout
+        self._layout = entry.layout if calibrated else entry.layout.uncalibrated
         from search.vllm_engine import start_engine
 
         if self._read is not None:
@@ -146,23 +150,37 @@ class HFScorer(ManagedScorer):
     """A reward model on transformers. Each token of the trees is computed once (`TreeCache`).
 
     model: a name that `prm.reading.zoo.find` knows. dtype: as `search.precision.served` takes it.
-    cache: arguments of `TreeCache`.
+    share, calibrated: as `load_scorer` takes them. cache: arguments of `TreeCache`; by default, `max_bytes`
+        is a quarter of the memory that is free once the model is loaded, or of this share of it.
     Raises UsageError; if `model` is not a reward model, before anything is loaded.
     """
 
-    def __init__(self, model: str, *, dtype: str = "auto", device: str | None = None, **cache: Any):
+    def __init__(
+        self,
+        model: str,
+        *,
+        dtype: str = "auto",
+        device: str | None = None,
+        share: DeviceShare = WHOLE,
+        calibrated: bool = True,
+        **cache: Any,
+    ):
         entry = _single(model)
         import torch
 
+        from prm.scoring.memory import free_memory
         from prm.scoring.model import load_decoder, load_tokenizer, read_head
         from prm.scoring.tree_cache import TreeCache
 
         self._encode = Encoder(entry.layout, load_tokenizer(entry))
-        self._layout = entry.layout
+        self._layout = entry.layout if calibrated else entry.layout.uncalibrated
         read = read_head(entry, self._encode)
         decoder = load_decoder(entry, dtype)
         decoder.to(torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))).eval()
-        self._context = decoder.config.max_position_embeddings
+        self._context = getattr(decoder.config.get_text_config(), "max_position_embeddings", None)
+        on_gpu = decoder.device.type == "cuda"
+        free = torch.cuda.mem_get_info(decoder.device)[0] if on_gpu else free_memory()
+        cache.setdefault("max_bytes", free // (4 * share.of))
         self._score: Microbatcher[list[list[int]], Scored] = Microbatcher(
             TreeCache(decoder, read, **cache).score, max_cost=256
         )
@@ -217,8 +235,8 @@ def _single(model: str) -> RewardModel:
     return entry
 
 
-def _check_length(problem: Problem, n_tokens: int, context: int) -> None:
-    if n_tokens > context:
+def _check_length(problem: Problem, n_tokens: int, context: int | None) -> None:
+    if context is not None and n_tokens > context:
         raise ContextError(
             f"{problem.id}: question and steps take {n_tokens} tokens, but the reward model's context holds "
             f"{context}; nothing is truncated, so use a model with a longer context"

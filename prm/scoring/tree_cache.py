@@ -8,7 +8,7 @@ single forward pass, and the pieces after a fork in the next pass.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 
@@ -29,6 +29,11 @@ class _Entry:
     keys: torch.Tensor
     values: torch.Tensor
     probabilities: list[float]
+
+    @property
+    def n_bytes(self) -> int:
+        """Memory of the tensors."""
+        return self.keys.nbytes + self.values.nbytes
 
     def chain(self) -> list[_Entry]:
         """The pieces from the question to this one."""
@@ -61,32 +66,51 @@ class Scored:
 class TreeCache:
     """model: a decoder without a head. read: the head, applied to its last hidden states.
 
-    max_tokens: tokens whose keys and values are kept; the least recently used are evicted first.
+    max_bytes: bound on the memory of the keys and values that are kept between calls of `score`; the least
+        recently used are evicted first. One call of `score` computes up to as much again, and more only if
+        a single solution takes more.
     batch_tokens: bound on the padded tokens of one forward pass; a single run of pieces may exceed it.
     """
 
-    def __init__(
-        self, model: PreTrainedModel, read: Read, *, max_tokens: int = 200_000, batch_tokens: int = 8192
-    ):
+    def __init__(self, model: PreTrainedModel, read: Read, *, max_bytes: int, batch_tokens: int = 8192):
         self._model, self._read = model, read
-        self._max_tokens, self._batch_tokens = max_tokens, batch_tokens
+        self._max_bytes, self._batch_tokens = max_bytes, batch_tokens
+        # From the least to the most recently used. A piece comes after all that follow it in their paths, so
+        # that the first is never one that another entry continues, and evicting it frees its memory.
         self._entries: OrderedDict[Key, _Entry] = OrderedDict()
         self._kept = 0
+        self._token_bytes = 0.0  # measured by the first pass
 
-    @torch.inference_mode()
     def score(self, calls: Sequence[list[list[int]]]) -> list[Scored]:
         """Score calls, each given as pieces: the question, then one piece per step."""
+        return [scored for group in self._groups(calls) for scored in self._score_group(group)]
+
+    def _groups(self, calls: Sequence[list[list[int]]]) -> Iterator[list[list[list[int]]]]:
+        """The calls, in groups whose new pieces take at most `max_bytes` together."""
+        group: list[list[list[int]]] = []
+        new: set[Key] = set()
+        tokens = 0
+        for pieces in calls:
+            own = {k: len(p) for k, p in zip(_keys(pieces), pieces, strict=True) if k not in self._entries}
+            more = sum(length for key, length in own.items() if key not in new)
+            if group and (not self._token_bytes or (tokens + more) * self._token_bytes > self._max_bytes):
+                yield group
+                group, new, tokens, more = [], set(), 0, sum(own.values())
+            group.append(pieces)
+            new |= own.keys()
+            tokens += more
+        if group:
+            yield group
+
+    @torch.inference_mode()
+    def _score_group(self, calls: Sequence[list[list[int]]]) -> list[Scored]:
         missing: dict[Key, _Missing] = {}
         in_use: dict[Key, _Entry] = {}  # nothing of this batch is evicted while it runs
         paths: list[list[Key]] = []
         for caller, pieces in enumerate(calls):
-            key: Key = ()
-            path: list[Key] = []
-            for piece in pieces:
-                before, key = key, key + tuple(piece)
-                path.append(key)
+            path = _keys(pieces)
+            for before, key, piece in zip([(), *path], path, pieces, strict=False):
                 if (entry := self._entries.get(key)) is not None:
-                    self._entries.move_to_end(key)
                     in_use[key] = entry
                 elif key not in missing:
                     missing[key] = _Missing(key, before, piece, caller)
@@ -111,7 +135,7 @@ class TreeCache:
             Scored([in_use[key].probabilities for key in path[1:]], spent, len(path[-1]) - spent)
             for path, spent in zip(paths, computed, strict=True)
         ]
-        self._keep({m.key: in_use[m.key] for m in missing.values()})
+        self._keep({m.key: in_use[m.key] for m in missing.values()}, paths)
         return results
 
     def _batches(self, runs: list[list[_Missing]]) -> list[list[list[_Missing]]]:
@@ -179,10 +203,23 @@ class TreeCache:
             cache.update(keys[layer], values[layer], layer)
         return cache
 
-    def _keep(self, new: dict[Key, _Entry]) -> None:
+    def _keep(self, new: dict[Key, _Entry], paths: Sequence[Sequence[Key]]) -> None:
+        """Add entries, mark the paths as used, and evict what is too much."""
         for key, entry in new.items():
             self._entries[key] = entry
-            self._kept += entry.keys.shape[2]
-        while self._kept > self._max_tokens and self._entries:
+            self._kept += entry.n_bytes
+            self._token_bytes = entry.n_bytes / entry.keys.shape[2]
+        for path in paths:
+            for key in reversed(path):
+                self._entries.move_to_end(key)
+        while self._kept > self._max_bytes and self._entries:
             _, entry = self._entries.popitem(last=False)
-            self._kept -= entry.keys.shape[2]
+            self._kept -= entry.n_bytes
+
+
+def _keys(pieces: Sequence[Sequence[int]]) -> list[Key]:
+    """The prefix that ends with each piece."""
+    keys: list[Key] = []
+    for piece in pieces:
+        keys.append((*(keys[-1] if keys else ()), *piece))
+    return keys

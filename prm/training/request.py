@@ -15,6 +15,7 @@ from prm.reading.layout import Layout
 from prm.reading.template import Template
 from prm.training.examples import Form, Neutral
 from search.errors import UsageError
+from search.values import Aggregate
 
 TWO = ("negative", "positive")
 VALIDATION_SHARE = 0.05
@@ -27,7 +28,7 @@ class TrainRequest:
     """A training run. All fields but `out` and `resume` determine its result and must match on resume.
 
     form: what to train; see `python -m prm.train --help`.
-    base: the checkpoint to start from, a path or hub id.
+    base: the checkpoint to start from: a path, a hub id, or the name of a bundled model.
     data, validation: data sets, as `prm.data.load` takes them; for `form="pairs"` also pairs:FILE.
     out: the folder of the checkpoint, its card and its plot. resume: continue the run in `out`.
     held_out: NAME=FILE, more evaluation problems that must not be trained on.
@@ -159,7 +160,8 @@ def layout_of(request: TrainRequest) -> Layout:
         head = Head(type="tokens", tokens=request.tokens, labels=TWO, kind=kind)
     else:
         head = Head(labels=("positive",) if request.form == "pairs" else TWO, kind=kind)
-    return Layout(Template(separator=request.separator), head)
+    aggregate: Aggregate | None = "product" if kind == "process" else None
+    return Layout(Template(separator=request.separator), head, aggregate=aggregate)
 
 
 def _option(name: str) -> str:

@@ -8,6 +8,7 @@ from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from prm.command_line import command_line
+from prm.reading.bundled import bundled_base
 from prm.reading.encoder import Encoder
 from prm.reading.layout import Layout, save_layout
 from prm.reading.zoo import RewardModel
@@ -27,8 +28,8 @@ def train(request: TrainRequest) -> None:
     from prm.scoring.model import load_tokenizer
 
     request.validate()
-    layout = layout_of(request)
-    tokenizer = load_tokenizer(RewardModel(request.base, request.base, layout, None, request.base))
+    layout, base = layout_of(request), bundled_base(request.base)
+    tokenizer = load_tokenizer(RewardModel(base, base, layout, None, base))
     guard = guard_for(request)
     data = read_data(request, Encoder(layout, tokenizer), guard)
     objective = build_objective(request, layout, tokenizer, data.weights)
@@ -90,14 +91,15 @@ def build_objective(
     from prm.training.objectives import Objective, add_dropout
 
     torch.manual_seed(request.seed)  # the new head
+    base = bundled_base(request.base)
     options = {"dtype": "float32", **({"attn_implementation": attention.NAME} if request.trees else {})}
     try:
         if request.form in ("tokens", "sft"):
-            model = AutoModelForCausalLM.from_pretrained(request.base, **options)
+            model = AutoModelForCausalLM.from_pretrained(base, **options)
         else:
             names = dict(enumerate(layout.head.labels))
             model = AutoModelForSequenceClassification.from_pretrained(
-                request.base, num_labels=len(names), id2label=names,
+                base, num_labels=len(names), id2label=names,
                 label2id={name: i for i, name in names.items()}, ignore_mismatched_sizes=True, **options,
             )  # fmt: skip
     except (OSError, ValueError) as error:
