@@ -29,7 +29,8 @@ from search.trace import Trace
 from search.tree import Strategy, Tree
 from search.types import Problem, Until
 from tests.fakes import FractionAnswers, RandomWorld
-from tests.test_engine import SMALL, Flaky
+from tests.test_engine import SMALL
+from tests.test_engine_faults import Flaky
 
 PROBLEMS = [Problem(f"p{i}", f"question {i}, \u2028 naïve") for i in range(3)]
 LIMITS = CostLimits(policy_tokens=400)
@@ -291,7 +292,8 @@ def test_kill_9_in_the_middle_of_a_run(tmp_path: Path) -> None:
     code = f"""
 from pathlib import Path
 from tests.fakes import RandomWorld
-from tests.test_engine import SMALL, Flaky
+from tests.test_engine import SMALL
+from tests.test_engine_faults import Flaky
 from tests.test_trace import run
 run(SMALL["hgs"], RandomWorld(pause_s=0.01), Path({str(path)!r}))
 """
