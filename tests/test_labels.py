@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from prm.data import load
 from prm.data.labels import LabelledSolution, read_labels, until_first_error, write_labels
 from search.errors import UsageError
 
@@ -55,7 +56,8 @@ GOOD: dict[str, Any] = {
         (json.dumps({**GOOD, "labels": [2]}), "labels must be -1, 0 or 1"),
         (json.dumps({**GOOD, "labels": None}), "TypeError"),
         (json.dumps({**GOOD, "steps": "4"}), "TypeError: 'steps' and 'labels' must be lists"),
-        (json.dumps({k: v for k, v in GOOD.items() if k != "source"}), "KeyError: 'source'"),
+        (json.dumps({k: v for k, v in GOOD.items() if k != "labels"}), "no field 'labels'"),
+        (json.dumps({k: v for k, v in GOOD.items() if k != "question"}), "no field 'problem'"),
     ],
 )
 def test_a_bad_line_is_named_with_its_file(line: str, reason: str, tmp_path: Path) -> None:
@@ -67,6 +69,19 @@ def test_a_bad_line_is_named_with_its_file(line: str, reason: str, tmp_path: Pat
         next(records)
     assert str(raised.value).startswith(f"{path}, line 2: ")
     assert reason in str(raised.value)
+
+
+def test_only_the_question_the_steps_and_the_labels_are_needed(tmp_path: Path) -> None:
+    path = tmp_path / "labels.jsonl"
+    path.write_text('{"problem": "2 + 2?", "steps": ["4", "5"], "labels": [1, -1]}\n')
+    [record] = read_labels(path)
+    assert (record.question, record.steps, record.labels) == ("2 + 2?", ("4", "5"), (1, -1))
+    assert (record.source, record.split, record.produced_by) == ("unknown", "train", "unknown")
+    path.write_text('{"question": "2 + 2?", "problem": "no. 7", "steps": ["4", "5"], "labels": [true, -1.0]}')
+    [record] = read_labels(path)
+    assert (record.question, record.labels) == ("2 + 2?", (1, -1))
+    [record] = load(str(path.rename(tmp_path / "test.jsonl")))
+    assert record.split == "test", "the name of the file says so"
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 
+from prm.data import FORMATS, load
 from prm.data import guard as split_guard
-from prm.data import load
 from prm.data.guard import Guard
 from prm.data.guard.__main__ import main as guard_command
 from prm.data.labels import LabelledSolution, read_labels, write_labels
-from prm.data.rows import json_lines, read_rows
+from prm.data.left_out import LeftOut
+from prm.data.pairs import ultrainteract
+from prm.data.rows import hub_rows, json_lines, read_rows
 from search.errors import UsageError
 
 
@@ -153,6 +155,38 @@ def test_math_shepherd(tmp_path: Path) -> None:
         read(tmp_path, "math-shepherd", {"input": given, "label": unmarked, "task": "x"})
 
 
+def test_math_shepherds_first_step_may_be_written_in_other_ways(tmp_path: Path) -> None:
+    given = "Find 2+2. step 1: It is 4. The answer is: 4 ки"
+    row = {"input": given, "label": given.replace("ки", "+"), "task": "MATH"}
+    [record] = read(tmp_path, "math-shepherd", row)
+    assert (record.question, record.steps) == ("Find 2+2.", ("It is 4. The answer is: 4",))
+
+
+@pytest.mark.parametrize(
+    ("labels", "hard", "soft"),
+    [
+        ([True, False], (1, -1), ()),
+        ([1, 0], (1, -1), ()),
+        ([1.0, 0.0], (1, -1), ()),
+        ([0.9, 0.25], (1, -1), (0.9, 0.25)),
+        ([1, 0.5], (1, 1), (1.0, 0.5)),
+        (["true", "0.25"], (1, -1), (1.0, 0.25)),  # a column of mixed types is read as text
+    ],
+)
+def test_trls_labels_may_be_truth_values_numbers_or_probabilities(
+    labels: list[object], hard: tuple[int, ...], soft: tuple[float, ...], tmp_path: Path
+) -> None:
+    [record] = read(tmp_path, "trl", {"prompt": "P", "completions": ["a", "b"], "labels": labels})
+    assert (record.labels, record.values) == (hard, soft)
+
+
+@pytest.mark.parametrize("label", [-1, 2, 1.5, None, "maybe", float("nan"), [1]])
+def test_other_labels_in_trls_format_are_refused(label: object, tmp_path: Path) -> None:
+    row = {"prompt": "P", "completions": ["a", "b"], "labels": [1, label]}
+    with pytest.raises(UsageError, match="line 1: labels must be true or false, 1 or 0, or between 0 and 1"):
+        read(tmp_path, "trl", row)
+
+
 def test_trl_processbench_and_prmbench(tmp_path: Path) -> None:
     [record] = read(tmp_path, "trl", {"prompt": "P", "completions": ["a", "b"], "labels": [True, False]})
     assert (record.steps, record.labels) == (("a", "b"), (1, -1))
@@ -181,6 +215,16 @@ def test_worked_solutions_of_gsm8k_and_math(tmp_path: Path) -> None:
     assert record.steps == ("a", "b") and record.split == "test"
 
 
+def test_the_steps_of_worked_solutions_hold_whole_formulas(tmp_path: Path) -> None:
+    text = "We have\r\n\\[\r\nx = 2.\r\n\\]\r\nSo it is $2$.\r\n"
+    [record] = read(tmp_path, "worked", {"problem": "P", "solution": text})
+    assert record.steps == ("We have", "\\[\r\nx = 2.\r\n\\]", "So it is $2$.")
+    path = tmp_path / "pairs.jsonl"
+    path.write_text(json.dumps({"prompt": "P", "chosen": text, "rejected": "It is 3.\r\n\r\n"}))
+    [pair] = ultrainteract(str(path))
+    assert (pair.chosen, pair.rejected) == (record.steps, ("It is 3.",))
+
+
 def test_the_same_name_takes_every_kind_of_file(tmp_path: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -193,6 +237,73 @@ def test_the_same_name_takes_every_kind_of_file(tmp_path: Path) -> None:
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "a.parquet")
     for name in ("a.json", "a.jsonl.gz", "a.parquet"):
         assert [record.question for record in load(f"trl:{tmp_path / name}")] == want
+
+
+ODD = [
+    {"input": "Q? It is 4. ки\nStep 2: 12 ки", "label": "Q? It is 4. +\nStep 2: 12 +", "task": "x"},
+    {"input": "Q? Step 1: a ки", "label": "Q? Step 1: b +", "task": "x"},
+    {"input": "Q? Step 1: a ки\nStep 2: b ки", "label": "Q? Step 1: a +\nStep 2: c -", "task": "x"},
+    {"input": "Q? Step 1: a", "label": "Q? Step 1: a", "task": "x"},
+    {"input": None, "label": "Q? Step 1: a +", "task": "x"},
+    {"input": "Q? Step 1: a ки", "label": "Q? Step 1: a +"},
+]  # fmt: skip
+
+
+def test_odd_rows_are_left_out_and_counted_by_reason(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good = {"input": "Q? Step 1: a ки", "label": "Q? Step 1: a +", "task": "x"}
+    rows = [row for odd in ODD for row in (good, odd)]
+    left_out = LeftOut()
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    records = list(load(f"math-shepherd:{path}", left_out=left_out))
+    assert [record.steps for record in records] == [("a",)] * len(ODD)
+    assert capsys.readouterr().err == ""
+    described = left_out.describe()
+    assert described.splitlines()[0] == f"rows left out: 6 of 12 of {path}"
+    assert left_out.report()[str(path)] == {
+        "the input has no 'Step 1:', where the question ends": 1,
+        "the label does not repeat the input up to step N, then + or -": 2,
+        "the input must end with 'ки', after its last step": 1,
+        "AttributeError": 1,
+        "no field 'task'": 1,
+    }
+    assert f"  2 x the label does not repeat the input up to step N, then + or - (first: {path}" in described
+    assert len(list(load(f"math-shepherd:{path}"))) == len(ODD)
+    assert capsys.readouterr().err == described + "\n", "nobody else says it"
+    with pytest.raises(UsageError, match=r"line 2: the input has no 'Step 1:'.* looks like this: "):
+        list(load(f"math-shepherd:{path}", strict=True))
+    assert len(read(tmp_path, "math-shepherd", good, ODD[0])) == 1
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_file_of_another_format_is_refused_with_an_example(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"text": "a"}\n' * 3)
+    with pytest.raises(UsageError) as raised:
+        list(load(f"{name}:{path}"))
+    assert str(raised.value).startswith(f"{path}, line 1: no field ")
+    assert str(raised.value).endswith(f"a row of format {name} looks like this: {FORMATS[name].example}")
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_the_example_of_a_format_is_read_and_is_in_the_guide(name: str, tmp_path: Path) -> None:
+    records = read(tmp_path, name, json.loads(FORMATS[name].example))
+    assert {record.question for record in records} == {"What is 2 + 2?"}
+    assert sum(len(record.counted) for record in records) in (1, 2)
+    guide = Path(__file__).parents[1] / "docs" / "guides" / "reward-models.md"
+    assert f"\n{FORMATS[name].example}\n" in guide.read_text()
+
+
+def test_reasons_that_differ_in_numbers_only_are_one() -> None:
+    left_out = LeftOut()
+    for n in range(1, 30):
+        left_out.add("a", f"a, line {n}", f"{n} steps but {n + 1} labels: 'Q{n}'")
+        left_out.add("a", f"a, line {n}", f"a rating must be -1, 0, 1 or null, not {n}")
+    assert left_out.report() == {
+        "a": {"N steps but N labels": 29, "a rating must be -1, 0, 1 or null": 29}
+    }  # fmt: skip
 
 
 def test_loading_streams(tmp_path: Path) -> None:
@@ -213,7 +324,7 @@ GOOD = json.dumps(raw([step([completion("a", 1)], 0)])).encode()
         (b"", "holds no records"),
         (GOOD + b"\n" + GOOD[:40], "line 2: not JSON"),
         (GOOD + b"\n\xff\xfe{}\n", "line 2: not UTF-8"),
-        (b'{"prompt": "P"}\n', "line 1: KeyError: 'is_quality_control_question'"),
+        (b'{"prompt": "P"}\n', "line 1: no field 'is_quality_control_question'; a row of format prm800k"),
         (b"[1]\n", "line 1: must be a JSON object, not [1]"),
         (GOOD.replace(b'"rating": 1', b'"rating": 2'), "line 1: a rating must be -1, 0, 1 or null, not 2"),
         (GOOD.replace(b'"steps": [', b'"steps": [3, '), "line 1: TypeError"),
@@ -237,6 +348,43 @@ def test_blank_lines_windows_line_ends_and_a_byte_order_mark_are_skipped(name: s
     assert rows[1].where == f"{path}, line 4" and rows[1].text("b", "a") == "\u00e9"
     with pytest.raises(UsageError, match="line 1: 'a' must be a non-empty string, not 1"):
         rows[0].text("a")
+
+
+def test_a_byte_order_mark_may_also_begin_a_later_line(tmp_path: Path) -> None:
+    """Where files that a Windows tool saved were put together."""
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b'\xef\xbb\xbf{"a": 1}\r\n\xef\xbb\xbf\r\n\xef\xbb\xbf{"a": 2}\r\n')
+    assert [row.fields for row in read_rows(str(path))] == [{"a": 1}, {"a": 2}]
+
+
+def test_columns_of_mixed_types_are_read_as_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The library `datasets` decodes them, and with them the texts that look like JSON."""
+    import datasets
+
+    rows = [
+        {"question": "a", "answer": "4", "labels": [True, 0.5], "meta": {"answer": "4"}},
+        {"question": "b", "answer": 4, "labels": [0, 1], "meta": {"answer": "x", "n": {"m": 1}}},
+        {"question": "c", "answer": "true", "labels": [], "meta": None},
+        {"question": "d", "answer": 'x = "1"', "labels": [], "meta": None},
+        {"question": "e", "answer": "[1, 2]", "labels": [], "meta": None},
+    ]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    load_dataset = datasets.load_dataset
+
+    def from_the_file(name: str, config: str | None, *, split: str, streaming: bool) -> Any:
+        assert (name, split) == ("owner/name", "train")
+        return load_dataset(
+            "json", data_files=str(path), split=split, streaming=streaming, cache_dir=str(tmp_path / "cache")
+        )
+
+    monkeypatch.setattr(datasets, "load_dataset", from_the_file)
+    for stream in (True, False):
+        found = [row.fields for row in hub_rows("owner/name", "train", stream=stream)]
+        assert [row["answer"] for row in found] == ["4", "4", "true", 'x = "1"', "[1, 2]"]
+        assert [row["question"] for row in found] == list("abcde")
+        assert found[0]["labels"] in (["true", "0.5"], [1.0, 0.5])
+        assert found[0]["meta"]["answer"] == "4"
 
 
 def test_a_json_array_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from bench.runner.rollouts import agreement, label, read_examples
 from bench.tasks.base import Example
 from bench.tasks.builtin import Builtin
 from prm.data.estimation import Bisect, Estimate, Estimates
-from search.errors import UsageError
+from search.errors import PolicyError, UsageError
 from search.limits import charge
 from search.trace import Trace
 from search.types import Problem, Step, Stop, Until
@@ -100,6 +101,24 @@ async def test_bisection_goes_on_with_rollouts_that_it_made_on_the_way() -> None
                 assert (solution.labels[i] > 0) == ("x" not in solution.steps[: i + 1])
 
 
+@pytest.mark.parametrize("how", [Bisect(right, searches=6, rollouts=16), Estimate(right, 2, 16)])
+async def test_no_blank_step_is_written(how: Bisect | Estimate) -> None:
+    """A policy ends a solution right after a step: the last step is then blank."""
+
+    class EndsWithABlankStep(World):
+        async def propose(self, *args: Any, **kwargs: Any) -> list[Step]:
+            steps = await super().propose(*args, **kwargs)
+            charge(policy_tokens=1)
+            answer = replace(steps[-1], text=f"{steps[-1].text}\r\n", stop=Stop.STEP)
+            return [*steps[:-1], answer, Step("\r\n", (2,), 0.0, Stop.END)]
+
+    made = await labelled(how, EndsWithABlankStep("abxc"))
+    assert made.solutions
+    for solution in made.solutions:
+        assert all(step == step.strip() != "" for step in solution.steps)
+        assert len(solution.steps) == len(solution.labels) == len(solution.values) and solution.counted
+
+
 async def test_a_node_counts_in_one_record_only() -> None:
     how = Bisect(right, searches=6, rollouts=16)
     made = await labelled(how, World("abcxefgh"))
@@ -126,6 +145,21 @@ async def test_a_run_is_resumed_from_its_trace_at_no_cost(tmp_path: Path) -> Non
         done = World("abxc")
         await labelled(new(), done, trace())
         assert done.calls == 0 < again.calls
+
+
+@pytest.mark.parametrize("how", [Bisect(right, searches=6, rollouts=16), Estimate(right, 2, 16)])
+async def test_a_rollout_that_fails_says_nothing_about_the_steps(how: Bisect | Estimate) -> None:
+    class Flaky(World):
+        async def propose(self, problem: Problem, *args: Any, **kwargs: Any) -> list[Step]:
+            steps = await super().propose(problem, *args, **kwargs)
+            if self.calls % 3 == 0:
+                raise PolicyError("the server is busy")
+            return steps
+
+    made = await labelled(how, Flaky("ab"))  # no step is bad, and all rollouts are right
+    assert made.events.failed
+    assert bool(made.solutions) is isinstance(how, Estimate), "there is no wrong solution to search"
+    assert all(set(solution.values) == {1.0} for solution in made.solutions)
 
 
 async def test_a_problem_that_fails_is_left_out_and_said() -> None:

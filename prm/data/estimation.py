@@ -50,17 +50,29 @@ class Estimate:
     async def __call__(self, tree: Tree) -> Node:
         estimates = self.estimates[tree.problem.id] = Estimates()
         leaves = await tree.complete([tree.root], self.solutions, temperature=self.temperature)
-        for leaf in leaves:
+        sampled = _alive(leaves)
+        for leaf in sampled:
             path = leaf.path
             ends = await tree.complete(path[:-1], self.rollouts, temperature=self.temperature)
-            right = [self.right(tree.problem.id, tree.answer(end)) for end in ends]
-            for i, node in enumerate(path[:-1]):
-                part = right[i * self.rollouts : (i + 1) * self.rollouts]
-                estimates.shares[node] = sum(part) / self.rollouts
+            right: dict[Node, list[bool]] = {}
+            for end in _alive(ends):
+                of = right.setdefault(_start(end, path), [])
+                of.append(self.right(tree.problem.id, tree.answer(end)))
+            estimates.shares |= {node: sum(of) / len(of) for node, of in right.items()}
             estimates.shares[leaf] = float(self.right(tree.problem.id, tree.answer(leaf)))
-            estimates.rollouts += len(ends)
+            estimates.rollouts += sum(map(len, right.values()))
             estimates.solutions.append(path)
-        return leaves[0]
+        return (sampled or leaves)[0]
+
+
+def _alive(nodes: Sequence[Node]) -> list[Node]:
+    """The nodes that did not fail: an error says nothing about the steps before it."""
+    return [node for node in nodes if node.failed is None]
+
+
+def _start(end: Node, path: Sequence[Node]) -> Node:
+    """The node of the path from which a completion was sampled."""
+    return path[sum(a is b for a, b in zip(end.path, path, strict=False)) - 1]
 
 
 @dataclass(slots=True, eq=False)
@@ -104,7 +116,7 @@ class Bisect:
                 break
             visits[taken.start] = visits.get(taken.start, 0) + 1
             await self._search(tree, taken, estimates, pool)
-        return leaves[0]
+        return (_alive(leaves) or leaves)[0]
 
     async def _search(self, tree: Tree, taken: _Rollout, estimates: Estimates, pool: list[_Rollout]) -> None:
         """Find the first error between a prefix with right rollouts and the end of a wrong rollout."""
@@ -115,6 +127,8 @@ class Bisect:
             middle = (good + bad) // 2
             if steps[middle] not in estimates.shares:
                 await self._roll(tree, steps[middle], estimates, pool)
+            if steps[middle] not in estimates.shares:
+                return  # its rollouts failed: the first error cannot be found
             if estimates.shares[steps[middle]] > 0:
                 good = middle
             else:
@@ -124,8 +138,11 @@ class Bisect:
     async def _roll(
         self, tree: Tree, node: Node, estimates: Estimates, pool: list[_Rollout]
     ) -> Sequence[Node]:
-        """Estimate a prefix. Its wrong rollouts can be searched if it also has right ones."""
-        ends = await tree.complete([node], self.rollouts, temperature=self.temperature)
+        """Estimate a prefix, unless all rollouts fail. The wrong ones can be searched if others are right."""
+        sampled = await tree.complete([node], self.rollouts, temperature=self.temperature)
+        ends = _alive(sampled)
+        if not ends:
+            return sampled
         wrong = [end for end in ends if not self.right(tree.problem.id, tree.answer(end))]
         estimates.shares[node] = 1 - len(wrong) / len(ends)
         estimates.rollouts += len(ends)
@@ -156,21 +173,23 @@ def records(
 ) -> list[LabelledSolution]:
     """The labelled solutions of one problem. The label of each estimated node counts in one of them.
 
-    Labels are +1 if any rollout was right and -1 otherwise; values are the shares.
+    Labels are +1 if any rollout was right and -1 otherwise; values are the shares. A blank step, with which
+    a policy ended a solution right after a step, is none, and is not written.
     right: whether the answer of a complete solution, given by its last node, is right; None for an
         incomplete one.
     """
     solutions: list[LabelledSolution] = []
     counted: set[Node] = set()
-    for path in estimates.solutions:
+    for whole in estimates.solutions:
+        path = [node for node in whole if node.step is not None and not node.step.is_blank]
         context = tuple(i for i, n in enumerate(path) if n not in estimates.shares or n in counted)
         counted.update(path)
         if len(context) == len(path):
             continue
         values = tuple(estimates.shares.get(node, 1.0) for node in path)
-        steps = tuple(node.step.text.strip("\n") for node in path if node.step is not None)
+        steps = tuple(node.step.text.strip("\r\n") for node in path if node.step is not None)
         labels = tuple(1 if value > 0 else -1 for value in values)
         solutions.append(LabelledSolution(
-            question, steps, labels, source, split, "rollouts", values, context, outcome=right(path[-1])
+            question, steps, labels, source, split, "rollouts", values, context, outcome=right(whole[-1])
         ))  # fmt: skip
     return solutions

@@ -103,15 +103,27 @@ def read_labels(path: Path) -> Iterator[LabelledSolution]:
     return parsed(json_lines(path, allow_empty=True), lambda row: [from_fields(row)])
 
 
-def from_fields(row: dict[str, Any]) -> LabelledSolution:
-    """The record with these JSON fields. Raises KeyError, TypeError or UsageError."""
+def from_fields(row: dict[str, Any], split: str = "train") -> LabelledSolution:
+    """The record with these JSON fields. Raises KeyError, TypeError or UsageError.
+
+    Needed are "question" (or "problem"), "steps" and "labels". split: of a record that does not say.
+    """
     lists = {name: row.get(name, []) for name in ("values", "context", "rest")}
     lists |= {name: row[name] for name in ("steps", "labels")}
     if not isinstance(row["steps"], list) or not isinstance(row["labels"], list):
         raise TypeError("'steps' and 'labels' must be lists")
     if bad := [name for name, value in lists.items() if not isinstance(value, list)]:
         raise TypeError(f"{bad[0]!r} must be a list")
+    lists["labels"] = list(map(_label, row["labels"]))
     return LabelledSolution(
-        row["question"], source=row["source"], split=row["split"], produced_by=row["produced_by"],
+        row["question"] if "question" in row else row["problem"], source=row.get("source", "unknown"),
+        split=row.get("split", split), produced_by=row.get("produced_by", "unknown"),
         outcome=row.get("outcome"), **{name: tuple(value) for name, value in lists.items()},
-    )
+    )  # fmt: skip
+
+
+def _label(value: Any) -> Any:
+    """A label as a whole number: some tools write 1.0, and true or false where there are two classes."""
+    if isinstance(value, bool):
+        return 1 if value else -1
+    return int(value) if isinstance(value, float) and value.is_integer() else value

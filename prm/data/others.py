@@ -8,8 +8,14 @@ from typing import Any
 
 from prm.data.labels import LabelledSolution
 from search.errors import UsageError
+from search.segment import SEGMENTERS
 
 STEP_TAG = "ки"
+FIRST_STEP = (re.compile(r"Step 1:"), re.compile(r"\bstep\s*1\s*[:.]", re.IGNORECASE))
+"""Where the question ends and the solution begins; the first that is there."""
+_STEP = re.compile(r"^step\s*\d+\s*[:.]\s*", re.IGNORECASE)
+RIGHT = 0.5
+"""TRL: the least soft label of a step that counts as right where labels are hard."""
 
 
 def math_shepherd(row: Mapping[str, Any], split: str) -> Iterator[LabelledSolution]:
@@ -28,21 +34,44 @@ def math_shepherd(row: Mapping[str, Any], split: str) -> Iterator[LabelledSoluti
             raise UsageError(f"the label does not repeat the input up to step {len(labels) + 1}, then + or -")
         at += len(text) + 1
         labels.append(1 if row["label"][at - 1] == "+" else -1)
-    first = re.search(r"Step 1:", texts[0])
+    first = next((match for pattern in FIRST_STEP if (match := pattern.search(texts[0]))), None)
     if first is None:
-        raise UsageError("the input has no 'Step 1:'")
+        raise UsageError("the input has no 'Step 1:', where the question ends")
     question, texts[0] = texts[0][: first.start()], texts[0][first.start() :]
-    steps = tuple(re.sub(r"^Step \d+:\s*", "", text.strip()) for text in texts)
+    if not question.strip():
+        raise UsageError("the input has no question before 'Step 1:'")
+    steps = tuple(_STEP.sub("", text.strip()) for text in texts)
     source = f"math-shepherd/{row['task']}"
     yield LabelledSolution(question.strip(), steps, tuple(labels), source, split, "rollouts")
 
 
 def trl(row: Mapping[str, Any], split: str) -> Iterator[LabelledSolution]:
-    """{"prompt", "completions", "labels": [bool]}: TRL's format for stepwise supervision."""
-    if not all(isinstance(label, bool) for label in row["labels"]):
-        raise UsageError(f"labels must be true or false, not {row['labels']}")
-    labels = tuple(1 if label else -1 for label in row["labels"])
-    yield LabelledSolution(row["prompt"], tuple(row["completions"]), labels, "trl", split, "unknown")
+    """{"prompt", "completions", "labels"}: TRL's format for stepwise supervision.
+
+    Labels are true or false, 1 or 0, or between them the probability that the step is right.
+    """
+    completions, labels = row["completions"], row["labels"]
+    if not isinstance(completions, list) or not isinstance(labels, list):
+        raise UsageError("'completions' and 'labels' must be lists")
+    values = tuple(map(_share, labels))
+    hard = all(value in (0.0, 1.0) for value in values)
+    yield LabelledSolution(
+        row["prompt"], tuple(completions), tuple(1 if value >= RIGHT else -1 for value in values), "trl",
+        split, "unknown", values=() if hard else values,
+    )  # fmt: skip
+
+
+def _share(label: Any) -> float:
+    """A label of TRL's format as a probability. Texts are read too: a column of mixed types holds texts."""
+    if isinstance(label, str):
+        label = {"true": 1, "false": 0}.get(label.lower(), label)
+    try:
+        value = float(label)
+    except (TypeError, ValueError, OverflowError):
+        value = float("nan")
+    if not 0 <= value <= 1:
+        raise UsageError(f"labels must be true or false, 1 or 0, or between 0 and 1, not {label!r}")
+    return value
 
 
 def processbench(row: Mapping[str, Any], split: str) -> Iterator[LabelledSolution]:
@@ -84,11 +113,11 @@ def worked(row: Mapping[str, Any], split: str) -> Iterator[LabelledSolution]:
 
     For supervised fine-tuning before a head is trained. GSM8K's calculator annotations are removed.
     """
-    if "question" in row:
-        question, text = row["question"], re.sub(r"<<.*?>>", "", row["answer"])
-        text = re.sub(r"\n#### (.*)", r"\nThe answer is \1.", text)
-        source = "gsm8k"
+    question = row["question"] if "question" in row else row["problem"]
+    if "solution" in row:
+        text, source = row["solution"], "math"
     else:
-        question, text, source = row["problem"], row["solution"], "math"
-    steps = tuple(line for line in text.split("\n") if line.strip())
+        text, source = re.sub(r"<<.*?>>", "", row["answer"]), "gsm8k"
+        text = re.sub(r"\n#### (.*)", r"\nThe answer is \1.", text)
+    steps = tuple(SEGMENTERS["newline"].texts(text)) if text.strip() else ()
     yield LabelledSolution(question, steps, (1,) * len(steps), source, split, "reference", outcome=True)

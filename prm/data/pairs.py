@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from prm.data.labels import LabelledSolution
+from prm.data.left_out import LeftOut
 from prm.data.rows import parsed, read_rows
+from search.segment import SEGMENTERS
 
 PER_QUESTION = 9
 """Most pairs per question, as in Eurus (Yuan et al. 2024, appendix B)."""
@@ -24,13 +26,14 @@ class Pair:
     source: str
 
 
-def ultrainteract(path: str) -> Iterator[Pair]:
+def ultrainteract(path: str, *, left_out: LeftOut | None = None) -> Iterator[Pair]:
     """{"trajectory": [{"from", "value"}], "chosen", "rejected", "dataset"}: one pair per row.
 
     Yuan et al. 2024, arXiv:2404.02078 (hub: openbmb/UltraInteract_pair). The question is the concatenation
     of the turns so far. Rows {"prompt", "chosen", "rejected"}, in TRL's format, are read too.
+    left_out: as `prm.data.rows.parsed` takes it.
     """
-    return parsed(read_rows(path), lambda row: [_pair(row)])
+    return parsed(read_rows(path), lambda row: [_pair(row)], source=path, left_out=left_out)
 
 
 def _pair(row: Mapping[str, Any]) -> Pair:
@@ -45,20 +48,23 @@ def _pair(row: Mapping[str, Any]) -> Pair:
 
 
 def _steps(text: str) -> tuple[str, ...]:
-    return tuple(line for line in text.split("\n") if line.strip())
+    return tuple(SEGMENTERS["newline"].texts(text))
 
 
 def pairs_of(solutions: Iterable[LabelledSolution]) -> Iterator[Pair]:
-    """Pairs of a right and a wrong complete solution of one question, at most PER_QUESTION per question.
+    """Distinct pairs of a right and a wrong complete solution of one question, at most PER_QUESTION of each.
 
-    Each wrong solution is used once before any is used twice.
+    Solutions with the same text count once. Each wrong solution is used once before any is used twice, and
+    with another right one each time.
     """
-    complete: dict[str, dict[bool, list[LabelledSolution]]] = defaultdict(lambda: {True: [], False: []})
+    complete: dict[str, dict[bool, dict[tuple[str, ...], str]]] = defaultdict(lambda: {True: {}, False: {}})
     for solution in solutions:
         if solution.outcome is not None:
-            complete[solution.question][solution.outcome].append(solution)
+            same = complete[solution.question][solution.outcome]
+            same.setdefault(solution.steps + solution.rest, solution.source)
     for question, by_outcome in complete.items():
-        right, wrong = by_outcome[True], by_outcome[False]
+        right, wrong = list(by_outcome[True]), list(by_outcome[False])
         for n in range(min(PER_QUESTION, len(right) * len(wrong))):
-            better, worse = right[(n + n // len(wrong)) % len(right)], wrong[n % len(wrong)]
-            yield Pair(question, better.steps + better.rest, worse.steps + worse.rest, worse.source)
+            times, at = divmod(n, len(wrong))
+            worse = wrong[at]
+            yield Pair(question, right[(at + times) % len(right)], worse, by_outcome[False][worse])

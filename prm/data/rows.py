@@ -8,10 +8,11 @@ import re
 import zlib
 from codecs import BOM_UTF8
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from prm.data.left_out import LeftOut
 from search.errors import UsageError
 
 T = TypeVar("T")
@@ -70,7 +71,7 @@ def read_rows(source: str, split: str = "train") -> Iterator[Row]:
 def json_lines(path: Path, *, allow_empty: bool = False) -> Iterator[Row]:
     """Stream the objects of a file of JSON lines, gzipped if its name ends in .gz.
 
-    Blank lines are skipped, and so is a byte-order mark. Raises UsageError if the file cannot be read,
+    Blank lines are skipped, and so are byte-order marks. Raises UsageError if the file cannot be read,
     if a line is not a JSON object in UTF-8, and, unless `allow_empty`, if there is no object at all.
     """
     rows = _json_lines(path)
@@ -88,22 +89,45 @@ def hub_rows(name: str, split: str, config: str | None = None, *, stream: bool =
         from datasets import load_dataset
 
         rows = load_dataset(name, config, split=split, streaming=stream)
-        for number, row in enumerate(rows, start=1):
-            yield Row(f"{where}, row {number}", number, dict(row))
+        yield from _as_rows(rows, where)
     except Exception as error:  # the hub's errors have no common base
         why = str(error).strip().split("\n")[0] or type(error).__name__
         raise UsageError(f"cannot read {where} from the hub ({why}); give a file by --data PATH") from error
 
 
-def parsed(rows: Iterable[Row], parse: Callable[[dict[str, Any]], Iterable[T]]) -> Iterator[T]:
-    """Everything that `parse` makes of the rows. An error that it raises gets the place of its row."""
+def parsed(
+    rows: Iterable[Row],
+    parse: Callable[[dict[str, Any]], Iterable[T]],
+    *,
+    source: str = "",
+    left_out: LeftOut | None = None,
+    hint: str = "",
+) -> Iterator[T]:
+    """Everything that `parse` makes of the rows. Its errors get the place of the row, and the hint.
+
+    left_out: if given, a row that `parse` raises an error for is counted there, under `source`, and left out.
+    """
     for row in rows:
+        if left_out is not None:
+            left_out.saw(source)
         try:
-            yield from parse(row.fields)
-        except UsageError as error:
-            raise UsageError(f"{row.where}: {error}") from error
-        except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
-            raise UsageError(f"{row.where}: {type(error).__name__}: {error}") from error
+            made = list(parse(row.fields))
+        except (UsageError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+            reason = _reason(error)
+            if left_out is None:
+                raise UsageError(f"{row.where}: {reason}{hint}") from error
+            left_out.add(source, row.where, reason)
+        else:
+            yield from made
+
+
+def _reason(error: Exception) -> str:
+    """What is wrong with a row, in words."""
+    if isinstance(error, UsageError):
+        return str(error)
+    if isinstance(error, KeyError):
+        return f"no field {error}"
+    return f"{type(error).__name__}: {error}"
 
 
 def _not_empty(rows: Iterator[Row], source: str) -> Iterator[Row]:
@@ -121,8 +145,7 @@ def _json_lines(path: Path) -> Iterator[Row]:
     try:
         with opener(path, "rb") as file:
             for number, line in enumerate(file, start=1):
-                if number == 1:
-                    line = line.removeprefix(BOM_UTF8)
+                line = line.removeprefix(BOM_UTF8)  # at the head of a file, or of a part of one
                 if line.strip():
                     where = f"{path}, line {number}"
                     yield Row(where, number, _object(_decoded(line, where), where))
@@ -148,7 +171,59 @@ def _parquet(path: Path) -> Iterator[Row]:
     from datasets import load_dataset
 
     rows = load_dataset("parquet", data_files=str(path), split="train", streaming=True)
-    return (Row(f"{path}, row {number}", number, dict(row)) for number, row in enumerate(rows, start=1))
+    return _as_rows(rows, str(path))
+
+
+def _as_rows(rows: Any, where: str) -> Iterator[Row]:
+    """Rows of the library `datasets`.
+
+    It keeps a column of mixed types as JSON, and decodes it when it is read. By then a text that is itself
+    JSON, as the answer "4" or "true", is no text any more. So such columns are read as text.
+    """
+    features = rows.features or {}
+    mixed = {name for name, feature in features.items() if _mixed(feature)}
+    if mixed:
+        rows = rows.cast(type(features)({name: _with_text(feature) for name, feature in features.items()}))
+    for number, row in enumerate(rows, start=1):
+        fields = {name: _text_of(features[name], value) if name in mixed else value
+                  for name, value in row.items()}  # fmt: skip
+        yield Row(f"{where}, row {number}", number, fields)
+
+
+def _mixed(feature: Any) -> bool:
+    """Whether a column of `datasets`, or a part of it, has values of mixed types."""
+    if isinstance(feature, dict):
+        return any(map(_mixed, feature.values()))
+    return _is_json(feature) or (hasattr(feature, "feature") and _mixed(feature.feature))
+
+
+def _with_text(feature: Any) -> Any:
+    """The same feature of `datasets` with text where the types are mixed."""
+    from datasets import Value
+
+    if isinstance(feature, dict):
+        return {name: _with_text(part) for name, part in feature.items()}
+    if _is_json(feature):
+        return Value("string")
+    return replace(feature, feature=_with_text(feature.feature)) if hasattr(feature, "feature") else feature
+
+
+def _text_of(feature: Any, value: Any) -> Any:
+    """A value of `feature`; of mixed types: texts as they were, objects decoded, others as text."""
+    if isinstance(value, dict) and isinstance(feature, dict):
+        return {name: _text_of(feature[name], part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [_text_of(feature.feature, part) for part in value]
+    if _is_json(feature) and isinstance(value, str) and value[:1] in ('"', "{"):
+        try:
+            return json.loads(value)
+        except ValueError:
+            return value
+    return value
+
+
+def _is_json(feature: Any) -> bool:
+    return type(feature).__name__ == "Json"  # not in every version of `datasets`
 
 
 def _decoded(content: bytes, where: str) -> Any:
