@@ -46,6 +46,8 @@ class Events:
     """Times the strategy gave a node up and went back."""
     exhausted: int = 0
     """Limits reached: those of the problem, and those of `Tree.limit`."""
+    repetitions: int = 0
+    """Samples that were cut because they repeat themselves."""
     failed: int = 0
     """Candidates that were lost because sampling or scoring them failed."""
     replayed: int = 0

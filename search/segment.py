@@ -13,9 +13,36 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from search.blocks import closed_lines, has_content
+from search.errors import UsageError
 
-REPEATS = 4
-"""A solution is cut once the same step occurs this many times in a row."""
+
+@dataclass(frozen=True, slots=True)
+class Repetition:
+    """When a solution repeats itself, and is cut.
+
+    times: the same step this many times in a row; 0 never cuts. min_chars: shorter steps do not count: the
+        rows of a zero matrix and `x += 1` are repeated for good reasons.
+    """
+
+    times: int = 4
+    min_chars: int = 20
+
+    def __post_init__(self) -> None:
+        if self.times < 0 or self.times == 1 or self.min_chars < 0:
+            raise UsageError(
+                f"repetition {self.times},{self.min_chars}: the same step must come at least 2 times in a row "
+                "(0 never cuts), and have 0 characters or more"
+            )
+
+    def is_reached(self, steps: Sequence[str]) -> bool:
+        """True if the last `times` steps are the same, apart from white space around them."""
+        if not self.times or len(steps) < self.times:
+            return False
+        tail = {step.strip() for step in steps[-self.times :]}
+        return len(tail) == 1 and len(tail.pop()) >= self.min_chars
+
+
+NEVER = Repetition(times=0)
 
 
 def _has_text(text: str) -> bool:
@@ -30,12 +57,14 @@ class Segmenter:
     ends: (text, start) -> the offsets after `start` at which a step that begins there, or one after it, may
         end, in ascending order. The text may be unfinished. In time linear in what is read.
     has_content: whether a text is more than white space and delimiters, so that it can be a step.
+    repetition: when a policy cuts a solution that repeats itself.
     """
 
     name: str
     stop: tuple[str, ...]
     ends: Callable[[str, int], Iterable[int]]
     has_content: Callable[[str], bool] = has_content
+    repetition: Repetition = Repetition()
 
     def step_ends(self, text: str, start: int = 0) -> Iterator[int]:
         """The offsets at which the complete steps of a growing text end; the first step begins at `start`."""
@@ -66,12 +95,6 @@ class Segmenter:
     def texts(self, text: str) -> list[str]:
         """The steps of a whole text without the line ends around them, as in a file of data."""
         return [step.strip("\r\n") for step in self.split(text)]
-
-
-def repeated(steps: Sequence[str]) -> bool:
-    """True if the last `REPEATS` steps are the same, apart from white space around them."""
-    tail = [step.strip() for step in steps[-REPEATS:]]
-    return len(tail) == REPEATS and len(set(tail)) == 1
 
 
 def _line_ends(text: str, start: int) -> Iterator[int]:
@@ -132,7 +155,7 @@ SEGMENTERS: Mapping[str, Segmenter] = {
         Segmenter("newline", ("\n",), _line_ends),
         Segmenter("blank_line", ("\n\n",), _paragraph_ends),
         Segmenter("step_marker", ("\nStep ", "\n**Step ", "# Step "), _before_markers),
-        Segmenter("python", ("\n",), _statement_ends, _has_text),
+        Segmenter("python", ("\n",), _statement_ends, _has_text, NEVER),
     )
 }
 """By their names on the command line."""

@@ -175,6 +175,7 @@ class Spending(Limited):
         if steps[-1].stop is Stop.LENGTH:
             for scope in call.cut_by:
                 self._reach(scope)
+        self.events.repetitions += steps[-1].stop is Stop.REPETITION
         node = call.parent
         for step in steps:
             node = self._attach(node, call.address if node is call.parent else self._next(node), step)

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search.segment import REPEATS, SEGMENTERS, Segmenter, repeated
+from search.errors import UsageError
+from search.segment import NEVER, SEGMENTERS, Repetition, Segmenter
 
 ALPHABET = [
     "\n", "\n\n", " ", "\t", "a", "Step 1:", "Step ", "**", "## ", "# ", "(", ")", "[", "]", "{", "}", '"',
@@ -294,9 +295,28 @@ def test_each_simple_statement_is_a_step(code: list[str]) -> None:
 
 
 def test_repeated_steps() -> None:
-    assert REPEATS == 4
-    assert repeated(["a\n"] * 4)
-    assert repeated(["b\n", "a\n", " a\n", "\na\n", "a"])  # apart from white space
-    assert not repeated(["a\n"] * 3)
-    assert not repeated(["a\n"] * 3 + ["b\n"])
-    assert not repeated([])
+    line = "So the answer must be 12.\n"
+    rule = SEGMENTERS["newline"].repetition
+    assert rule == Repetition(times=4, min_chars=20)
+    assert rule.is_reached([line] * 4)
+    assert rule.is_reached(["b\n", line, f" {line}", f"\n{line}", line.strip()])  # apart from white space
+    assert not rule.is_reached([line] * 3)
+    assert not rule.is_reached([line] * 3 + ["b\n"])
+    assert not rule.is_reached([])
+
+
+@pytest.mark.parametrize("row", ["0 & 0 & 0 \\\\\n", "    x += 1\n", "|---|---|\n"])
+def test_short_lines_may_be_repeated(row: str) -> None:
+    assert not SEGMENTERS["newline"].repetition.is_reached([row] * 9)
+    assert Repetition(times=3, min_chars=0).is_reached([row] * 3)
+
+
+def test_code_may_be_repeated() -> None:
+    assert SEGMENTERS["python"].repetition == NEVER
+    assert not NEVER.is_reached(["    values.append(total + 1)\n"] * 99)
+
+
+def test_a_repetition_that_makes_no_sense_is_refused() -> None:
+    for wrong in ({"times": 1}, {"times": -1}, {"min_chars": -1}):
+        with pytest.raises(UsageError, match="repetition"):
+            Repetition(**wrong)

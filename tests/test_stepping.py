@@ -263,11 +263,20 @@ async def test_a_prefix_longer_than_the_context_is_an_error_and_never_truncated(
 
 
 async def test_a_step_repeated_many_times_is_cut_and_charged() -> None:
-    words = ["b", "\n", *["a", "\n"] * 6]
+    line = "The same step once more."
+    words = ["b", "\n", *[line, "\n"] * 6]
     steps, spent = await rest(Speaker(words))
-    assert shown(steps) == [("b\n", "step"), *[("a\n", "step")] * 3, ("a\n", "repetition")]
+    assert shown(steps) == [("b\n", "step"), *[(f"{line}\n", "step")] * 3, (f"{line}\n", "repetition")]
     assert spent.policy_tokens == len(words) + 1  # with the two steps after the cut and the end of turn
     assert shown(await walk(Speaker(words))) == shown(steps)
+
+
+async def test_short_steps_and_statements_may_be_repeated() -> None:
+    rows = ["0 0 0", "\n"] * 6
+    assert [stop for _, stop in shown((await rest(Speaker(rows)))[0])] == ["step"] * 5 + ["end"]
+    code = ["    values.append(total + 1)", "\n"] * 6
+    steps, _ = await rest(Speaker(code, segment="python"))
+    assert [stop for _, stop in shown(steps)] == ["step"] * 5 + ["end"]
 
 
 async def test_repeated_steps_are_kept_if_the_solution_ends_by_itself() -> None:

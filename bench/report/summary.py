@@ -135,6 +135,7 @@ class Summary:
             "replayed": events.replayed,
             **{ending.value: endings[ending] for ending in Ending if ending is not Ending.FAILED},
             "failed_candidates": events.failed,
+            "repetitions": events.repetitions,
             "by_group": {
                 name: {"n": len(right), "accuracy": sum(right) / len(right)}
                 for name in sorted(groups, key=_natural) if name and (right := groups[name])

@@ -60,6 +60,7 @@ class ResolvedPolicy:
 
     def identity(self) -> dict[str, Any]:
         """What of the policy a run's results depend on; kept in its trace."""
+        usual = SEGMENTERS[self.segmenter.name].repetition
         return {
             "engine": self.engine,
             "policy": self.name,
@@ -70,6 +71,7 @@ class ResolvedPolicy:
             "dtype": self.dtype,
             "seeded": self.seeded,
             "prompt": asdict(self.prompt),
+            **({} if (rule := self.segmenter.repetition) == usual else {"repetition": asdict(rule)}),
         }
 
     @property
@@ -162,10 +164,12 @@ def resolve_policy(spec: PolicySpec, task: Task, problems: Sequence[Problem]) ->
         with failing("--policy", name):
             context = context_of(path)
         _check_room(name, context, loaded, prompt, problems)
-    segment = spec.segment or task.defaults.segment
+    segmenter = SEGMENTERS[spec.segment or task.defaults.segment]
+    if spec.repetition is not None:
+        segmenter = replace(segmenter, repetition=spec.repetition)
     return ResolvedPolicy(
         name=name, path=path, engine=engine, dtype=spec.dtype, tokenizer=tokenizer, servers=spec.servers,
-        prompt=prompt, segmenter=SEGMENTERS[segment], sampling=spec.sampling, seeded=spec.seeded,
+        prompt=prompt, segmenter=segmenter, sampling=spec.sampling, seeded=spec.seeded,
     )
 
 

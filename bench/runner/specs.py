@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from search.policies.stepping import Sampling
+from search.segment import Repetition
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +29,7 @@ class PolicySpec(ModelSpec):
     prompt: a prompt of the task by name, or a template file; None is the tokenizer's chat template if
         it has one, else the task's first prompt. stop: more strings that end a solution.
     segment: what ends a step, a name of `search.segment.SEGMENTERS`; None is the task's default.
+    repetition: when a solution that repeats itself is cut; None is the segmenter's own rule.
     seeded: each request has its own seed, so that a run can be repeated.
     """
 
@@ -36,6 +38,7 @@ class PolicySpec(ModelSpec):
     prompt: str | None = None
     stop: tuple[str, ...] = ()
     segment: str | None = None
+    repetition: Repetition | None = None
     sampling: Sampling = Sampling()
     seeded: bool = True
 

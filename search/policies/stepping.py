@@ -22,7 +22,7 @@ from search.lifecycle import ManagedModel
 from search.limits import charge
 from search.prompts import Prompt
 from search.seeds import derive
-from search.segment import REPEATS, Segmenter, repeated
+from search.segment import Segmenter
 from search.types import Problem, Step, Stop, Until
 
 if TYPE_CHECKING:
@@ -148,11 +148,12 @@ class SteppingPolicy(ManagedModel, ABC):
 
     def _cut_repetition(self, before: Sequence[Step], new: list[Step]) -> list[Step]:
         """Cut `new` after a complete step that was repeated too often in a row."""
-        texts = [step.text for step in before[-REPEATS:]]
+        repetition = self._segmenter.repetition
+        texts = [step.text for step in before[-repetition.times :]] if repetition.times else []
         for index, step in enumerate(new):
             texts.append(step.text)
             complete = step.stop is not Stop.END or self._segmenter.first_step(step.text) is not None
-            if complete and repeated(texts):
+            if complete and repetition.is_reached(texts):
                 return [*new[:index], replace(step, stop=Stop.REPETITION)]
         return new
 

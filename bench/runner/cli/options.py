@@ -20,7 +20,7 @@ from search.errors import UsageError
 from search.limits import CostLimits, LengthLimits
 from search.params import describe, has_param, make_strategy, nearest, params
 from search.policies.stepping import Sampling
-from search.segment import SEGMENTERS
+from search.segment import SEGMENTERS, Repetition
 from search.strategies import STRATEGIES
 from search.tree import Strategy
 
@@ -95,7 +95,8 @@ def parse(words: Sequence[str]) -> CommandLine:
             name=args.policy, engine=args.engine, dtype=args.dtype, servers=tuple(args.server),
             tokenizer=args.tokenizer, prompt=args.prompt,
             stop=tuple(text.replace("\\n", "\n") for text in args.stop), segment=args.segment,
-            sampling=Sampling(args.temperature, args.top_p), seeded=not args.no_seeded,
+            repetition=args.repetition, sampling=Sampling(args.temperature, args.top_p),
+            seeded=not args.no_seeded,
         ),
         prm=PRMSpec(name=args.prm, dtype=args.dtype),
         fitted_thresholds=settings.keys().isdisjoint(("accept", "reject")),
@@ -247,6 +248,11 @@ def _parser() -> argparse.ArgumentParser:
         "python)",
     )
     how.add_argument(
+        "--repetition", metavar="N[,CHARS]", type=_repetition,
+        help="cut a solution after the same step, of at least CHARS characters, N times in a row; 0 never "
+        "does (default: 4,20; for code 0)",
+    )
+    how.add_argument(
         "--step-tokens", metavar="N", type=_positive, default=256,
         help="longest step, in tokens (default: 256)",
     )
@@ -336,6 +342,14 @@ def _parser() -> argparse.ArgumentParser:
         help="also write the results there: one object, or a list for several strategies",
     )
     return options
+
+
+def _repetition(text: str) -> Repetition:
+    times, _, chars = text.partition(",")
+    try:
+        return Repetition(int(times), int(chars)) if chars else Repetition(int(times))
+    except (ValueError, UsageError):
+        raise argparse.ArgumentTypeError(f"takes N or N,CHARS with N 0 or at least 2, not {text!r}") from None
 
 
 def _positive(text: str) -> int:
