@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import aclosing, closing
+from dataclasses import replace
 from time import perf_counter
 from typing import Any
 
@@ -37,8 +38,13 @@ async def execute(run: Run, models: Models, watch: RunWatch) -> list[Summary]:
     return [await execute_strategy(run, models, name, watch) for name in run.strategies]
 
 
-async def execute_strategy(run: Run, models: Models, name: str, watch: RunWatch) -> Summary:
-    """Run the strategy `name` over all problems. An error of one problem stays with that problem."""
+async def execute_strategy(
+    run: Run, models: Models, name: str, watch: RunWatch, *, keep_steps: bool = False
+) -> Summary:
+    """Run the strategy `name` over all problems. An error of one problem stays with that problem.
+
+    keep_steps: whether the summary's outcomes hold the steps of the solutions, which the trace holds anyway.
+    """
     request, strategy = run.request, run.strategies[name]
     examples = {example.problem.id: example for example in run.examples}
     start = perf_counter()
@@ -48,14 +54,15 @@ async def execute_strategy(run: Run, models: Models, name: str, watch: RunWatch)
         grade = await asyncio.to_thread(run.task.grade, outcome.problem, outcome.answer)
         graded = Graded(outcome, grade.correct, example.group)
         watch.graded(graded)
-        return graded
+        return graded if keep_steps else replace(graded, outcome=replace(outcome, steps=()))
 
     watch.begin(name, len(examples))
     with closing(run.trace(name)) as trace:
         outcomes = solve(
             [example.problem for example in run.examples], strategy, models.policy, models.scorer,
             seed=request.seed, limits=request.limits, lengths=request.lengths, answers=run.task,
-            concurrency=request.concurrency, trace=trace, watch=watch.event,
+            aggregate=run.aggregate, outcome=run.is_outcome, concurrency=request.concurrency, trace=trace,
+            watch=watch.event,
         )
         async with aclosing(outcomes):
             grading = [asyncio.create_task(grade(outcome)) async for outcome in outcomes]
@@ -73,7 +80,8 @@ async def answer(run: Run, models: Models, watch: RunWatch) -> Outcome:
     request = run.request
     outcomes = solve(
         [example.problem], strategy, models.policy, models.scorer, seed=request.seed,
-        limits=request.limits, lengths=request.lengths, answers=run.task, watch=watch.event,
+        limits=request.limits, lengths=request.lengths, answers=run.task, aggregate=run.aggregate,
+        outcome=run.is_outcome, watch=watch.event,
     )
     [outcome] = [outcome async for outcome in outcomes]
     return outcome
@@ -86,11 +94,25 @@ class _NoModels(NoScorer):
         raise PolicyError("not recorded")
 
 
-async def replay(run: Run) -> list[Summary] | None:
-    """The results of a run that is recorded whole, without a model; None if something is missing."""
+def _is_whole(run: Run, name: str) -> bool:
+    """Whether the trace of a strategy may hold all problems: a quick look, which parses nothing."""
+    path = run.trace_path(name)
+    if not path.exists():
+        return False
+    with path.open("rb") as file:
+        return sum(b'"event": "chosen"' in line for line in file) >= len(run.examples)
+
+
+async def replay(run: Run, *, keep_steps: bool = False) -> list[Summary] | None:
+    """The results of a run that is recorded whole, without a model; None if something is missing.
+
+    keep_steps: as for `execute_strategy`.
+    """
+    if not all(_is_whole(run, name) for name in run.strategies):
+        return None
     nothing, summaries = Models(_NoModels(), _NoModels()), list[Summary]()
     for name in run.strategies:
-        summaries.append(await execute_strategy(run, nothing, name, RunWatch()))
+        summaries.append(await execute_strategy(run, nothing, name, RunWatch(), keep_steps=keep_steps))
         if summaries[-1].failed:
             return None
     return summaries

@@ -13,11 +13,15 @@ from pathlib import Path
 from time import strftime
 from typing import Any
 
+from bench.runner.checkpoints import Engine
 from bench.runner.faults import Faults
-from bench.runner.resolve import ResolvedPolicy, ResolvedPRM, resolve_policy, resolve_prm
+from bench.runner.identity import as_recorded
+from bench.runner.pairing import mismatches
+from bench.runner.resolve import ResolvedPolicy, ResolvedPRM, check_policy, resolve_policy, resolve_prm
 from bench.runner.specs import PolicySpec, PRMSpec
 from bench.tasks import TASKS
 from bench.tasks.base import Example, Task
+from search.engine import check_strategy
 from search.errors import UsageError
 from search.limits import CostLimits, LengthLimits
 from search.params import nearest, params, with_params
@@ -25,6 +29,7 @@ from search.strategies.cot import ChainOfThought
 from search.trace import Trace
 from search.tree import Strategy, Unguided
 from search.types import Problem
+from search.values import Aggregate
 
 BASELINE = "cot"
 
@@ -78,24 +83,28 @@ class RunRequest:
         with faults.collected():
             task = self._task()
             examples = self._examples(task)
-        policy: ResolvedPolicy | None = None
         prm: ResolvedPRM | None = None
         if task is not None:
+            engine: Engine | None = None
             with faults.collected():
-                policy = resolve_policy(self.policy, task, [example.problem for example in examples])
+                engine = check_policy(self.policy, task)
             if self.prm is not None and self._guided:
                 with faults.collected():
-                    prm = resolve_prm(self.prm, task, None if policy is None else policy.engine)
-        faults.raise_if_any()
-        assert task is not None and policy is not None
+                    prm = resolve_prm(self.prm, task, engine)
+        strategies: dict[str, Strategy] = {}
+        with faults.collected():
+            strategies = self._with_defaults_of(prm)
+        faults.raise_if_any()  # before a tokenizer is read, which takes seconds
+        assert task is not None
+        policy = resolve_policy(self.policy, task, [example.problem for example in examples])
         run = Run(
-            request=self, strategies=self._with_thresholds(prm), task=task, examples=examples,
+            request=self, strategies=strategies, task=task, examples=examples,
             policy=policy, prm=prm, out=out,
         )
         if self.resume:
             for name in run.strategies:
                 if run.trace_path(name).exists():
-                    run.trace(name).close()  # refused now if it is another run's
+                    Trace.check(run.trace_path(name), run.recorded_identity(name))  # refused now, not later
         return run
 
     @property
@@ -140,14 +149,17 @@ class RunRequest:
             return [Example(Problem("question", self.question), "")]
         return task.load(self.data, self.limit)
 
-    def _with_thresholds(self, prm: ResolvedPRM | None) -> dict[str, Strategy]:
-        """The strategies with the reward model's own thresholds: it knows best what its values mean."""
-        if prm is None or not self.fitted_thresholds:
-            return dict(self.strategies)
-        return {
-            name: with_params(strategy, {p: at for p, at in prm.thresholds.items() if p in params(strategy)})
-            for name, strategy in self.strategies.items()
-        }
+    def _with_defaults_of(self, prm: ResolvedPRM | None) -> dict[str, Strategy]:
+        """The strategies with the reward model's own thresholds and aggregate, where they name none."""
+        strategies = dict(self.strategies)
+        for name, strategy in self.strategies.items():
+            check_strategy(strategy, outcome=prm is not None and prm.is_outcome)
+            own: dict[str, Any] = {} if prm is None or not self.fitted_thresholds else dict(prm.thresholds)
+            named = params(strategy)
+            if named.get("aggregate", "") is None:
+                own["aggregate"] = "product" if prm is None or prm.aggregate is None else prm.aggregate
+            strategies[name] = with_params(strategy, {p: value for p, value in own.items() if p in named})
+        return strategies
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,6 +186,23 @@ class Run:
         """What scores steps, as the user named it; None if no strategy uses it."""
         return None if self.prm is None else self.prm.name
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the user should know before the run, one line each: models that were not made for each other
+        or for the task.
+        """
+        return () if self.prm is None else mismatches(self.policy, self.prm, self.task)
+
+    @property
+    def aggregate(self) -> Aggregate:
+        """How the reward model's step values make a solution's value."""
+        return "product" if self.prm is None or self.prm.aggregate is None else self.prm.aggregate
+
+    @property
+    def is_outcome(self) -> bool:
+        """Whether the reward model scores whole solutions only."""
+        return self.prm is not None and self.prm.is_outcome
+
     def identity(self, name: str) -> dict[str, Any]:
         """What makes two runs of the strategy `name` the same run: resuming needs all of it to be equal."""
         request = self.request
@@ -189,13 +218,17 @@ class Run:
             **({"prm": None, "prm_weights": None} if self.prm is None else self.prm.identity()),
         }
 
+    def recorded_identity(self, name: str) -> dict[str, Any]:
+        """The identity as the trace of this strategy holds it, if there is one and it is this run's."""
+        return as_recorded(self.trace_path(name), self.identity(name), self.policy, self.prm)
+
     def trace_path(self, name: str) -> Path:
         return self.out / f"{name}.jsonl"
 
     def trace(self, name: str) -> Trace:
         """The trace of a strategy; close it. Raises TraceError if it is another run's."""
         self.out.mkdir(parents=True, exist_ok=True)  # not before: what is refused leaves nothing behind
-        return Trace(self.trace_path(name), self.identity(name))
+        return Trace(self.trace_path(name), self.recorded_identity(name))
 
 
 def greedy_baseline() -> dict[str, Strategy]:

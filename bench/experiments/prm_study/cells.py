@@ -99,7 +99,7 @@ class Cells:
             out=out,
             resume=out.is_dir(),
         ).validate()
-        if out.is_dir() and (recorded := await replay(run)):
+        if out.is_dir() and (recorded := await replay(run, keep_steps=True)):
             return recorded[0]
         self._notes.print(f"{self._policy}, reward model {prm_name}: {name}")
         if self._remembering is None:
@@ -116,5 +116,5 @@ class Cells:
         assert self._remembering is not None
         with progress(self._notes) as shown:
             return await execute_strategy(
-                run, Models(self._remembering, scorer), strategy, ProgressLines(shown)
+                run, Models(self._remembering, scorer), strategy, ProgressLines(shown), keep_steps=True
             )
