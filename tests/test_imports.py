@@ -126,6 +126,22 @@ def test_the_doors_are_recognised() -> None:
     assert "bench/runner/cli/run.py" not in doors and "prm/__init__.py" not in doors
 
 
+def is_parser(path: Path) -> bool:
+    """A module of options, or a command: it defines `main`, and everything else in it is private."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return path.stem.endswith("options") or any(
+        isinstance(node, ast.FunctionDef) and node.name in ("main", "add_arguments") for node in tree.body
+    )
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_arguments_are_parsed_by_commands_only(path: Path) -> None:
+    if any(i.top == "argparse" for i in imports(path)):
+        assert is_parser(path)
+        rooms = {"reading", "scoring", "training", "evaluation", "experiments", "report", "tasks", "grading"}
+        assert not rooms & set(path.relative_to(ROOT).parts), "a room takes typed requests"
+
+
 # -- circles ---------------------------------------------------------------------------------------
 
 
