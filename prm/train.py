@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from prm.command_line import defaults, field_values
-from prm.data import HELP
+from prm.data import HELP, STRICT_HELP
 from prm.training.examples import FORMS
 from prm.training.request import TrainRequest
 from prm.training.train import train
@@ -45,6 +45,10 @@ def _parser() -> argparse.ArgumentParser:
     add("--hold-out", dest="held_out", nargs="+", metavar="NAME=FILE",
         help="more evaluation problems to exclude from the data")  # fmt: skip
     add("--share", type=float, help="share of the training problems to use (%(default)s)")
+    add("--strict", action="store_true", help=STRICT_HELP)
+    add("--question-template", type=lambda text: text.replace("\\n", "\n"), metavar="TEXT",
+        help="the text around the question, with {question} in it; \\n is a newline (as in the base "
+        "model's prm.json or chat template; without either, {question} and a newline)")  # fmt: skip
     add("--separator", help="the string that ends a step (a newline)")
     add("--tokens", nargs=2, metavar="TOKEN",
         help="for --form tokens: the tokens after a wrong and after a right step (- +)")  # fmt: skip

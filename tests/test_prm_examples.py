@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from prm.data.labels import LabelledSolution
 from prm.reading.encoder import Encoder
 from prm.reading.head import Head
 from prm.reading.layout import Layout
+from prm.reading.template import Template
 from prm.training.examples import Examples, class_weights
 from prm.training.objectives import class_loss, pair_loss, soft_loss
 from prm.training.sequences import IGNORED, collate
@@ -43,6 +45,48 @@ def test_labels_sit_on_the_last_token_of_their_step_and_context_has_none() -> No
     assert at.tolist() == [ends[0], ends[2]]
     assert example.targets[at].tolist() == [2, 0]
     assert made.counts == {"labels +1": 1, "labels -1": 1}
+
+
+FORMULA = "It becomes\n\\[ x = 1.\n\\]"
+"""A step of PRM800K's kind, that a search cuts before the formula."""
+
+
+def test_a_step_that_a_search_cuts_is_read_in_parts_and_only_the_last_is_labelled() -> None:
+    steps = ("left 1", FORMULA, "So it is 1.")
+    made = Examples(encoder(), "classes3", 1000)
+    [example] = made.of([LabelledSolution("Q?", steps, (1, -1, 0), "toy", "train", "human", context=(2,))])
+    pieces = made.encoder("Q?", ["left 1", "It becomes", "\\[ x = 1.\n\\]", "So it is 1."])
+    assert example.token_ids.tolist() == [token for piece in pieces for token in piece]
+    ends = np.cumsum([len(piece) for piece in pieces])[1:] - 1
+    at = np.flatnonzero(example.targets != IGNORED)
+    assert at.tolist() == [ends[0], ends[2]] and example.targets[at].tolist() == [2, 0]
+    assert (example.inner[ends[0] + 1 : ends[1] + 1] == IGNORED).all(), "the first part is context"
+    assert made.counts == {"labels +1": 1, "labels -1": 1, "labels of steps cut at inner line ends": 1}
+
+
+@pytest.mark.parametrize("step", ["\\[ x = 1.\n\\]", "We see:\n\\[ x = 1. \\]", "x = f(\n    1,\n)"])
+def test_a_step_that_a_search_keeps_whole_is_read_whole(step: str) -> None:
+    made = Examples(encoder(), "classes3", 1000)
+    [example] = made.of([LabelledSolution("Q?", (step,), (1,), "toy", "train", "human")])
+    assert example.token_ids.tolist() == [token for piece in made.encoder("Q?", [step]) for token in piece]
+    assert "labels of steps cut at inner line ends" not in made.counts
+
+
+@pytest.mark.parametrize("form", ["outcome", "sft"])
+def test_whole_solutions_are_read_in_the_same_parts(form: Any) -> None:
+    encode = encoder(("negative", "positive"))
+    given = LabelledSolution("Q?", (FORMULA,), (1,), "toy", "train", "human", outcome=True)
+    parts = replace(given, steps=("It becomes", "\\[ x = 1.\n\\]"), labels=(1, 1))
+    [one], [two] = (Examples(encode, form, 1000).of([solution]) for solution in (given, parts))
+    assert one.token_ids.tolist() == two.token_ids.tolist()
+    assert one.targets.tolist() == two.targets.tolist()
+
+
+def test_where_steps_are_not_lines_they_are_read_whole() -> None:
+    layout = Layout(Template(separator="\n\n"))
+    made = Examples(Encoder(layout, TOKENIZERS["llama3"]()), "classes3", 1000)
+    [example] = made.of([LabelledSolution("Q?", (FORMULA,), (1,), "toy", "train", "human")])
+    assert example.token_ids.tolist() == [token for piece in made.encoder("Q?", [FORMULA]) for token in piece]
 
 
 def test_a_whole_solution_that_is_read_ends_with_the_end_token() -> None:

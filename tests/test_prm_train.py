@@ -17,18 +17,15 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModelForSequenceClassification, LlamaConfig, LlamaForCausalLM
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from prm.command_line import command_line
-from prm.data.guard import Guard
 from prm.data.labels import LabelledSolution, write_labels
-from prm.data.pairs import pairs_of
 from prm.reading.encoder import Encoder
 from prm.reading.layout import Layout
 from prm.scoring.scorers import HFScorer
 from prm.train import main, request_from
 from prm.training import attention
-from prm.training.data import read_data
 from prm.training.examples import Examples
 from prm.training.objectives import add_dropout
 from prm.training.request import TrainRequest
@@ -44,7 +41,7 @@ from tests.zoo_models import TOKENIZERS, VOCABULARY
 pytestmark = [pytest.mark.slow]
 
 
-def random_model(folder: Path, *, tied: bool = False) -> Path:
+def random_model(folder: Path, *, tied: bool = False, chat: bool = False) -> Path:
     """A language model with random weights. tied: its output layer is the embedding layer."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
@@ -53,7 +50,10 @@ def random_model(folder: Path, *, tied: bool = False) -> Path:
         num_attention_heads=1, num_key_value_heads=1, max_position_embeddings=256, pad_token_id=0,
         tie_word_embeddings=tied,
     )).save_pretrained(folder)  # fmt: skip
-    TOKENIZERS["llama3"]().save_pretrained(folder)
+    tokenizer = TOKENIZERS["llama3"]()
+    if not chat:
+        tokenizer.chat_template = None
+    tokenizer.save_pretrained(folder)
     return folder
 
 
@@ -258,8 +258,8 @@ def test_a_command_line_and_its_request_stand_for_each_other() -> None:
     made = TrainRequest(
         form="tokens", base="a model", data=("a", "trl:b.jsonl"), out=Path("out"), resume=True,
         validation=("v",), held_out=("X=x.jsonl",), separator="\n\n", tokens=("-1", "+1"), neutral="drop",
-        direct=(), too_long="drop", class_weights="none", share=0.1, epochs=2.5, steps=7, lr=1e-6, bf16=True,
-        patience=3,
+        direct=(), too_long="drop", class_weights="none", strict=True, share=0.1, epochs=2.5, steps=7,
+        question_template="Q: {question}\n", lr=1e-6, bf16=True, patience=3,
     )  # fmt: skip
     assert request_from(words(made)) == made
     least = TrainRequest(form="sft", base="m", data=("d",), out=Path("o"))
@@ -317,19 +317,6 @@ def test_evaluation_problems_are_refused_and_listed(
         fit(base, path, tmp_path / "none", "classes2", steps=1)
 
 
-def test_pairs_are_of_one_question_and_direct_by_source(base: Path, tmp_path: Path) -> None:
-    records = [solution(n, [1], outcome=True) for n in (1, 1, 2)]
-    records += [solution(n, [-1], outcome=False) for n in (1, 3)]
-    assert [(p.question, p.chosen, p.rejected) for p in pairs_of(records)] == [
-        ("Problem 1?", ("left 1",), ("eggs 1",))] * 2  # fmt: skip
-    path = tmp_path / "labels.jsonl"
-    write_labels(path, records)
-    for direct, want in (((), False), (("toy",), True), (("other",), False)):
-        made = request(base, path, tmp_path, "pairs", validation_share=0.0, direct=direct)
-        read = read_data(made, encoder(("positive",)), Guard.known())
-        assert [pair.direct for pair in read.train] == [want] * 2  # type: ignore[union-attr]
-
-
 def test_next_tokens_are_learnt_beside_classes_where_embeddings_are_tied(
     base: Path, data: Path, tmp_path: Path
 ) -> None:
@@ -343,7 +330,7 @@ def test_next_tokens_are_learnt_beside_classes_where_embeddings_are_tied(
     tied = tmp_path / "tied"
     config = LlamaConfig.from_pretrained(base, tie_word_embeddings=True)
     LlamaForCausalLM(config).save_pretrained(tied)
-    TOKENIZERS["llama3"]().save_pretrained(tied)
+    AutoTokenizer.from_pretrained(base).save_pretrained(tied)
     losses = [
         json.loads((fit(tied, data, tmp_path / f"{weight}", "classes3", steps=1, every=1, language=weight)
                     / "metrics.json").read_text())["history"]

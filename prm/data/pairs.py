@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from math import lcm
 from typing import Any
 
 from prm.data.labels import LabelledSolution
@@ -54,8 +55,7 @@ def _steps(text: str) -> tuple[str, ...]:
 def pairs_of(solutions: Iterable[LabelledSolution]) -> Iterator[Pair]:
     """Distinct pairs of a right and a wrong complete solution of one question, at most PER_QUESTION of each.
 
-    Solutions with the same text count once. Each wrong solution is used once before any is used twice, and
-    with another right one each time.
+    Solutions with the same text count once. Each is used once before any of its kind is used twice.
     """
     complete: dict[str, dict[bool, dict[tuple[str, ...], str]]] = defaultdict(lambda: {True: {}, False: {}})
     for solution in solutions:
@@ -65,6 +65,6 @@ def pairs_of(solutions: Iterable[LabelledSolution]) -> Iterator[Pair]:
     for question, by_outcome in complete.items():
         right, wrong = list(by_outcome[True]), list(by_outcome[False])
         for n in range(min(PER_QUESTION, len(right) * len(wrong))):
-            times, at = divmod(n, len(wrong))
-            worse = wrong[at]
-            yield Pair(question, right[(at + times) % len(right)], worse, by_outcome[False][worse])
+            shift = n // lcm(len(right), len(wrong))  # from there, n alone would make the same pairs again
+            better, worse = right[(n + shift) % len(right)], wrong[n % len(wrong)]
+            yield Pair(question, better, worse, by_outcome[False][worse])

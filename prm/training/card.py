@@ -16,19 +16,19 @@ def write_card(
     settings: Mapping[str, Any],
     report: Mapping[str, Any],
     history: Sequence[Mapping[str, Any]],
-    dropped: str,
+    notes: str,
     command: str,
 ) -> None:
     """Write README.md, metrics.json and loss.png to `out`.
 
     settings: `TrainRequest.settings()`. report: counts of the data. history: the trainer's log of losses.
-    dropped: the report of the split guard. command: how to repeat the training.
+    notes: the report of the split guard, rows left out, warnings. command: how to repeat the training.
     """
     losses = [(row["step"], row["loss"]) for row in history if "loss" in row]
     validation = [(row["step"], row["eval_loss"]) for row in history if "eval_loss" in row]
     metrics = {
         "steps": max((row["step"] for row in history), default=0),
-        "train_loss": losses[-1][1] if losses else None,
+        "train_loss": losses[-1][1] if losses else _mean_loss(history),
         "validation_loss": validation[-1][1] if validation else None,
         "best_validation_loss": min((loss for _, loss in validation), default=None),
     }
@@ -50,11 +50,16 @@ def write_card(
         lines.append(f"| {name} | {train.get(name, 0):,} | {validation_counts.get(name, 0):,} |")
     if report["class_weights"]:
         lines += ["", f"Class weights: {', '.join(f'{w:.3f}' for w in report['class_weights'])}."]
-    lines += ["", "## Split guard", "", "```", dropped, "```"]
+    lines += ["", "## Split guard and rows left out", "", "```", notes, "```"]
     lines += ["", "## Hyper-parameters", "", "| | |", "|---|---|"]
     others = ((name, value) for name, value in settings.items() if name not in ("form", "base"))
     lines += [f"| {name} | {_shown(value)} |" for name, value in others]
     (out / "README.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _mean_loss(history: Sequence[Mapping[str, Any]]) -> float | None:
+    """The mean over the whole run, which the trainer logs at its end."""
+    return next((float(row["train_loss"]) for row in reversed(history) if "train_loss" in row), None)
 
 
 def _shown(value: Any) -> str:
@@ -62,7 +67,7 @@ def _shown(value: Any) -> str:
         return f"{value:.4g}"
     if isinstance(value, list | tuple):
         return " ".join(f"`{v}`" for v in value) or "none"
-    return "`\\n`" if value == "\n" else str(value)
+    return f"`{json.dumps(value, ensure_ascii=False)[1:-1]}`" if "\n" in str(value) else str(value)
 
 
 def _versions() -> list[str]:

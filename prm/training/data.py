@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from itertools import chain
 from typing import Any, TypeVar
 
 from prm.data import load_all
 from prm.data.guard import Guard, problem_text
 from prm.data.labels import LabelledSolution
+from prm.data.left_out import LeftOut
 from prm.data.pairs import Pair, pairs_of, ultrainteract
 from prm.data.rows import read_rows
 from prm.reading.encoder import Encoder
+from prm.training.checks import warnings_for
 from prm.training.examples import Examples, class_weights
 from prm.training.request import PAIRS, TrainRequest
 from prm.training.sequences import Example, PairExample
@@ -26,12 +29,15 @@ class TrainingData:
     """weights: of the classes, in the loss; None weighs all labels the same.
 
     report: counts of records and labels, for the terminal and the model card.
+    left_out: rows that could not be read. warnings: what makes the data useless, or nearly so, line by line.
     """
 
     train: Sequence[Example] | Sequence[PairExample]
     validation: Sequence[Example] | Sequence[PairExample]
     weights: list[float] | None
     report: dict[str, Any]
+    left_out: LeftOut
+    warnings: list[str]
 
 
 def guard_for(request: TrainRequest) -> Guard:
@@ -54,30 +60,41 @@ def read_data(request: TrainRequest, encoder: Encoder, guard: Guard) -> Training
     )  # fmt: skip
     train: Sequence[Example] | Sequence[PairExample]
     validation: Sequence[Example] | Sequence[PairExample]
+    left_out = LeftOut()
+
+    def load(specs: Sequence[str]) -> Iterator[LabelledSolution]:
+        return guard.filter(load_all(specs, strict=request.strict, left_out=left_out))
+
     if request.form == "pairs":
-        pairs = _split(request, _guarded_pairs(request, guard), lambda pair: pair.question)
+        others = [spec for spec in request.data if not spec.startswith(PAIRS)]
+        every = chain(_pairs_of_files(request, guard, left_out), pairs_of(load(others)))
+        pairs = _split(request, every, lambda pair: pair.question)
         train, validation = (
             maker.of_pairs((pair, _is_direct(request, pair)) for pair in part) if part else []
             for maker, part in zip((for_train, for_validation), pairs, strict=True)
         )
     else:
-        solutions = guard.filter(load_all(request.data))
-        parts = _split(request, solutions, lambda solution: solution.question)
+        parts = _split(request, load(request.data), lambda solution: solution.question)
         if request.validation:
-            parts = parts[0], list(guard.filter(load_all(request.validation)))
+            parts = parts[0], list(load(request.validation))
         train, validation = (
             maker.of(part) if part else []
             for maker, part in zip((for_train, for_validation), parts, strict=True)
         )
     if not train:
-        raise UsageError("nothing is left to train on: all records were dropped")
+        raise UsageError(
+            "nothing is left to train on: all records were dropped"
+            + (f"; {left_out.describe()}" if left_out else "")
+        )
     classes = {"classes3": 3, "classes2": 2, "outcome": 2}.get(request.form)
     weights = class_weights(train, classes) if request.balanced and classes else None  # type: ignore[arg-type]
     report = {
         "train": dict(for_train.counts), "validation": dict(for_validation.counts),
-        "split_guard": guard.report(), "class_weights": weights,
+        "split_guard": guard.report(), "class_weights": weights, "rows_left_out": left_out.report(),
     }  # fmt: skip
-    return TrainingData(train, validation, weights, report)
+    return TrainingData(
+        train, validation, weights, report, left_out, warnings_for(request.form, train, encoder)
+    )  # fmt: skip
 
 
 def is_for_validation(question: str, share: float) -> bool:
@@ -85,16 +102,15 @@ def is_for_validation(question: str, share: float) -> bool:
     return _draw("validation", question) < share
 
 
-def _guarded_pairs(request: TrainRequest, guard: Guard) -> Iterator[Pair]:
-    """Pairs from files of pairs (pairs:FILE), then pairs of solutions with known outcomes."""
+def _pairs_of_files(request: TrainRequest, guard: Guard, left_out: LeftOut) -> Iterator[Pair]:
+    """Pairs from files of pairs, pairs:FILE."""
     for spec in request.data:
         if spec.startswith(PAIRS):
-            for pair in ultrainteract(spec.removeprefix(PAIRS)):
+            path = spec.removeprefix(PAIRS)
+            for pair in ultrainteract(path, left_out=None if request.strict else left_out):
                 probe = LabelledSolution(pair.question, ("",), (0,), pair.source, "train", "pairs")
                 if list(guard.filter([probe])):
                     yield pair
-    solutions = [spec for spec in request.data if not spec.startswith(PAIRS)]
-    yield from pairs_of(guard.filter(load_all(solutions)))
 
 
 def _is_direct(request: TrainRequest, pair: Pair) -> bool:

@@ -15,6 +15,7 @@ from prm.reading.encoder import Encoder
 from prm.reading.head import LABELS
 from prm.training.sequences import IGNORED, Branch, Example, PairExample, chain, trees
 from search.errors import UsageError
+from search.segment import SEGMENTERS
 
 Form = Literal["classes3", "classes2", "soft", "tokens", "outcome", "pairs", "sft"]
 FORMS: tuple[Form, ...] = get_args(Form)
@@ -24,6 +25,9 @@ Neutral = Literal["positive", "negative", "drop"]
 @dataclass(slots=True)
 class Examples:
     """Makes examples, and counts what happened to every label.
+
+    A step that a search would cut at inner line ends is laid out as it will be read: in parts, of which only
+    the last has the label.
 
     max_length: in tokens. With `cut`, a longer sequence is cut at the head of its question, never in a
         step, and dropped if that is not enough; without `cut`, it is dropped. Both are counted.
@@ -85,7 +89,20 @@ class Examples:
             return None
         labels = (solution.labels[step] for step in targets)
         self.counts.update(f"labels {label:+d}" if label else "labels 0" for label in labels)
-        return Branch(pieces, targets)
+        parts = [len(self._parts(step)) for step in solution.steps]
+        if cut := sum(parts[step] > 1 for step in targets):
+            self.counts["labels of steps cut at inner line ends"] += cut
+        last = np.cumsum(parts) - 1
+        return Branch(pieces, {int(last[step]): target for step, target in targets.items()})
+
+    def _parts(self, step: str) -> list[str]:
+        """The parts in which a search reads a step, if the layout separates steps by newlines."""
+        if self.encoder.layout.template.separator != "\n" or "\n" not in step.strip():
+            return [step]
+        if len(SEGMENTERS["python"].texts(step)) == 1:  # a statement of a program, which is cut elsewhere
+            return [step]
+        parts = SEGMENTERS["newline"].texts(step)
+        return parts if len(parts) > 1 else [step]
 
     def _text(self, solution: LabelledSolution) -> Example | None:
         """A next-token example of the steps, with the end token if the solution is complete."""
@@ -141,7 +158,8 @@ class Examples:
         return chain(Branch(pieces, {len(pieces) - 2: target}))
 
     def _fitted(self, question: str, steps: Sequence[str]) -> list[list[int]] | None:
-        pieces = self.encoder(question, steps)
+        """The pieces of the question and of the parts of all steps, None if they are too long."""
+        pieces = self.encoder(question, [part for step in steps for part in self._parts(step)])
         excess = sum(map(len, pieces)) - self.max_length
         if excess <= 0:
             return pieces

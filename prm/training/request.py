@@ -25,13 +25,17 @@ PAIRS = "pairs:"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainRequest:
-    """A training run. All fields but `out` and `resume` determine its result and must match on resume.
+    """A training run. All fields but `out`, `resume` and `strict` determine its result, and must match on
+    resume.
 
     form: what to train; see `python -m prm.train --help`.
     base: the checkpoint to start from: a path, a hub id, or the name of a bundled model.
     data, validation: data sets, as `prm.data.load` takes them; for `form="pairs"` also pairs:FILE.
     out: the folder of the checkpoint, its card and its plot. resume: continue the run in `out`.
     held_out: NAME=FILE, more evaluation problems that must not be trained on.
+    strict: refuse data with rows that cannot be read; otherwise they are left out and counted.
+    question_template: the text around a question, with {question} in it; None is the base model's own, see
+        `prm.training.question.question_template`.
     tokens: for `form="tokens"`, the tokens that follow a wrong and a right step.
     direct: for `form="pairs"`, the sources whose pairs also train the absolute rewards, or "all".
     too_long: whether a sequence over `max_length` tokens is cut at the head of its question or dropped.
@@ -56,6 +60,8 @@ class TrainRequest:
     resume: bool = False
     validation: tuple[str, ...] = ()
     held_out: tuple[str, ...] = ()
+    strict: bool = False
+    question_template: str | None = None
     separator: str = "\n"
     tokens: tuple[str, ...] = ("-", "+")
     neutral: Neutral = "positive"
@@ -92,7 +98,7 @@ class TrainRequest:
 
     def settings(self) -> dict[str, Any]:
         """Everything that determines the result, as it is kept in `train.json`."""
-        names = [field.name for field in fields(self) if field.name not in ("out", "resume")]
+        names = [field.name for field in fields(self) if field.name not in ("out", "resume", "strict")]
         names[names.index("class_weights")] = "balanced"
         return {name: getattr(self, name) for name in names}
 
@@ -111,6 +117,8 @@ class TrainRequest:
                 yield f"{_option(name)} {value}: must be between 0 and 1"
 
     def _bad_combinations(self) -> Iterator[str]:
+        if self.question_template is not None and self.question_template.count("{question}") != 1:
+            yield "--question-template: must contain {question} exactly once"
         if self.trees and self.form in ("sft", "outcome", "pairs"):
             yield f"--trees needs step labels, which --form {self.form} does not use"
         for name in ("language", "every_token"):
@@ -151,8 +159,8 @@ class TrainRequest:
                 yield f"--resume: the run in {self.out} has {name}={before.get(name)}, not {now[name]}"
 
 
-def layout_of(request: TrainRequest) -> Layout:
-    """The layout of the model that the request trains."""
+def layout_of(request: TrainRequest, question: str) -> Layout:
+    """The layout of the model that the request trains. question: the template around the question."""
     kind: Kind = "outcome" if request.form in ("outcome", "pairs") else "process"
     if request.form in ("classes3", "sft"):
         head = Head(kind=kind)
@@ -161,7 +169,7 @@ def layout_of(request: TrainRequest) -> Layout:
     else:
         head = Head(labels=("positive",) if request.form == "pairs" else TWO, kind=kind)
     aggregate: Aggregate | None = "product" if kind == "process" else None
-    return Layout(Template(separator=request.separator), head, aggregate=aggregate)
+    return Layout(Template(question, request.separator), head, aggregate=aggregate)
 
 
 def _option(name: str) -> str:

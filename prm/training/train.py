@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -14,9 +15,13 @@ from prm.reading.layout import Layout, save_layout
 from prm.reading.zoo import RewardModel
 from prm.training.card import write_card
 from prm.training.data import guard_for, read_data
+from prm.training.question import question_template, recorded_template
 from prm.training.request import TrainRequest, layout_of
 from search.errors import UsageError
 from search.lock import only_writer
+
+LOG_EVERY = 10
+"""Steps between logged losses; shorter runs log every step."""
 
 
 def train(request: TrainRequest) -> None:
@@ -28,8 +33,10 @@ def train(request: TrainRequest) -> None:
     from prm.scoring.model import load_tokenizer
 
     request.validate()
-    layout, base = layout_of(request), bundled_base(request.base)
-    tokenizer = load_tokenizer(RewardModel(base, base, layout, None, base))
+    base = bundled_base(request.base)
+    tokenizer = load_tokenizer(RewardModel(base, base, Layout(), None, base))
+    question = request.question_template or recorded_template(request.out / "train.json")
+    layout = layout_of(request, question or question_template(base, tokenizer))
     guard = guard_for(request)
     data = read_data(request, Encoder(layout, tokenizer), guard)
     objective = build_objective(request, layout, tokenizer, data.weights)
@@ -38,15 +45,19 @@ def train(request: TrainRequest) -> None:
 
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
     trainer = RewardTrainer(
-        objective, _arguments(request, bool(data.validation)), data.train, data.validation, pad=pad,
-        patience=request.patience, with_muon=request.optimizer == "muon",
+        objective, _arguments(request, len(data.train), bool(data.validation)), data.train, data.validation,
+        pad=pad, patience=request.patience, with_muon=request.optimizer == "muon",
     )  # fmt: skip
     out = request.out
     first = trainer.is_world_process_zero()
     if first:
         print(guard.describe(), _counts(data.report), sep="\n")
+        if data.left_out:
+            print(data.left_out.describe())
+        for warning in data.warnings:
+            print(f"warning: {warning}", file=sys.stderr)
         out.mkdir(parents=True, exist_ok=True)
-    with _claimed(request) if first else nullcontext():
+    with _claimed(request, layout) if first else nullcontext():
         checkpoint = last_checkpoint(out / "checkpoints") if request.resume else None
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         if trainer.interrupted:
@@ -61,13 +72,17 @@ def train(request: TrainRequest) -> None:
                 save_layout(layout, out)
             command = command_line("prm.train", request, options={"held_out": "--hold-out"}, omit=("resume",))
             history = trainer.state.log_history
-            write_card(out, request.settings(), data.report, history, guard.describe(), command)
+            notes = [guard.describe(), *([data.left_out.describe()] if data.left_out else []), *data.warnings]
+            settings = {**request.settings(), "question_template": layout.template.question}
+            write_card(out, settings, data.report, history, "\n".join(notes), command)
             print(f"written: {out}")
 
 
 @contextmanager
-def _claimed(request: TrainRequest) -> Iterator[None]:
+def _claimed(request: TrainRequest, layout: Layout) -> Iterator[None]:
     """Lock `train.json` in the folder of the run, and fill it in if it is new.
+
+    It holds the settings, and the question's template as it was chosen.
 
     Raises UsageError if another process holds the lock.
     """
@@ -75,7 +90,8 @@ def _claimed(request: TrainRequest) -> Iterator[None]:
     with path.open("ab+") as file:
         only_writer(file, path)
         if not file.tell():
-            file.write((json.dumps(request.settings(), indent=2) + "\n").encode())
+            settings = {**request.settings(), "question": layout.template.question}
+            file.write((json.dumps(settings, indent=2) + "\n").encode())
             file.flush()
         yield
 
@@ -130,10 +146,12 @@ def build_objective(
     return Objective(model, request.form, weights, language=request.language, every_token=request.every_token)
 
 
-def _arguments(request: TrainRequest, validated: bool) -> Any:
+def _arguments(request: TrainRequest, examples: int, validated: bool) -> Any:
     import torch
     from transformers import TrainingArguments
 
+    per_step = request.batch * request.accumulate
+    steps = request.steps if request.steps > 0 else request.epochs * examples / per_step
     best = validated and request.patience is not None
     return TrainingArguments(
         output_dir=str(request.out / "checkpoints"), per_device_train_batch_size=request.batch,
@@ -141,7 +159,8 @@ def _arguments(request: TrainRequest, validated: bool) -> Any:
         num_train_epochs=request.epochs, max_steps=request.steps, learning_rate=request.lr,
         weight_decay=request.weight_decay, adam_beta2=request.beta2,
         lr_scheduler_type="cosine", warmup_steps=request.warmup, bf16=request.bf16,
-        use_cpu=not torch.cuda.is_available(), seed=request.seed, report_to="none", logging_steps=10,
+        use_cpu=not torch.cuda.is_available(), seed=request.seed, report_to="none",
+        logging_steps=LOG_EVERY if steps >= 2 * LOG_EVERY else 1,
         eval_strategy="steps" if validated else "no", eval_steps=request.every, save_steps=request.every,
         save_total_limit=2, load_best_model_at_end=best, metric_for_best_model="eval_loss",
         greater_is_better=False, label_names=["targets"], remove_unused_columns=False,

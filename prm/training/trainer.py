@@ -1,7 +1,6 @@
 """transformers' Trainer for reward models: batches of similar length, exact resuming, a clean Ctrl-C.
 
-TRL's PRM trainer is not used: it has two classes only, and it truncates long sequences at the end, which
-loses labels. Here sequences are tokenised exactly as the scorers read them.
+Sequences are tokenised exactly as the scorers read them.
 """
 
 from __future__ import annotations

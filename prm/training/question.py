@@ -1,0 +1,55 @@
+"""The template around the question that a reward model is trained with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from prm.reading.checkpoint import read_json
+from prm.reading.template import Template
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+FIELD = "{question}"
+
+
+def question_template(base: str, tokenizer: PreTrainedTokenizerFast) -> str:
+    """What stands around a question in the prompts of the base model.
+
+    That is the template of the base's own prm.json, if it is a reward model; else the one that `prm.train`
+    trained it with; else its chat template, with the question as the user's turn; else the question and a
+    newline.
+
+    base: a path or hub id. Raises UsageError if a file of the base is not JSON.
+    """
+    for name in ("prm.json", "train.json"):
+        if (template := recorded_template(Path(base) / name)) is not None:
+            return template
+    if tokenizer.chat_template:
+        rendered = _rendered(tokenizer)
+        if rendered.count(FIELD) == 1:
+            return rendered
+    return Template().question
+
+
+def recorded_template(path: Path) -> str | None:
+    """The question's template in a prm.json or train.json, None if there is no such file.
+
+    A train.json without one is of a run that used the default.
+    """
+    if not path.is_file() or not path.stat().st_size:
+        return None
+    return str(read_json(path, str(path)).get("question", Template().question))
+
+
+def _rendered(tokenizer: PreTrainedTokenizerFast) -> str:
+    """The chat template with the question in the user's turn, as text that an `Encoder` reads."""
+    turn = [{"role": "user", "content": FIELD}]
+    text = str(tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True))
+    bos = tokenizer.bos_token
+    if isinstance(bos, str) and text.startswith(bos):
+        text = text.removeprefix(bos)
+        if tokenizer("").input_ids[:1] != [tokenizer.bos_token_id]:  # else it comes before any text
+            text = "{bos}" + text
+    return text
