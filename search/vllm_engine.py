@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
 import os
+import re
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from search.devices import WHOLE, DeviceShare
 from search.errors import SearchError, UsageError
-from search.precision import served
+from search.precision import served_by_vllm
 
 if TYPE_CHECKING:
     from vllm.v1.engine.async_llm import AsyncLLM
@@ -24,19 +27,31 @@ BLOCK_SIZE = 32
 reused: with vLLM's default of 128, the prefix of a short problem would never be."""
 
 
+UNGUARDED = (
+    "vLLM runs in a process of its own, which imports your script again: the script must start the engine "
+    'inside `if __name__ == "__main__":`, e.g. `if __name__ == "__main__": asyncio.run(main())`'
+)
+_IMPORTED_AGAIN = re.compile(r"_fixup_main_from_(path|name)")
+"""In the traceback of a new process that failed while it imported the main module."""
+
+
 def start_engine(model: str, *, share: DeviceShare = WHOLE, **settings: Any) -> AsyncLLM:
-    """Start an engine in a process of its own. Raises UsageError with vLLM's reason if that fails.
+    """Start an engine in a process of its own. Raises UsageError with the reason if that fails.
 
     share: this engine's share of the machine. VLLM_CPU_OMP_THREADS_BIND in the environment, or
         `gpu_memory_utilization` in the settings, overrides it.
     settings: vLLM's engine arguments.
     """
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        raise UsageError(UNGUARDED)  # this is the new process, importing the script; the other one is told
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
     with _output_in_a_file() as log:
         try:
             return _start(model, share, settings)
         except (ValueError, OSError, RuntimeError) as error:
+            if _IMPORTED_AGAIN.search(Path(log).read_text(errors="replace")):
+                raise UsageError(f"{UNGUARDED}; the output of the new process is in {log}") from error
             raise UsageError(f"vLLM cannot serve {model}: {error}; its output is in {log}") from error
 
 
@@ -46,13 +61,16 @@ def _start(model: str, share: DeviceShare, settings: dict[str, Any]) -> AsyncLLM
     from vllm.v1.engine.async_llm import AsyncLLM
 
     logging.getLogger("vllm").setLevel(logging.ERROR)
+    settings["dtype"] = served_by_vllm(settings.get("dtype", "auto"), model)
     environment: dict[str, str] = {}
     if current_platform.is_cpu():
         environment["VLLM_CPU_KVCACHE_SPACE"] = "1"  # GiB; the default is half of all memory
+        # Parts of vLLM's sampler are compiled even in eager mode, which needs a C++ compiler, and on a busy
+        # machine fails when torch's probe of the CPU's instructions times out.
+        environment["TORCHDYNAMO_DISABLE"] = "1"
         if share != WHOLE:
             mine = share.cores(sorted(os.sched_getaffinity(0)))
             environment["VLLM_CPU_OMP_THREADS_BIND"] = ",".join(map(str, mine))
-        settings["dtype"] = served(settings.get("dtype", "auto"))
         settings.setdefault("block_size", BLOCK_SIZE)
         settings.setdefault("enforce_eager", True)  # compiling takes a minute and gains nothing here
         # The CPU engine crashes on a seeded request whose prompt is computed in chunks: vLLM rewinds the

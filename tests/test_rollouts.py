@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bench.grading.grade import Grade
+from bench.runner import rollouts
+from bench.runner.cli.rollouts import main
 from bench.runner.models import NoScorer
-from bench.runner.rollouts import agreement, label, read_examples
+from bench.runner.rollouts import TRAINING_SEED, agreement, label, label_each, read_examples
 from bench.tasks.base import Example
 from bench.tasks.builtin import Builtin
+from bench.tasks.generated.problems import generate
 from prm.data.estimation import Bisect, Estimate, Estimates
+from prm.data.labels import read_labels
 from search.errors import PolicyError, UsageError
 from search.limits import charge
 from search.trace import Trace
@@ -193,8 +202,6 @@ def test_evaluation_problems_are_not_labelled(tmp_path: Path, capsys: pytest.Cap
 
 
 def test_labels_are_compared_with_the_exact_checker() -> None:
-    from bench.runner.rollouts import TRAINING_SEED
-    from bench.tasks.generated.problems import generate
     from prm.data.labels import LabelledSolution
 
     problem = next(iter(generate("train", TRAINING_SEED, 1)))
@@ -203,3 +210,98 @@ def test_labels_are_compared_with_the_exact_checker() -> None:
     bad = LabelledSolution(problem.question, ("nonsense",), (1,), "r", "train", "rollouts")
     assert agreement([good]) == (len(steps), len(steps))
     assert agreement([good, bad]) == (len(steps), len(steps) + 1)
+
+
+# -- the command ---------------------------------------------------------------------------------------
+
+
+class Answering:
+    """A policy that answers a built-in problem in two steps, right or wrong by its seed."""
+
+    def __init__(self, stop_after: int = 10**9):
+        self.calls, self.stop_after = 0, stop_after
+
+    async def propose(
+        self, problem: Problem, steps: Any, *, until: Until, max_tokens: int, seed: int,
+        temperature: float | None = None,
+    ) -> list[Step]:  # fmt: skip
+        place, answer = right_answers()[problem.question]
+        await asyncio.sleep(place * 5e-3)  # the first problems are finished first
+        self.calls += 1
+        if self.calls > self.stop_after:
+            raise KeyboardInterrupt
+        texts = ["So it is.\n", f"The answer is {answer + seed % 2}."][len(steps) :]
+        charge(policy_tokens=len(texts))
+        return [Step(t, (1,), 0.0, Stop.END if t.startswith("The") else Stop.STEP) for t in texts]
+
+
+@cache
+def right_answers() -> dict[str, tuple[int, int]]:
+    """By question: its place among the problems, and its answer."""
+    return {p.question: (n, p.answer) for n, p in enumerate(generate("train", TRAINING_SEED, 40))}
+
+
+@pytest.fixture
+def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """`prm.rollouts` with a scripted policy."""
+
+    def run(*more: str, policy: Answering | None = None) -> int:
+        @asynccontextmanager
+        async def load(*args: object, **kwargs: object) -> AsyncIterator[Answering]:
+            yield policy or Answering()
+
+        monkeypatch.setattr(rollouts, "load_policy", load)
+        words = ["--engine", "hf", "--rollouts", "4", "--limit", "40"]
+        return main([*words, "--out", str(tmp_path / "labels.jsonl"), *more])
+
+    return run
+
+
+@pytest.mark.parametrize("how", ["estimate", "bisect"])
+def test_labels_are_written_as_problems_finish_and_resumed(
+    how: str, command: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, trace = tmp_path / "labels.jsonl", tmp_path / "labels.jsonl.trace"
+    assert command("--how", how) == 0
+    whole, report = out.read_bytes(), capsys.readouterr().out
+    assert len({solution.question for solution in read_labels(out)}) > 20
+    assert command("--how", how) == 2  # there is one already
+    assert command("--how", how, "--resume") == 0
+    assert out.read_bytes() == whole
+    assert capsys.readouterr().out.splitlines()[-1] == report.splitlines()[-1]
+    out.unlink()
+    trace.unlink()
+    assert command("--how", how, policy=Answering(stop_after=150)) == 130
+    cut = out.read_bytes()
+    assert cut != whole and whole.startswith(cut), "in the order of the problems"
+    assert command("--how", how, "--resume") == 0
+    assert out.read_bytes() == whole
+
+
+def test_a_file_that_is_not_of_this_run_is_not_replaced(command: Callable[..., int], tmp_path: Path) -> None:
+    (tmp_path / "labels.jsonl").write_text("mine")
+    assert command() == command("--resume") == 2
+    assert (tmp_path / "labels.jsonl").read_text() == "mine"
+
+
+async def test_no_tree_is_kept_once_its_labels_are_made() -> None:
+    how = Estimate(right, 2, 4)
+    parts = 0
+    async for part in label_each(
+        EXAMPLES, Counting(), how, World("abxc"), NoScorer(), trace=Trace(), seed=0, concurrency=2
+    ):
+        parts += 1
+        assert part.solutions and len(how.estimates) <= 2 + 1
+    assert parts == len(EXAMPLES) and not how.estimates
+
+
+@pytest.mark.parametrize("how", [Estimate, Bisect])
+async def test_answers_are_graded_off_the_event_loop(how: Any) -> None:
+    threads = set()
+
+    def noted(id_: str, answer: str | None) -> bool:
+        threads.add(threading.current_thread())
+        return answer == "ok"
+
+    made = await labelled(how(noted), World("abxc"))
+    assert made.solutions and threads and threading.current_thread() not in threads

@@ -37,31 +37,38 @@ class NoScorer:
 
 def load_run(run: Run) -> AbstractAsyncContextManager[Models]:
     """The models of a run. See `load`."""
-    return load(run.policy, run.prm, run.task.public_tests)
+    return load(run.policy, run.prm, run.task.public_tests, concurrency=run.request.concurrency)
 
 
 @asynccontextmanager
 async def load(
-    policy: ResolvedPolicy, prm: ResolvedPRM | None, tests: PublicTests | None = None
-) -> AsyncIterator[Models]:
+    policy: ResolvedPolicy, prm: ResolvedPRM | None, tests: PublicTests | None = None, *,
+    concurrency: int = 64,
+) -> AsyncIterator[Models]:  # fmt: skip
     """Models, ready on the running event loop, and freed at the end. Raises UsageError.
 
     Engines that run side by side divide the machine. tests: of the task, for a PRM with public tests.
+    concurrency: as for `load_policy`.
     """
     quiet_transformers()
     both = policy.engine == "vllm" and prm is not None and prm.model is not None
     first, second = WHOLE.split(2) if both else (WHOLE, WHOLE)
     async with AsyncExitStack() as stack:
-        loaded = await stack.enter_async_context(load_policy(policy, first))
+        loaded = await stack.enter_async_context(load_policy(policy, first, concurrency=concurrency))
         scorer = await stack.enter_async_context(load_scorer(prm, tests, second))
         yield Models(loaded, scorer)
 
 
 @asynccontextmanager
-async def load_policy(resolved: ResolvedPolicy, share: DeviceShare = WHOLE) -> AsyncIterator[Policy]:
-    """A policy, for the running event loop. share: of the machine, for vLLM. Raises UsageError."""
+async def load_policy(
+    resolved: ResolvedPolicy, share: DeviceShare = WHOLE, *, concurrency: int = 64
+) -> AsyncIterator[Policy]:
+    """A policy, for the running event loop. Raises UsageError.
+
+    share: of the machine, for vLLM. concurrency: requests in flight, for servers.
+    """
     with failing("--policy", resolved.name):
-        policy = _policy(resolved, share)
+        policy = _policy(resolved, share, concurrency)
     async with policy:
         yield policy
 
@@ -83,7 +90,7 @@ async def load_scorer(
         yield scorer if tests is None else TestsScorer(tests, scorer)
 
 
-def _policy(resolved: ResolvedPolicy, share: DeviceShare) -> SteppingPolicy:
+def _policy(resolved: ResolvedPolicy, share: DeviceShare, concurrency: int) -> SteppingPolicy:
     prompt, segmenter, sampling = resolved.prompt, resolved.segmenter, resolved.sampling
     if resolved.engine == "vllm":
         from search.policies.vllm import VLLMPolicy
@@ -99,6 +106,7 @@ def _policy(resolved: ResolvedPolicy, share: DeviceShare) -> SteppingPolicy:
         return OpenAIPolicy(
             resolved.servers, model="" if here else resolved.path, tokenizer=resolved.tokenizer or "",
             prompt=prompt, segmenter=segmenter, sampling=sampling, seeded=resolved.seeded,
+            concurrency=concurrency,
         )
     from search.policies.hf import HFPolicy
 

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from contextlib import closing
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from contextlib import aclosing, closing
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from bench.runner.identity import as_recorded
 from bench.runner.models import NoScorer, load_policy
 from bench.runner.resolve import resolve_policy
 from bench.runner.specs import PolicySpec
 from bench.tasks import TEXT_TASKS
 from bench.tasks.base import Example, TextTask
 from bench.tasks.generated.checker import label_steps
-from bench.tasks.generated.problems import generate
+from bench.tasks.generated.problems import WordProblem, generate
 from prm.data.estimation import Bisect, Estimate, records
 from prm.data.guard import Guard
-from prm.data.labels import LabelledSolution, write_labels
+from prm.data.labels import LabelledSolution, to_fields
 from prm.data.rows import parsed, read_rows
 from search.engine import Outcome, solve
 from search.errors import UsageError
+from search.jsonl import JsonLinesFile
 from search.limits import Cost, Events
 from search.node import Node
 from search.trace import Trace
@@ -35,7 +38,8 @@ TRAINING_SEED = 300
 class RolloutsRequest:
     """Which problems to label, and how.
 
-    out: where labels are written; what is sampled is kept in OUT.trace. resume: continue that trace.
+    out: where labels are written, problem by problem; what is sampled is kept in OUT.trace. resume: continue
+        that trace.
     how: "estimate" completes every prefix of `solutions` samples; "bisect" makes `searches` binary
         searches. rollouts: completions of a prefix. task: a name of `TEXT_TASKS`. problems: a file or hub
         data set of training problems, None is the built-in ones. limit: the first problems.
@@ -65,47 +69,79 @@ class RolloutsRequest:
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
-    """What a run made. failed: problems with an error. cost: replayed calls included."""
+    """What a run made, or of one problem. failed: problems with an error. cost: replayed calls included."""
 
-    solutions: list[LabelledSolution]
-    rollouts: int
-    failed: dict[str, str]
-    cost: Cost
-    events: Events
+    solutions: list[LabelledSolution] = field(default_factory=list)
+    rollouts: int = 0
+    failed: dict[str, str] = field(default_factory=dict)
+    cost: Cost = field(default_factory=Cost)
+    events: Events = field(default_factory=Events)
+
+    def __add__(self, other: Labelled) -> Labelled:
+        return Labelled(
+            self.solutions + other.solutions, self.rollouts + other.rollouts, self.failed | other.failed,
+            self.cost + other.cost, self.events + other.events,
+        )
 
 
 async def label(
     examples: Sequence[Example], task: TextTask, how: Estimate | Bisect, policy: Policy,
     scorer: StepScorer, *, trace: Trace, seed: int, concurrency: int = 64,
 ) -> Labelled:
-    """Label the problems' solutions by rollouts of the policy, through the engine."""
+    """Label the problems' solutions by rollouts of the policy, through the engine; all in memory."""
+    parts = label_each(
+        examples, task, how, policy, scorer, trace=trace, seed=seed, concurrency=concurrency,
+        keep_estimates=True,
+    )
+    made = Labelled()
+    async with aclosing(parts):
+        async for part in parts:
+            made += part
+    return made
+
+
+async def label_each(
+    examples: Sequence[Example], task: TextTask, how: Estimate | Bisect, policy: Policy,
+    scorer: StepScorer, *, trace: Trace, seed: int, concurrency: int = 64, keep_estimates: bool = False,
+) -> AsyncGenerator[Labelled, None]:
+    """As `label`, problem by problem, in the order of the examples.
+
+    A problem's trees are dropped as soon as its labels are made, unless `keep_estimates`.
+    """
     from rich.progress import Progress
 
-    questions = {example.problem.id: example.problem.question for example in examples}
-    outcomes: dict[str, Outcome] = {}
+    finished: dict[str, Labelled] = {}
+    outcomes = solve(
+        [example.problem for example in examples], how, policy, scorer, seed=seed, answers=task,
+        concurrency=concurrency, trace=trace,
+    )
+    waiting = deque(example.problem.id for example in examples)
     with Progress(transient=True) as progress:
         bar = progress.add_task("rolling out", total=len(examples))
-        problems = [example.problem for example in examples]
-        async for outcome in solve(
-            problems, how, policy, scorer, seed=seed, answers=task, concurrency=concurrency, trace=trace
-        ):
-            outcomes[outcome.problem.id] = outcome
-            progress.advance(bar)
-    failed = {id_: outcome.error for id_, outcome in outcomes.items() if outcome.error is not None}
-    made: list[LabelledSolution] = []
-    for id_, question in questions.items():
-        if id_ in failed:
-            continue
+        async with aclosing(outcomes):
+            async for outcome in outcomes:
+                id_ = outcome.problem.id
+                finished[id_] = await asyncio.to_thread(_labels, outcome, task, how)
+                if not keep_estimates:
+                    how.estimates.pop(id_, None)
+                progress.advance(bar)
+                while waiting and waiting[0] in finished:
+                    yield finished.pop(waiting.popleft())
 
-        def right(node: Node, id_: str = id_) -> bool | None:
-            whole = node.is_terminal and node.step is not None
-            return how.right(id_, task.extract("".join(s.text for s in node.steps))) if whole else None
 
-        made += records(question, how.estimates[id_], right, f"rollouts/{task.name}", "train")
-    rollouts = sum(estimates.rollouts for id_, estimates in how.estimates.items() if id_ not in failed)
-    cost = sum((outcome.cost for outcome in outcomes.values()), Cost())
-    events = sum((outcome.events for outcome in outcomes.values()), Events())
-    return Labelled(made, rollouts, failed, cost, events)
+def _labels(outcome: Outcome, task: TextTask, how: Estimate | Bisect) -> Labelled:
+    """The labels of one problem."""
+    problem = outcome.problem
+    if outcome.error is not None:
+        return Labelled(failed={problem.id: outcome.error}, cost=outcome.cost, events=outcome.events)
+    estimates = how.estimates[problem.id]
+
+    def right(node: Node) -> bool | None:
+        whole = node.is_terminal and node.step is not None
+        return how.right(problem.id, task.extract("".join(s.text for s in node.steps))) if whole else None
+
+    solutions = records(problem.question, estimates, right, f"rollouts/{task.name}", "train")
+    return Labelled(solutions, estimates.rollouts, {}, outcome.cost, outcome.events)
 
 
 def read_examples(task: TextTask, problems: str | None, limit: int | None) -> list[Example]:
@@ -146,24 +182,61 @@ def _own_examples(task: TextTask, problems: str, limit: int | None) -> list[Exam
     ]
 
 
-def agreement(solutions: Sequence[LabelledSolution]) -> tuple[int, int]:
+def agreement(
+    solutions: Iterable[LabelledSolution], problems: Mapping[str, WordProblem] | None = None
+) -> tuple[int, int]:
     """On the built-in task: how many counted labels the exact checker agrees with, and how many there are.
 
     Only right and wrong are compared: rollouts know no neutral steps.
+    problems: by question; the default is the first 10,000.
     """
-    by_question = {p.question: p for p in generate("train", TRAINING_SEED, 10_000)}
+    problems = _builtin_problems(10_000) if problems is None else problems
     agreed = total = 0
     for solution in solutions:
-        exact = label_steps(by_question[solution.question], solution.steps)
+        exact = label_steps(problems[solution.question], solution.steps)
         for step in solution.counted:
             agreed += (solution.labels[step] > 0) == (min(exact[: step + 1]) >= 0)
             total += 1
     return agreed, total
 
 
+def _builtin_problems(number: int) -> dict[str, WordProblem]:
+    """The built-in training problems, by question."""
+    return {problem.question: problem for problem in generate("train", TRAINING_SEED, number)}
+
+
+@dataclass(slots=True)
+class _Written:
+    """What was written so far, in numbers: nothing here grows with the problems, but for failures."""
+
+    labels: int = 0
+    right: int = 0
+    agreed: int = 0
+    rollouts: int = 0
+    failed: dict[str, str] = field(default_factory=dict)
+    cost: Cost = field(default_factory=Cost)
+    events: Events = field(default_factory=Events)
+
+    def add(self, part: Labelled, problems: Mapping[str, WordProblem]) -> None:
+        labels = [solution.labels[i] for solution in part.solutions for i in solution.counted]
+        self.labels += len(labels)
+        self.right += sum(label > 0 for label in labels)
+        self.rollouts += part.rollouts
+        self.failed |= part.failed
+        self.cost += part.cost
+        self.events += part.events
+        if problems:
+            self.agreed += agreement(part.solutions, problems)[0]
+
+
 def label_problems(request: RolloutsRequest) -> None:
-    """Label the problems of the request and write the labels. Prints what was done. Raises UsageError."""
-    if request.out.exists():
+    """Label the problems of the request, and write the labels of each as it is finished, in order.
+
+    Prints what was done. To resume, everything is replayed from the trace and written again.
+    Raises UsageError.
+    """
+    continued = request.resume and request.trace_path.exists()
+    if request.out.exists() and not continued:
         raise UsageError(f"{request.out} already exists: give another --out")
     if request.trace_path.exists() and not request.resume:
         raise UsageError(f"{request.trace_path} already exists: add --resume to continue it")
@@ -187,24 +260,32 @@ def label_problems(request: RolloutsRequest) -> None:
         "problems": request.problems, "seed": request.seed, **resolved.identity(), "prm": None,
         "prm_weights": None,
     }  # fmt: skip
+    exact = _builtin_problems(len(examples)) if request.task == "builtin" and not request.problems else {}
+    written = _Written()
 
-    async def work(trace: Trace) -> Labelled:
+    async def work(trace: Trace, out: JsonLinesFile) -> None:
         async with load_policy(resolved) as policy:
-            return await label(examples, task, how, policy, NoScorer(), trace=trace, seed=request.seed)
+            parts = label_each(examples, task, how, policy, NoScorer(), trace=trace, seed=request.seed)
+            async with aclosing(parts):
+                async for part in parts:
+                    if part.solutions:
+                        out.append(map(to_fields, part.solutions))
+                    written.add(part, exact)
 
+    identity = as_recorded(request.trace_path, identity, resolved, None)
     with closing(Trace(request.trace_path, identity)) as trace:
-        made = asyncio.run(work(trace))
-    for id_, why in made.failed.items():
+        request.out.unlink(missing_ok=True)  # it is made again, from the trace
+        with closing(JsonLinesFile(request.out, kind="file of labels")) as out:
+            asyncio.run(work(trace, out))
+    for id_, why in written.failed.items():
         print(f"{id_}: {why}")
-    if not made.solutions:
+    if not written.labels:
         raise UsageError("no step was labelled: no rollout was right, or every problem failed")
-    write_labels(request.out, made.solutions)
-    labels = [solution.labels[i] for solution in made.solutions for i in solution.counted]
     print(
-        f"{len(labels):,} steps labelled, {sum(label > 0 for label in labels):,} of them right, by "
-        f"{made.rollouts:,} rollouts and {made.cost.policy_tokens:,} tokens "
-        f"({made.events.replayed:,} calls from the trace): {request.out}"
+        f"{written.labels:,} steps labelled, {written.right:,} of them right, by "
+        f"{written.rollouts:,} rollouts and {written.cost.policy_tokens:,} tokens "
+        f"({written.events.replayed:,} calls from the trace): {request.out}"
     )
-    if request.task == "builtin" and request.problems is None:
-        agreed, total = agreement(made.solutions)
-        print(f"the exact checker agrees with {agreed:,} of {total:,} labels ({agreed / total:.1%})")
+    if exact:
+        share = written.agreed / written.labels
+        print(f"the exact checker agrees with {written.agreed:,} of {written.labels:,} labels ({share:.1%})")

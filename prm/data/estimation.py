@@ -8,6 +8,7 @@ strategies, they know which answers are right.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import sqrt
@@ -17,7 +18,8 @@ from search.node import Node
 from search.tree import Tree
 
 Right = Callable[[str, str | None], bool]
-"""Whether an answer to the problem with this id is right; the answer is None if there is none."""
+"""Whether an answer to the problem with this id is right; the answer is None if there is none. Called in a
+thread, because comparing answers may take long."""
 
 
 @dataclass(slots=True)
@@ -54,12 +56,13 @@ class Estimate:
         for leaf in sampled:
             path = leaf.path
             ends = await tree.complete(path[:-1], self.rollouts, temperature=self.temperature)
+            alive = _alive(ends)
+            *graded, is_right = await _right(tree, [*alive, leaf], self.right)
+            estimates.shares[leaf] = float(is_right)
             right: dict[Node, list[bool]] = {}
-            for end in _alive(ends):
-                of = right.setdefault(_start(end, path), [])
-                of.append(self.right(tree.problem.id, tree.answer(end)))
+            for end, is_right in zip(alive, graded, strict=True):
+                right.setdefault(_start(end, path), []).append(is_right)
             estimates.shares |= {node: sum(of) / len(of) for node, of in right.items()}
-            estimates.shares[leaf] = float(self.right(tree.problem.id, tree.answer(leaf)))
             estimates.rollouts += sum(map(len, right.values()))
             estimates.solutions.append(path)
         return (sampled or leaves)[0]
@@ -68,6 +71,11 @@ class Estimate:
 def _alive(nodes: Sequence[Node]) -> list[Node]:
     """The nodes that did not fail: an error says nothing about the steps before it."""
     return [node for node in nodes if node.failed is None]
+
+
+async def _right(tree: Tree, ends: Sequence[Node], right: Right) -> list[bool]:
+    """Whether each of these solutions is right; graded in a thread, so that other problems go on."""
+    return await asyncio.to_thread(lambda: [right(tree.problem.id, tree.answer(end)) for end in ends])
 
 
 def _start(end: Node, path: Sequence[Node]) -> Node:
@@ -143,7 +151,8 @@ class Bisect:
         ends = _alive(sampled)
         if not ends:
             return sampled
-        wrong = [end for end in ends if not self.right(tree.problem.id, tree.answer(end))]
+        graded = await _right(tree, ends, self.right)
+        wrong = [end for end, is_right in zip(ends, graded, strict=True) if not is_right]
         estimates.shares[node] = 1 - len(wrong) / len(ends)
         estimates.rollouts += len(ends)
         if 0 < len(wrong) < len(ends):

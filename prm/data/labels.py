@@ -85,7 +85,7 @@ def write_labels(path: Path, solutions: Iterable[LabelledSolution]) -> int:
     try:
         with unfinished.open("w", encoding="utf-8") as file:
             for solution in solutions:
-                file.write(json.dumps(_fields(solution), ensure_ascii=False) + "\n")
+                file.write(json.dumps(to_fields(solution), ensure_ascii=False) + "\n")
                 n += 1
         os.replace(unfinished, path)
     finally:
@@ -93,7 +93,8 @@ def write_labels(path: Path, solutions: Iterable[LabelledSolution]) -> int:
     return n
 
 
-def _fields(solution: LabelledSolution) -> dict[str, Any]:
+def to_fields(solution: LabelledSolution) -> dict[str, Any]:
+    """The JSON fields of a record, without those that have their default."""
     named = {field.name: getattr(solution, field.name) for field in fields(LabelledSolution)}
     return {name: v for name, v in named.items() if name not in _OPTIONAL or v != _OPTIONAL[name]}
 

@@ -7,7 +7,7 @@ rest of the batch (except for the rounding of batched kernels).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from search.errors import PolicyError
@@ -42,6 +42,10 @@ class _Request:
     cancelled: bool = False
 
 
+UNBOUNDED = 1 << 20
+"""Tokens of context of a model whose configuration names no bound."""
+
+
 class HFPolicy(SteppingPolicy):
     """model: path or hub id of a causal language model. dtype: see `search.precision.served`.
 
@@ -60,16 +64,15 @@ class HFPolicy(SteppingPolicy):
         batch_tokens: int = 16_384,
     ):
         import torch
-        from transformers import AutoModelForCausalLM, AutoTokenizer
+        from transformers import AutoTokenizer
 
         self._tokenizer: PreTrainedTokenizerFast = AutoTokenizer.from_pretrained(model)
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        self._model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(model, dtype=served(dtype))
+        self._model = _load(model, served(dtype))
         self._model.to(torch.device(device)).eval()
-        eos = self._model.generation_config.eos_token_id if self._model.generation_config else None
-        eos = self._tokenizer.eos_token_id if eos is None else eos
-        self._eos = set(eos if isinstance(eos, list) else [eos])
-        super().__init__(prompt, segmenter, sampling, self._model.config.max_position_embeddings)
+        self._eos = _end_tokens(self._model, self._tokenizer)
+        context = getattr(self._model.config.get_text_config(), "max_position_embeddings", None)
+        super().__init__(prompt, segmenter, sampling, context or UNBOUNDED)
         self._batch = Microbatcher(self._sample, max_cost=batch_tokens, cost=lambda r: len(r.token_ids))
 
     def _encode(self, question: str) -> Prefix:
@@ -91,7 +94,7 @@ class HFPolicy(SteppingPolicy):
 
         rows = [_Row(self, request) for request in requests]
         width = max(len(request.token_ids) for request in requests)
-        pad = next(iter(self._eos - {None}), 0)
+        pad = min(self._eos, default=0)
         ids = torch.tensor([[pad] * (width - len(r.token_ids)) + list(r.token_ids) for r in requests])
         mask = torch.tensor([[0] * (width - len(r.token_ids)) + [1] * len(r.token_ids) for r in requests])
         ids, mask = ids.to(self._model.device), mask.to(self._model.device)
@@ -128,6 +131,31 @@ class HFPolicy(SteppingPolicy):
         return [Completion(row.pieces, row.stop or Stop.LENGTH) for row in rows]
 
 
+def _load(model: str, dtype: str) -> PreTrainedModel:
+    """A language model, or one that also reads images, which is given text only."""
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
+
+    config = AutoConfig.from_pretrained(model)
+    causal = type(config) in MODEL_FOR_CAUSAL_LM_MAPPING
+    loader = AutoModelForCausalLM if causal else AutoModelForImageTextToText
+    loaded: PreTrainedModel = loader.from_pretrained(model, config=config, dtype=dtype)
+    return loaded
+
+
+def _end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> set[int]:
+    """All tokens that end a turn: those of the generation configuration, and the tokenizer's, as in vLLM.
+
+    A chat model often has several: one ends a turn, another a document.
+    """
+    ends: set[int] = set()
+    for named in (model.generation_config, tokenizer):
+        token = getattr(named, "eos_token_id", None)
+        tokens = token if isinstance(token, list | tuple) else [token]
+        ends |= {token for token in tokens if token is not None}
+    return ends
+
+
 class _Row:
     """The state of one request in a batch."""
 
@@ -146,7 +174,12 @@ class _Row:
 
     @property
     def pieces(self) -> list[Piece]:
-        return token_pieces(self._policy._tokenizer, self._request.token_ids, self._sampled, self._logprobs)
+        pieces = token_pieces(
+            self._policy._tokenizer, self._request.token_ids, self._sampled, self._logprobs
+        )
+        if self.stop is Stop.END:  # the end token is no text, also if it is not a special token
+            pieces[-1] = replace(pieces[-1], text="")
+        return pieces
 
     def take(self, logits: torch.Tensor) -> int:
         """Draw the next token from logits [vocabulary], and set `stop` if it ends the request."""

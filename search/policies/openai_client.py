@@ -5,6 +5,9 @@ Otherwise they are sent as text. The pieces of a sample are then the tokens in `
 do not add up to the text, they are parts of its lines, each with a proportional share of
 `usage.completion_tokens`.
 
+A prompt that is sent as text is counted where it may not leave room for `max_tokens`: with the tokenizer if
+there is one, else by drawing one token after it and reading `usage.prompt_tokens`.
+
 OpenAI's finish reason "stop" does not distinguish a stop string, which ends a step, from the model's
 end of turn. Three ways to tell them apart are tried in order:
   1. The server's own field: `stop_reason` in vLLM, `matched_stop` in SGLang, "stop_sequence" in TGI.
@@ -22,9 +25,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from search.errors import PolicyError, UsageError
+from search.errors import ContextError, PolicyError, UsageError
 from search.limits import charge
 from search.policies.http import TURN, RefusedError, Servers, reported_tokens
+from search.policies.prompt_lengths import PromptLengths
 from search.policies.stepping import (
     Completion,
     Piece,
@@ -53,7 +57,8 @@ class OpenAIPolicy(SteppingPolicy):
     seeded: send a seed with each sample.
     context: upper bound on prompt and sampled tokens together; a lower limit reported by the server wins.
     api_key: "" uses OPENAI_API_KEY from the environment, if set.
-    concurrency: requests in flight. timeout_s: for one request, from connecting to the last byte.
+    concurrency: upper bound on the requests in flight.
+    timeout_s: for one request, from connecting to the last byte.
     retries: how often a request is repeated after failures that may pass.
 
     Cached prompt tokens are counted if `usage` reports them (vLLM: --enable-prompt-tokens-details).
@@ -85,6 +90,7 @@ class OpenAIPolicy(SteppingPolicy):
         self._tokenizer = _load_tokenizer(tokenizer) if tokenizer else None
         self._model, self._seeded = model, seeded
         self._turns: dict[str, int] = {}
+        self._counted = PromptLengths()
         self._refused: set[str] = set()
         self._opened = self._sends_token_ids = self._streams = False
 
@@ -121,7 +127,7 @@ class OpenAIPolicy(SteppingPolicy):
     async def _generate(
         self, prefix: Prefix, *, stop: Sequence[str], max_tokens: int, seed: int, temperature: float
     ) -> Completion:
-        sampling = {
+        sampling: dict[str, Any] = {
             "max_tokens": max_tokens,
             "temperature": temperature,
             "top_p": self._sampling.top_p if temperature else 1.0,
@@ -134,6 +140,7 @@ class OpenAIPolicy(SteppingPolicy):
             logprobs = reply.logprobs or [0.0] * len(reply.token_ids)
             pieces = token_pieces(self._tokenizer, prefix.token_ids, reply.token_ids, logprobs)
             return Completion(pieces, reply.stopped(stop) or Stop.END)
+        sampling["max_tokens"] = await self._room(prefix.text, max_tokens)
         streamed = self._streams
         reply = await self._complete(prefix.text, sampling, stop, salt=seed, streamed=streamed)
         may_be_a_step = any(pause in stop for pause in self._segmenter.stop)
@@ -144,7 +151,34 @@ class OpenAIPolicy(SteppingPolicy):
             charge(policy_tokens=reply.n_tokens)
             reply = await self._complete(prefix.text, sampling, stop, salt=seed, streamed=True)
         stopped = reply.stopped(stop) or Stop.END
-        return Completion(reply.pieces(stop, stopped), stopped)
+        pieces = reply.pieces(stop, stopped)
+        if reply.prompt_tokens:  # the next prompt is this one with what was sampled
+            sampled = "".join(piece.text for piece in pieces)
+            self._counted.note(prefix.text + sampled, reply.prompt_tokens + reply.n_tokens)
+        return Completion(pieces, stopped)
+
+    async def _room(self, text: str, max_tokens: int) -> int:
+        """How many of `max_tokens` fit after a prompt that is sent as text. Raises ContextError if none."""
+        if self._counted.fits(text, self._context - max_tokens):
+            return max_tokens
+        if self._tokenizer is not None:
+            length: int | None = len(self._tokenizer(text).input_ids)
+        else:
+            length = await self._counted.count(text, self._count)
+        if length is None:  # the server does not report it
+            return max_tokens
+        if length >= self._context:
+            raise ContextError(
+                f"prompt and steps take {length} tokens, the server's context holds {self._context}; use a "
+                "shorter prompt or a model with a longer context"
+            )
+        return min(max_tokens, self._context - length)
+
+    async def _count(self, text: str) -> int:
+        """The tokens of a prompt, as the server counts them; 0 if it does not report them."""
+        reply = await self._complete(text, {"max_tokens": 1, "temperature": 0.0}, ())
+        charge(policy_tokens=reply.n_tokens)
+        return reply.prompt_tokens
 
     async def _complete(
         self,
@@ -176,6 +210,8 @@ class OpenAIPolicy(SteppingPolicy):
                     raise
                 self._refused |= refused
         reply = _read(data)
+        if isinstance(prompt, str):
+            self._counted.note(prompt, reply.prompt_tokens)
         n_prompt = reply.prompt_tokens or (len(prompt) if isinstance(prompt, list) else 0)
         charge(prompt_tokens=n_prompt - reply.cached_tokens, prompt_tokens_cached=reply.cached_tokens)
         return reply

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -95,6 +96,7 @@ class VLLMPolicy(SteppingPolicy):
             stopped = Stop.STEP if isinstance(sampled.stop_reason, str) else Stop.END
         else:
             raise PolicyError(f"vLLM ended a request with finish_reason {sampled.finish_reason!r}")
-        return Completion(
-            token_pieces(self._tokenizer, prefix.token_ids, sampled.token_ids, logprobs), stopped
-        )
+        pieces = token_pieces(self._tokenizer, prefix.token_ids, sampled.token_ids, logprobs)
+        if stopped is Stop.END and pieces:  # the end token is no text, also if it is not a special token
+            pieces[-1] = replace(pieces[-1], text="")
+        return Completion(pieces, stopped)

@@ -1,0 +1,187 @@
+"""How a vLLM engine is started, with a stub in place of vLLM: environment, precision, failures."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+
+from search import precision
+from search.devices import WHOLE
+from search.errors import UsageError
+from search.vllm_engine import start_engine
+from tests.commands import ROOT, environment
+
+
+class Started:
+    """What an engine was started with."""
+
+    settings: dict[str, Any]
+    environment: dict[str, str]
+
+
+@pytest.fixture(params=["cpu", "gpu"])
+def started(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Started]:
+    seen = Started()
+
+    def from_engine_args(args: dict[str, Any]) -> str:
+        seen.settings, seen.environment = args, dict(os.environ)
+        return request.param  # type: ignore[no-any-return]
+
+    stubs = {
+        "vllm": {}, "vllm.engine": {}, "vllm.v1": {}, "vllm.v1.engine": {},
+        "vllm.engine.arg_utils": {"AsyncEngineArgs": lambda **settings: settings},
+        "vllm.platforms": {"current_platform": SimpleNamespace(is_cpu=lambda: request.param == "cpu")},
+        "vllm.v1.engine.async_llm": {"AsyncLLM": SimpleNamespace(from_engine_args=from_engine_args)},
+    }  # fmt: skip
+    for name, content in stubs.items():
+        module = ModuleType(name)
+        module.__dict__.update(content)
+        monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: request.param == "gpu")
+    monkeypatch.setattr(precision, "has_bfloat16", lambda: True)
+    yield seen
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> str:
+    (tmp_path / "config.json").write_text('{"model_type": "llama", "dtype": "float32"}')
+    return str(tmp_path)
+
+
+def test_only_the_process_of_an_engine_on_a_cpu_compiles_nothing(
+    started: Started, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TORCHDYNAMO_DISABLE", raising=False)
+    kind = str(start_engine(model))
+    assert started.environment.get("TORCHDYNAMO_DISABLE") == ("1" if kind == "cpu" else None)
+    assert "TORCHDYNAMO_DISABLE" not in os.environ
+    monkeypatch.setenv("TORCHDYNAMO_DISABLE", "0")
+    start_engine(model)
+    assert started.environment["TORCHDYNAMO_DISABLE"] == "0", "the user's own setting stands"
+
+
+def test_weights_in_float32_are_served_in_bfloat16(started: Started, model: str) -> None:
+    start_engine(model, runner="pooling")
+    assert started.settings["dtype"] == "bfloat16"
+    start_engine(model, runner="pooling", dtype="float16")
+    assert started.settings["dtype"] == "float16"
+
+
+# -- scripts -------------------------------------------------------------------------------------------
+
+SCRIPT = """
+import multiprocessing
+import search.vllm_engine as engine
+
+def spawn(model, share, settings):
+    process = multiprocessing.get_context("spawn").Process(target=print)
+    process.start()
+    process.join()
+    if process.exitcode:
+        raise RuntimeError("Engine core initialization failed. See root cause above.")
+    return "started"
+
+engine._start = spawn
+"""
+START = 'print(engine.start_engine("m"))\n'
+REIMPORTED = 'if __name__ != "__main__":\n    '
+UNGUARDED = {
+    "at once": START,
+    "in main": f"def main():\n    {START}main()\n",
+    "in asyncio": f"import asyncio\nasync def main():\n    {START}asyncio.run(main())\n",
+    "something else fails first": f'{REIMPORTED}open("absent")\n{START}',
+    "another process first": (
+        f'{REIMPORTED}multiprocessing.get_context("spawn").Process(target=print).start()\n{START}'
+    ),
+}
+GUARDED = {
+    "guarded": f'if __name__ == "__main__":\n    {START}',
+    "left": f"{REIMPORTED}raise SystemExit(0)\n{START}",
+}
+
+
+def ran(code: str, folder: Path, *, as_module: bool = False) -> subprocess.CompletedProcess[str]:
+    (folder / "script.py").write_text(SCRIPT + code)
+    words = ["-m", "script"] if as_module else ["script.py"]
+    env = environment() | {"PYTHONPATH": f"{ROOT}{os.pathsep}{folder}"}
+    return subprocess.run(
+        [sys.executable, *words], cwd=folder, env=env, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.parametrize("as_module", [False, True])
+@pytest.mark.parametrize("case", UNGUARDED)
+def test_a_script_without_a_guard_is_told_so(case: str, as_module: bool, tmp_path: Path) -> None:
+    done = ran(UNGUARDED[case], tmp_path, as_module=as_module)
+    assert done.returncode == 1 and "started" not in done.stdout
+    error = done.stderr.strip().splitlines()[-1]
+    assert "UsageError" in error and 'if __name__ == "__main__":' in error, done.stderr
+
+
+@pytest.mark.parametrize("case", GUARDED)
+def test_a_script_with_a_guard_starts(case: str, tmp_path: Path) -> None:
+    done = ran(GUARDED[case], tmp_path)
+    assert case == "left" or done.stdout == "started\n", done.stderr
+
+
+def test_an_engine_that_fails_otherwise_gives_vllms_reason(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*args: object) -> None:
+        raise RuntimeError("Engine core initialization failed.")
+
+    monkeypatch.setattr("search.vllm_engine._start", fail)
+    with pytest.raises(UsageError, match=r"vLLM cannot serve m: Engine core.*its output is in") as raised:
+        start_engine("m", share=WHOLE)
+    assert "__main__" not in str(raised.value)
+
+
+# -- vLLM itself ---------------------------------------------------------------------------------------
+
+ANSWER = """
+import asyncio
+from bench.runner.checkpoints import BUILTIN
+from search.policies.vllm import VLLMPolicy
+from search.prompts import Prompt
+from search.types import Problem, Until
+
+async def main():
+    async with VLLMPolicy(str(BUILTIN / "policy"), prompt=Prompt("{question}", chat=True)) as policy:
+        problem = Problem(
+            "p", "Ann has 5 coins. Ben owns 3 more coins than Ann. How many coins does Ben have?"
+        )
+        for temperature in (0.0, 0.8):
+            steps = await policy.propose(
+                problem, [], until=Until.END, max_tokens=90, seed=1, temperature=temperature
+            )
+            print(repr(steps[-1].text), steps[-1].logprob < 0)
+
+if __name__ == "__main__":
+    asyncio.run(main())
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.skipif(find_spec("vllm") is None, reason="vLLM is not installed")
+def test_vllm_starts_and_answers_without_a_compiler(tmp_path: Path) -> None:
+    """No C++ compiler can be found, and nothing compiled before can be used."""
+    (tmp_path / "script.py").write_text(ANSWER)
+    (tmp_path / "bin").mkdir()
+    hidden = ("CC", "CXX", "TORCHDYNAMO_DISABLE")
+    env = {name: value for name, value in environment().items() if name not in hidden}
+    env |= {"PATH": str(tmp_path / "bin"), "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "inductor")}
+    done = subprocess.run(
+        [sys.executable, "script.py"], cwd=tmp_path, env=env, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0] == "'The answer is 8.' True" and len(done.stdout.splitlines()) == 2
+    assert not (tmp_path / "inductor").exists()
