@@ -311,5 +311,14 @@ def test_a_reward_model_that_fits_gets_none(case: str, here: Path) -> None:
     assert warnings(here, task, prm, policy) == ()
 
 
+@pytest.mark.slow
+def test_a_run_prints_its_warning_once(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(BUILTIN / "policy", here / "other")
+    words = ["--engine", "hf", "--limit", "1", "--strategy", "best_of_n", "--set", "n=1"]
+    for more, warned in (([], 0), (["--policy", "other"], 1), (["--policy", "other", "--prm", "weak"], 1)):
+        assert main([*words, *more, "--out", f"run{len(more)}"]) == 0
+        assert capfd.readouterr().err.count("warning: reward model ") == warned
+
+
 def test_zoo_models_of_one_family_have_one_domain() -> None:
     assert {find(name).layout.domain for name in FAMILIES} == {"math", ""}

@@ -118,7 +118,7 @@ async def test_the_tree_cache_computes_each_token_of_the_trees_once() -> None:
 
 
 async def test_a_small_tree_cache_forgets_but_scores_the_same() -> None:
-    large, small = HFScorer(PRM, dtype="float32"), HFScorer(PRM, dtype="float32", max_tokens=1)
+    large, small = HFScorer(PRM, dtype="float32"), HFScorer(PRM, dtype="float32", max_bytes=1)
     contract = BuiltinScorerContract()
     for texts in contract.solutions:
         steps = contract.steps(texts)

@@ -48,6 +48,8 @@ def _run(line: CommandLine, console: Console, notes: Console) -> int:
         return Exit.DONE
     if not line.engine_named and run.policy.engine == "hf":
         say(notes, "vLLM is not installed: running on transformers, which is slower", "yellow")
+    for warning in run.warnings:
+        say(notes, f"warning: {warning}", "yellow")
     is_question = line.request.question is not None
     if not is_question:
         write_command(run.out, line.words)
