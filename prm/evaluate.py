@@ -5,8 +5,9 @@ evaluation is interrupted and started again. Intervals are 95 %, from a bootstra
 baselines (majority, position, n-grams) are trained on --baselines, which should be what the reward
 models were trained on.
 
-On ProcessBench, a scalar or two-class model uses the threshold that is best on the GSM8K part, as its
-authors do. A three-class model predicts "wrong" where that is its most probable label.
+To locate first errors, a scalar or two-class model uses the threshold that is best on ProcessBench's GSM8K
+part, as its authors do, if that is among the data, and 0.5 otherwise. A three-class model reports an error
+where P(wrong) > 0.5. ProcessBench's figure is the mean of the F1 of its subsets.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from prm.command_line import defaults, field_values
-from prm.data import HELP
+from prm.data import HELP, STRICT_HELP
 from prm.evaluation.evaluate import evaluate
+from prm.evaluation.report import figures
 from prm.evaluation.request import EvaluateRequest
 from search.command import exit_code
 
@@ -35,6 +37,7 @@ def request_from(arguments: Sequence[str] | None = None) -> EvaluateRequest:
     add("--data", nargs="+", required=True, metavar="SPEC", help=HELP)
     add("--out", type=Path, required=True, metavar="DIR", help="folder for the report and the scores")
     add("--baselines", nargs="+", metavar="SPEC", help="training data of the baselines (no baselines)")
+    add("--strict", action="store_true", help=STRICT_HELP)
     add("--limit", type=int, metavar="N", help="use the first N records of each data set (all)")
     add("--engine", choices=("hf", "vllm"), help="what runs the models (%(default)s)")
     add("--dtype", help="precision (as stored; float32 on a CPU without bfloat16)")
@@ -43,7 +46,11 @@ def request_from(arguments: Sequence[str] | None = None) -> EvaluateRequest:
 
 
 def _evaluate(request: EvaluateRequest) -> None:
-    print(f"written: {evaluate(request)}")
+    evaluation = evaluate(request)
+    print("\n".join(figures(evaluation.results)))
+    if evaluation.left_out:
+        print(evaluation.left_out.describe())
+    print(f"written: {evaluation.report}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -40,7 +40,7 @@ class Prompt:
 def read_template(path: Path, *, stop: tuple[str, ...] = ()) -> Prompt:
     """Read a template from a text file. Raises UsageError if the file is unreadable or not a template."""
     try:
-        return Prompt(path.read_text(encoding="utf-8"), stop=stop)
+        return Prompt(path.read_text(encoding="utf-8-sig"), stop=stop)
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"cannot read the prompt template {path}: {error}") from error
     except UsageError as error:

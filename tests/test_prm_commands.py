@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from math import isfinite
 from pathlib import Path
 
 import pytest
@@ -15,13 +16,14 @@ from prm.data.labels import LabelledSolution, write_labels
 from prm.evaluate import main as evaluate
 from prm.evaluate import request_from
 from prm.evaluation.request import EvaluateRequest
+from prm.reading.encoder import Encoder
 from prm.reading.layout import Layout
 from prm.reading.zoo import find
 from prm.score import main as score
 from prm.scoring.batch import open_results, split_solution
 from search.errors import UsageError
 from tests.test_prm_evaluate import record
-from tests.zoo_models import make_checkpoint
+from tests.zoo_models import TOKENIZERS, make_checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +61,7 @@ def test_score_scores_every_step_and_resumes(model: str, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
-        ('{"question": "Q"}', "KeyError: 'solution'"),
+        ('{"question": "Q"}', "no field 'solution'"),
         ('{"question": "Q", "steps": []}', "'steps' must be"),
         ('{"question": 3, "steps": ["a"]}', "'question' must be text"),
         ("{", "not JSON"),
@@ -81,6 +83,33 @@ def test_solutions_are_split_as_the_layout_says() -> None:
     assert split_solution(find("qwen-prm-7b").layout, "a\n\nb\nc") == ["a", "b\nc"]
     assert split_solution(find("qwen-prm-7b").layout, "a\nb") == ["a", "b"]
     assert split_solution(Layout(), " ") == [" "]
+    formula = "We have\n\\[\nx = 2.\n\\]\nSo it is 2."
+    assert split_solution(Layout(), formula) == ["We have", "\\[\nx = 2.\n\\]", "So it is 2."]
+    assert split_solution(find("qwen-prm-7b").layout, "a:\n\n\\[x\\]\n\nb") == ["a:\n\n\\[x\\]", "b"]
+
+
+@pytest.mark.parametrize("layout", [Layout(), find("qwen-prm-7b").layout])
+def test_windows_line_ends_make_no_difference(layout: Layout) -> None:
+    text = "First, 2+2=4.\n\nThen\n\\[\n4+1=5.\n\\]\n\nThe answer is 5.\n"
+    steps, windows = split_solution(layout, text), split_solution(layout, text.replace("\n", "\r\n"))
+    assert len(steps) == len(windows) >= 3
+    assert all(step == step.strip() for step in windows)
+    encode = Encoder(Layout(), TOKENIZERS["qwen"]())
+    question = "2 + 2?\nOr not?"
+    assert encode(question, steps) == encode(question.replace("\n", "\r\n"), windows)
+    assert encode(question, steps) == encode(question, [f"\r\n{step}\r\n" for step in windows])
+
+
+@pytest.mark.slow
+def test_score_reads_problem_for_question_and_files_of_windows_tools(model: str, tmp_path: Path) -> None:
+    rows = [{"problem": "Q", "steps": ["a", "b"]}, {"question": "Q", "solution": "a\r\n\r\nb\r\n"}]
+    source, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    source.write_bytes(b"\xef\xbb\xbf" + "".join(json.dumps(row) + "\r\n\r\n" for row in rows).encode())
+    assert score([str(source), "--prm", model, "--out", str(out)]) == 0
+    first, second = lines(out)
+    assert (first["problem"], first["steps"], second["steps"]) == ("Q", ["a", "b"], ["a", "b"])
+    assert first["judgements"] == second["judgements"]
+    assert score([str(source), "--prm", model, "--out", str(out), "--resume"]) == 0
 
 
 def test_a_line_that_was_cut_off_is_removed_and_a_bad_one_is_named(tmp_path: Path) -> None:
@@ -99,7 +128,9 @@ def test_a_line_that_was_cut_off_is_removed_and_a_bad_one_is_named(tmp_path: Pat
 
 
 @pytest.mark.slow
-def test_evaluate_reports_models_beside_baselines(model: str, tmp_path: Path) -> None:
+def test_evaluate_reports_models_beside_baselines(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     bench = [
         {"id": f"gsm8k-{i}", "generator": "g", "problem": f"P{i}", "steps": ["a", "b b", "c"],
          "final_answer_correct": i % 2 == 0, "label": -1 if i % 2 else i % 3}
@@ -112,6 +143,7 @@ def test_evaluate_reports_models_beside_baselines(model: str, tmp_path: Path) ->
     out = tmp_path / "out"
     command = ["--prm", model, "--data", *data, "--out", str(out), "--baselines", data[1]]
     assert evaluate(command) == 0
+    printed = capsys.readouterr().out
     report = (out / "report.md").read_text()
     results = json.loads((out / "report.json").read_text())["results"]
     assert [(row["data"], row["judge"]) for row in results] == [
@@ -119,6 +151,18 @@ def test_evaluate_reports_models_beside_baselines(model: str, tmp_path: Path) ->
         *((spec, name) for spec in data for name in ("majority", "position", "n-grams")),
     ]  # fmt: skip
     assert results[0]["threshold"] == results[1]["threshold"]  # chosen on the GSM8K part, used on all
+    for row in results:
+        first, f1 = row["measures"]["steps"]["balanced_accuracy"], row["measures"]["first_error"]["f1"]
+        line = next(line for line in printed.splitlines() if line.startswith(f"  {row['judge']}: balanced"))
+        assert f"{first[0]:.3f} [" in printed and ", AUC " in line and ", first error F1 " in line
+        assert not isfinite(f1[0]) or f"{f1[0]:.3f} [" in printed
+    mean = results[0]["processbench"]["mean"]
+    assert mean == results[0]["processbench"]["gsm8k"] == results[0]["measures"]["first_error"]["f1"]
+    assert f"ProcessBench F1 of {model}: gsm8k {mean[0]:.3f} [{mean[1]:.3f}, {mean[2]:.3f}], mean " in printed
+    assert printed.endswith(f"written: {out / 'report.md'}\n")
+    assert "## ProcessBench, F1\n\n| reward model | gsm8k | mean |\n" in report
+    assert "processbench" not in results[1]
+    assert {row["threshold_from"] for row in results} == {"ProcessBench GSM8K"}, "the baselines' too"
     assert "| reward model | balanced accuracy |" in report and f"on the same problems, {model} is" in report
     assert set(results[0]["gains"]) == {"majority", "position", "n-grams"}
     assert {path.name for path in out.glob("*.png")} == {

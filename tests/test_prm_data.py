@@ -18,6 +18,7 @@ from prm.data.left_out import LeftOut
 from prm.data.pairs import ultrainteract
 from prm.data.rows import hub_rows, json_lines, read_rows
 from search.errors import UsageError
+from search.prompts import read_template
 
 
 def completion(text: str, rating: int | None, flagged: bool = False) -> dict[str, Any]:
@@ -355,6 +356,12 @@ def test_a_byte_order_mark_may_also_begin_a_later_line(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_bytes(b'\xef\xbb\xbf{"a": 1}\r\n\xef\xbb\xbf\r\n\xef\xbb\xbf{"a": 2}\r\n')
     assert [row.fields for row in read_rows(str(path))] == [{"a": 1}, {"a": 2}]
+
+
+def test_a_byte_order_mark_is_no_part_of_a_prompt(tmp_path: Path) -> None:
+    path = tmp_path / "prompt.txt"
+    path.write_bytes(b"\xef\xbb\xbfQ: {question}\r\nA:")
+    assert read_template(path).template == "Q: {question}\nA:"
 
 
 def test_columns_of_mixed_types_are_read_as_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

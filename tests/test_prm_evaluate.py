@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from sklearn import metrics as sk
 from prm.data.labels import LabelledSolution
 from prm.evaluation import calibrate, evaluate, metrics
 from prm.evaluation.baselines import baselines
+from prm.evaluation.processbench import subsets, threshold_for
 from prm.reading.head import LABELS, Head
 from prm.reading.layout import Layout, layout_from
 from search.errors import UsageError
@@ -116,6 +118,94 @@ def test_processbench_f1_is_the_harmonic_mean_of_its_authors() -> None:
     assert metrics.first_error(case).tolist() == [1, 1, -1, 0]
     none = metrics.found_errors(solutions([-1], [[0.9]]), np.ones(1))
     assert np.isnan(none["error"]) and none["correct"] == 1
+
+
+def toy() -> tuple[list[LabelledSolution], list[list[StepScore]]]:
+    rng = np.random.default_rng(5)
+    records, scored = [], []
+    for k in range(12):
+        labels = [1] * (1 + k % 3)
+        if k % 2:
+            labels[-1] = -1
+        records.append(record(f"q{k // 2}", labels))
+        scored.append([StepScore(1 - v, 0.0, v) for v in rng.random(len(labels)).round(3).tolist()])
+    return records, scored
+
+
+def test_first_errors_are_located_once_and_the_intervals_stay_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calls = 0
+    first_error = metrics.first_error
+
+    def counted(*args: Any) -> metrics.Ints:
+        nonlocal calls
+        calls += 1
+        return first_error(*args)
+
+    monkeypatch.setattr(metrics, "first_error", counted)
+    steps, whole = metrics.tabulate(*toy(), neutral=False)
+    measured = evaluate.measure(steps, whole, 0.5)
+    assert calls == 1
+    want = {  # as it was when each bootstrap draw located them again
+        "error": (1 / 3, 0, 2 / 3), "correct": (1 / 6, 0, 1 / 2), "f1": (2 / 9, 0, 0.4),
+        "accuracy": (1 / 4, 1 / 12, 5 / 12),
+    }  # fmt: skip
+    assert measured["first_error"] == {name: pytest.approx(value) for name, value in want.items()}
+    assert measured["steps"]["auc"] == pytest.approx((0.5, 0.3020833333333333, 0.6579246411483253))
+
+
+def processbench(subset: str, errors: Sequence[int]) -> list[LabelledSolution]:
+    return [
+        LabelledSolution(
+            f"{subset} {i}", ("a", "b", "c")[: error + 1 if error >= 0 else 3],
+            (1,) * error + (-1,) if error >= 0 else (1, 1, 1), f"processbench/{subset}", "test", "human",
+        )
+        for i, error in enumerate(errors)
+    ]  # fmt: skip
+
+
+def test_processbenchs_figure_is_the_mean_of_the_f1_of_its_subsets() -> None:
+    gsm8k, math = processbench("gsm8k", [0, 1, -1, -1]), processbench("math", [2, 0, -1])
+    both, other = [*gsm8k[:1], *math, *gsm8k[1:]], [record("q", [1, -1])]
+    value = {"gsm8k 0": [0.9], "gsm8k 1": [0.95, 0.6], "gsm8k 2": [0.8, 0.9, 0.9], "gsm8k 3": [0.5, 0.9, 0.9]}
+    value |= {"math 0": [0.9, 0.9, 0.1], "math 1": [0.8], "math 2": [0.9, 0.9, 0.9]}
+
+    def of(records: Sequence[LabelledSolution]) -> dict[int, list[StepScore]]:
+        values = [value.get(r.question, [0.5] * len(r.steps)) for r in records]
+        return {i: [StepScore(1 - v, 0.0, v) for v in steps] for i, steps in enumerate(values)}
+
+    for parts in ({"a": gsm8k, "b": math, "c": other}, {"c": other, "all": both}):
+        scored: Any = {name: (records, of(records)) for name, records in parts.items()}
+        threshold = threshold_for(False, scored)
+        assert 0.6 < threshold <= 0.8, "the best one on the GSM8K part"
+        f1 = subsets(False, threshold, scored)
+        assert f1["gsm8k"][0] == pytest.approx(2 * 0.5 * 0.5 / (0.5 + 0.5))
+        assert f1["math"][0] == pytest.approx(2 * 0.5 * 1 / (0.5 + 1))
+        assert f1["mean"][0] == pytest.approx((f1["gsm8k"][0] + f1["math"][0]) / 2)
+        assert f1["mean"][1] <= f1["mean"][0] <= f1["mean"][2]
+    assert threshold_for(True, scored) == 0.5, "three classes"
+    assert threshold_for(False, {"b": (math, of(math))}) == 0.5, "no GSM8K part"
+    assert subsets(False, 0.5, {"c": (other, of(other))}) == {}
+
+
+@pytest.mark.parametrize(("shift", "scale"), [(0.0, 1.0), (0.985, 0.01), (0.0, 1e-3)])
+def test_no_other_threshold_is_better(shift: float, scale: float) -> None:
+    """Also for a model whose values are all close to 1, or to 0."""
+    for _ in range(20):
+        n = int(RNG.integers(2, 40))
+        lengths = RNG.integers(1, 6, size=n)
+        errors = [int(RNG.integers(-1, length)) for length in lengths]
+        values = [(shift + scale * RNG.random(length).round(2)).tolist() for length in lengths]
+        case, ones = solutions(errors, values), np.ones(n)
+        best = metrics.best_threshold(case)
+        assert 0 <= best <= 1
+        if len({error >= 0 for error in errors}) == 2:
+            f1 = metrics.found_errors(case, ones, best)["f1"]
+            edges = np.unique(np.concatenate([*map(np.array, values), [0.0, 1.0]]))
+            tried = [metrics.found_errors(case, ones, float(t))["f1"] for t in edges]
+            assert f1 == pytest.approx(max(tried))
+    assert metrics.best_threshold(solutions([-1, -1], [[0.2], [0.9]])) == 0.5
 
 
 def test_the_threshold_is_the_best_one() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,11 @@ import numpy as np
 from prm.command_line import command_line
 from prm.data import load, load_all
 from prm.data.labels import LabelledSolution
+from prm.data.left_out import LeftOut
 from prm.evaluation import metrics, report
 from prm.evaluation.baselines import baselines
 from prm.evaluation.metrics import Solutions, Steps, tabulate, with_intervals
+from prm.evaluation.processbench import PREFIX, Scored, is_tuned, subsets, threshold_for
 from prm.evaluation.request import EvaluateRequest
 from prm.evaluation.scores import KeptScores, score_records, scored_with
 from prm.reading.zoo import find
@@ -31,14 +34,27 @@ Scores = Mapping[int, Sequence[StepScore]]
 """The step scores of solutions, by the index of the solution in its data set."""
 
 
-def evaluate(request: EvaluateRequest) -> Path:
-    """Score, measure and report. Returns the path of the report.
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """results: the rows of the report. report: its path. left_out: rows of data that could not be read."""
+
+    results: list[dict[str, Any]]
+    report: Path
+    left_out: LeftOut
+
+
+def evaluate(request: EvaluateRequest) -> Evaluation:
+    """Score, measure and report.
 
     Raises UsageError before a model is loaded; also if `request.out` holds another evaluation.
     """
     request.validate()
-    data = {spec: list(islice(load(spec), request.limit)) for spec in request.data}
-    train = list(load_all(request.baselines))
+    left_out = LeftOut()
+    data = {
+        spec: list(islice(load(spec, strict=request.strict, left_out=left_out), request.limit))
+        for spec in request.data
+    }
+    train = list(load_all(request.baselines, strict=request.strict, left_out=left_out))
     if any(solution.split == "test" for solution in train):
         raise UsageError("--baselines: must not contain a test split; name training data")
     request.out.mkdir(parents=True, exist_ok=True)
@@ -47,7 +63,8 @@ def evaluate(request: EvaluateRequest) -> Path:
         request.prms, data, train, request.out, engine=request.engine, dtype=request.dtype
     )
     command = command_line("prm.evaluate", request, options={"prms": "--prm"})
-    return report.write(request.out, results, command)
+    notes = left_out.describe() if left_out else ""
+    return Evaluation(results, report.write(request.out, results, command, notes), left_out)
 
 
 def _check_same(request: EvaluateRequest) -> None:
@@ -94,18 +111,36 @@ def evaluate_prms(
     for prm, scores in by_prm.items():
         neutral = "neutral" in layouts[prm].head.labels
         shared = {name: {i: scores[name][i] for i in sorted(common[name])} for name in data}
-        threshold = threshold_for(neutral, {name: (data[name], shared[name]) for name in data})
+        scored = {name: (data[name], shared[name]) for name in data}
+        rows = _rows_of(prm, neutral, scored)
         for name, records in data.items():
-            row = evaluate_one(prm, records, shared[name], neutral, threshold)
             beside = base[name] if neutral == base_neutral else {}
-            row["gains"] = gains(records, shared[name], beside, neutral)
+            row = {**rows[name], "gains": gains(records, shared[name], beside, neutral)}
             results.append({"data": name, **row, "not_judged": len(records) - len(scores[name])})
-    for name, records in data.items():
-        for baseline, all_scores in base[name].items():
-            of = {i: all_scores[i] for i in sorted(common[name])}
-            row = evaluate_one(baseline, records, of, base_neutral, 0.5)
-            results.append({"data": name, **row, "not_judged": 0})
+    of_baselines = {
+        baseline: _rows_of(baseline, base_neutral, {
+            name: (records, {i: base[name][baseline][i] for i in sorted(common[name])})
+            for name, records in data.items()
+        })
+        for baseline in next(iter(base.values()))
+    }  # fmt: skip
+    for name in data:
+        results += [{"data": name, **rows[name], "not_judged": 0} for rows in of_baselines.values()]
     return results
+
+
+def _rows_of(model: str, neutral: bool, scored: Scored) -> dict[str, dict[str, Any]]:
+    """By data set, the row of a reward model or baseline. neutral: whether it has a neutral class."""
+    threshold = threshold_for(neutral, scored)
+    f1 = subsets(neutral, threshold, scored)
+    rows = {}
+    for name, (records, scores) in scored.items():
+        row = evaluate_one(model, records, scores, neutral, threshold)
+        row["threshold_from"] = "ProcessBench GSM8K" if is_tuned(neutral, scored) else "default"
+        if any(records[i].source.startswith(PREFIX) for i in scores):
+            row["processbench"] = f1
+        rows[name] = row
+    return rows
 
 
 async def _scores(
@@ -153,10 +188,10 @@ def measure(steps: Steps, solutions: Solutions, threshold: float) -> dict[str, M
 
     measures = {"steps": with_intervals(of_steps, steps.problem, steps.n_problems)}
     if len(solutions.error):
+        hit, wrong = metrics.located(solutions, threshold), solutions.error >= 0
         measures["first_error"] = with_intervals(
-            lambda weight: metrics.found_errors(solutions, weight, threshold), solutions.problem,
-            solutions.n_problems,
-        )  # fmt: skip
+            lambda weight: metrics.error_measures(hit, wrong, weight), solutions.problem, solutions.n_problems
+        )
     return measures
 
 
@@ -181,21 +216,3 @@ def gains(
         }
 
     return with_intervals(differences, own.problem, own.n_problems)
-
-
-def threshold_for(
-    neutral: bool, scored: Mapping[str, tuple[Sequence[LabelledSolution], Mapping[int, Sequence[StepScore]]]]
-) -> float:
-    """The least P(not wrong) of a step that counts as right.
-
-    It is 0.5, or for models without a neutral class the best threshold on ProcessBench's GSM8K part if that
-    is among the data. scored: by data set, its records and their scores.
-    """
-    if neutral:
-        return 0.5
-    for records, scores in scored.values():
-        of = {i: scores[i] for i in scores if records[i].source == "processbench/gsm8k"}
-        if of:
-            _, solutions = tabulate([records[i] for i in of], list(of.values()), neutral)
-            return metrics.best_threshold(solutions)
-    return 0.5

@@ -194,14 +194,23 @@ def first_error(solutions: Solutions, threshold: float = 0.5) -> Ints:
     )
 
 
+def located(solutions: Solutions, threshold: float = 0.5) -> NDArray[np.bool_]:
+    """Whether the first step below the threshold is the first error, or there is neither, [n]."""
+    return np.asarray(first_error(solutions, threshold) == solutions.error)
+
+
 def found_errors(solutions: Solutions, weight: Floats, threshold: float = 0.5) -> dict[str, float]:
+    """`error_measures` at a threshold."""
+    return error_measures(located(solutions, threshold), solutions.error >= 0, weight)
+
+
+def error_measures(hit: NDArray[np.bool_], wrong: NDArray[np.bool_], weight: Floats) -> dict[str, float]:
     """ProcessBench's measures (Zheng et al. 2024, section 2) of locating the first error.
 
     error: the share of wrong solutions whose first error is located. correct: the share of right solutions
     in which no error is reported. f1: their harmonic mean. accuracy: over all solutions.
+    hit: as `located` returns it. wrong: whether the solution has an error. All [n].
     """
-    hit = first_error(solutions, threshold) == solutions.error
-    wrong = solutions.error >= 0
 
     def share(of: NDArray[np.bool_]) -> float:
         mass = weight[of].sum()
@@ -212,12 +221,45 @@ def found_errors(solutions: Solutions, weight: Floats, threshold: float = 0.5) -
     return {"error": error, "correct": correct, "f1": f1, "accuracy": share(np.ones_like(wrong))}
 
 
+def subset_f1(
+    subset: NDArray[np.str_], hit: NDArray[np.bool_], wrong: NDArray[np.bool_], weight: Floats
+) -> dict[str, float]:
+    """The F1 of `error_measures` in each subset, and their mean, which is ProcessBench's figure.
+
+    subset: the name of each solution's, [n].
+    """
+    f1 = {}
+    for name in dict.fromkeys(subset.tolist()):
+        of = subset == name
+        f1[name] = error_measures(hit[of], wrong[of], weight[of])["f1"]
+    return {**f1, "mean": float(np.mean(list(f1.values())))}
+
+
 def best_threshold(solutions: Solutions) -> float:
-    """The threshold with the highest f1 of `found_errors`; the middle one if there are several."""
-    candidates = np.linspace(0.02, 0.98, 49)
-    ones = np.ones(len(solutions.error))
-    f1 = np.array([found_errors(solutions, ones, float(t))["f1"] for t in candidates])
-    best = candidates[f1 >= np.nanmax(f1) - 1e-12]
+    """The threshold with the highest F1 of `found_errors`; the middle one if there are several.
+
+    It is 0.5 if the solutions are all right or all wrong, for then there is no F1.
+    """
+    wrong = solutions.error >= 0
+    if wrong.all() or not wrong.any():
+        return 0.5
+    # A solution counts as a hit for thresholds in (low, high].
+    pairs = list(zip(solutions.values, solutions.error.tolist(), strict=True))
+    low = np.array([values[error] if error >= 0 else -np.inf for values, error in pairs])
+    high = np.array([
+        np.min(values[:error] if error >= 0 else values, initial=np.inf) for values, error in pairs
+    ])  # fmt: skip
+    ends = np.unique(np.concatenate([[0.0], low[np.isfinite(low)], high[np.isfinite(high)], [1.0]]))
+    middle = (ends[:-1] + ends[1:]) / 2
+    candidates = np.where(middle > ends[:-1], middle, ends[1:])
+
+    def hits(of: NDArray[np.bool_]) -> Floats:
+        begins, stops = np.sort(low[of & (low < high)]), np.sort(high[of & (low < high)])
+        return np.asarray(np.searchsorted(begins, candidates) - np.searchsorted(stops, candidates), float)
+
+    error, correct = hits(wrong) / wrong.sum(), hits(~wrong) / (~wrong).sum()
+    f1 = 2 * error * correct / np.maximum(error + correct, 1e-300)
+    best = candidates[f1 >= f1.max() - 1e-12]
     return float(best[len(best) // 2])
 
 

@@ -21,16 +21,18 @@ ERROR_COLUMNS = {
 Row = Mapping[str, Any]
 
 
-def write(out: Path, results: Sequence[Row], command: str) -> Path:
+def write(out: Path, results: Sequence[Row], command: str, notes: str = "") -> Path:
     """Write report.md, report.json, and reliability and AUC plots to `out`. Returns the path of report.md.
 
     results: a row for each model or baseline on each data set, from `evaluate_prms`.
-    command: how to repeat the evaluation.
+    command: how to repeat the evaluation. notes: rows of the data that were left out.
     """
     written = {"command": command, "results": list(results)}
     (out / "report.json").write_text(json.dumps(written, indent=2) + "\n")
-    lines = ["# Evaluation of reward models", "", "```", command, "```", ""]
-    for at, data in enumerate(dict.fromkeys(row["data"] for row in results)):
+    lines = ["# Evaluation of reward models", "", "```", command, *([notes] if notes else []), "```", ""]
+    if summary := _processbench(results):
+        lines += ["## ProcessBench, F1", "", *summary, ""]
+    for at, data in enumerate(_data_sets(results)):
         rows = [row for row in results if row["data"] == data]
         pictures = (f"reliability-{at}.png", f"position-{at}.png")
         _reliability(rows, out / pictures[0])
@@ -39,6 +41,46 @@ def write(out: Path, results: Sequence[Row], command: str) -> Path:
     path = out / "report.md"
     path.write_text("\n".join(lines), encoding="utf-8")
     return path
+
+
+def figures(results: Sequence[Row]) -> list[str]:
+    """The main figures of an evaluation, for the terminal."""
+    lines = []
+    for data in _data_sets(results):
+        rows = [row for row in results if row["data"] == data]
+        first = rows[0]
+        lines.append(f"{data}: {first['solutions']:,} solutions, {first['steps']:,} steps")
+        for row in rows:
+            steps, errors = row["measures"]["steps"], row["measures"].get("first_error")
+            parts = [f"balanced accuracy {_cell(steps['balanced_accuracy'])}", f"AUC {_cell(steps['auc'])}"]
+            if errors:
+                parts.append(f"first error F1 {_cell(errors['f1'])} (threshold {_threshold(row)})")
+            lines.append(f"  {row['judge']}: {', '.join(parts)}")
+    for name, f1 in _subsets(results).items():
+        parts = [f"{subset} {_cell(value)}" for subset, value in f1.items()]
+        lines.append(f"ProcessBench F1 of {name}: {', '.join(parts)}")
+    return lines
+
+
+def _data_sets(results: Sequence[Row]) -> list[str]:
+    return list(dict.fromkeys(row["data"] for row in results))
+
+
+def _subsets(results: Sequence[Row]) -> dict[str, Mapping[str, Sequence[float]]]:
+    """By model, its F1 in each subset of ProcessBench and their mean."""
+    return {row["judge"]: row["processbench"] for row in results if "processbench" in row}
+
+
+def _processbench(results: Sequence[Row]) -> list[str]:
+    """A table of the F1 in each subset and their mean; empty without ProcessBench."""
+    by_model = _subsets(results)
+    if not by_model:
+        return []
+    columns = list(next(iter(by_model.values())))
+    lines = [f"| {' | '.join(['reward model', *columns])} |", "|---" * (len(columns) + 1) + "|"]
+    for name, f1 in by_model.items():
+        lines.append(f"| {' | '.join([name, *(_cell(f1[column]) for column in columns)])} |")
+    return lines
 
 
 def _section(rows: Sequence[Row]) -> list[str]:
@@ -76,7 +118,8 @@ def _table(
 
 
 def _threshold(row: Row) -> str:
-    return f"{row['threshold']:.2f}" + ("" if row["threshold"] == 0.5 else ", best on ProcessBench GSM8K")
+    tuned = "" if row["threshold_from"] == "default" else f", best on {row['threshold_from']}"
+    return f"{row['threshold']:.3g}{tuned}"
 
 
 def _cell(number: Sequence[float]) -> str:

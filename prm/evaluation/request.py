@@ -19,6 +19,7 @@ class EvaluateRequest:
     prms: names that `prm.reading.zoo.find` knows.
     data, baselines: data sets as `prm.data.load` takes them; the baselines learn from the latter.
     out: the folder of the report and of the scores, which are reused if the request is made again.
+    strict: refuse data with rows that cannot be read; otherwise they are left out and counted.
     limit: the first records of each data set; None is all. dtype: as `search.precision.served` takes it.
     """
 
@@ -26,6 +27,7 @@ class EvaluateRequest:
     data: tuple[str, ...]
     out: Path
     baselines: tuple[str, ...] = ()
+    strict: bool = False
     limit: int | None = None
     engine: Engine = "hf"
     dtype: str = "auto"

@@ -62,8 +62,9 @@ class Encoder:
         """Token ids in pieces, [1 + len(steps)]: the question, then each step, scored at its last token.
 
         Each piece is tokenised on its own, so the tokens up to a step never depend on later steps.
-        The piece of a step is never empty.
+        The piece of a step is never empty. Windows line ends are read as line feeds.
         """
+        question = question.replace("\r\n", "\n")
         values = {"question": question.strip() if self._strip else question}
         return [
             self.start + self._fill(self._question, values, first=True),
@@ -72,6 +73,7 @@ class Encoder:
 
     def _step(self, number: int, text: str) -> list[int]:
         template = self._template
+        text = text.replace("\r\n", "\n")
         text = text.strip() if self._strip else text.strip("\n").rstrip()
         if self._numbered and (match := _NUMBERED.match(text)):  # the policy numbers its steps itself
             text = text[match.end() :]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -11,10 +12,13 @@ from pathlib import Path
 from prm.reading.layout import Layout
 from search.errors import SearchError, UsageError
 from search.jsonl import JsonLinesFile
+from search.segment import SEGMENTERS
 from search.types import Problem, Step, StepScore, StepScorer, Stop
 
 WINDOW = 512
 """Solutions scored concurrently; sorted by length within a window, returned in their own order."""
+
+BLANK_LINE = re.compile(r"\n[ \t\r]*\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +59,11 @@ async def score_all(
 def split_solution(layout: Layout, text: str) -> list[str]:
     """Split the text of a solution into steps.
 
-    Steps are paragraphs if the text has any and a step of this layout may hold several lines, else lines.
+    Steps are paragraphs if the text has any and a step of this layout may hold several lines, else lines;
+    but a formula, a table or a listing is never cut.
     """
-    by_paragraph = layout.template.separator != "\n" and "\n\n" in text.strip()
-    parts = text.split("\n\n" if by_paragraph else "\n")
-    return [part for part in parts if part.strip()] or [text]
+    by_paragraph = layout.template.separator != "\n" and BLANK_LINE.search(text.strip())
+    return SEGMENTERS["blank_line" if by_paragraph else "newline"].texts(text)
 
 
 def open_results(path: Path, *, resume: bool) -> JsonLinesFile:

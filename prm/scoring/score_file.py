@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from itertools import islice, tee
 from pathlib import Path
@@ -24,7 +24,7 @@ class ScoreRequest:
     """Score every step of every solution in a file.
 
     solutions: a file or data set on the hub, as `prm.data.rows.read_rows` takes it; its rows have
-        "question" and either "steps" or "solution".
+        "question" (or "problem") and either "steps" or "solution".
     prm: a name that `prm.reading.zoo.find` knows. out: where the scored lines go.
     resume: continue `out`. dtype: as `search.precision.served` takes it.
     """
@@ -57,7 +57,7 @@ def score_file(request: ScoreRequest) -> ScoreSummary:
         total = 0
         for total, row in enumerate(read_solutions(request.solutions, layout), start=1):
             done = results.rows[total - 1] if total <= len(results.rows) else row
-            if (done["question"], done["steps"]) != (row["question"], row["steps"]):
+            if (_question(done), done["steps"]) != (_question(row), row["steps"]):
                 raise UsageError(
                     f"{request.out}, line {total}: is of another solution than {request.solutions}"
                 )
@@ -86,7 +86,7 @@ async def _score_rest(
     async with load_scorer(request.prm, request.engine, dtype=request.dtype) as scorer:
         with Progress(transient=True) as progress:
             task = progress.add_task("scoring", total=total, completed=done)
-            async for scored in score_all(scorer, ((r["question"], r["steps"]) for r in solutions), done):
+            async for scored in score_all(scorer, ((_question(r), r["steps"]) for r in solutions), done):
                 fields = result_fields(layout, scored)
                 results.append([{**next(rows), **fields, "prm_weights": weights}])
                 failed += scored.error is not None
@@ -98,7 +98,7 @@ def read_solutions(source: str, layout: Layout) -> Iterator[dict[str, Any]]:
     """The rows of a file, each with its "steps". Raises UsageError that names the line."""
 
     def parse(row: dict[str, Any]) -> list[dict[str, Any]]:
-        if not isinstance(row["question"], str):
+        if not isinstance(_question(row), str):
             raise TypeError("'question' must be text")
         steps = row["steps"] if "steps" in row else split_solution(layout, row["solution"])
         if not isinstance(steps, list) or not steps or not all(isinstance(step, str) for step in steps):
@@ -106,6 +106,10 @@ def read_solutions(source: str, layout: Layout) -> Iterator[dict[str, Any]]:
         return [{**row, "steps": steps}]
 
     return parsed(read_rows(source), parse)
+
+
+def _question(row: Mapping[str, Any]) -> Any:
+    return row["question"] if "question" in row else row["problem"]
 
 
 def result_fields(layout: Layout, scored: ScoredSolution) -> dict[str, Any]:

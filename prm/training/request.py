@@ -159,7 +159,7 @@ class TrainRequest:
                 yield f"--resume: the run in {self.out} has {name}={before.get(name)}, not {now[name]}"
 
 
-def layout_of(request: TrainRequest, question: str) -> Layout:
+def layout_of(request: TrainRequest, question: str = Template().question) -> Layout:
     """The layout of the model that the request trains. question: the template around the question."""
     kind: Kind = "outcome" if request.form in ("outcome", "pairs") else "process"
     if request.form in ("classes3", "sft"):
