@@ -30,8 +30,8 @@ class Repetition:
     def __post_init__(self) -> None:
         if self.times < 0 or self.times == 1 or self.min_chars < 0:
             raise UsageError(
-                f"repetition {self.times},{self.min_chars}: the same step must come at least 2 times in a row "
-                "(0 never cuts), and have 0 characters or more"
+                f"repetition {self.times},{self.min_chars}: it takes the same step at least 2 times in a row "
+                "(0 never cuts), of 0 characters or more"
             )
 
     def is_reached(self, steps: Sequence[str]) -> bool:
