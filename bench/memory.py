@@ -5,13 +5,15 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 
-from bench.experiments.memory import MemoryRequest, measure_run
+from bench.experiments.memory import MemoryRequest, measure_rollouts, measure_run
 from search.command import exit_code
 
 DESCRIPTION = """
-Run `cot` with a fake policy over built-in problems, as search.run does, and print the peak memory after the
-first problems and at the end.
+Run `cot`, and then label rollouts, with a fake policy over built-in problems, as search.run and prm.rollouts
+do, each in a process of its own. Print the peak memory after the first problems and at the end.
 """
 
 
@@ -32,11 +34,14 @@ def _parse(arguments: Sequence[str] | None) -> MemoryRequest:
 
 
 def _print(request: MemoryRequest) -> None:
-    growth = measure_run(request)
-    print(
-        f"{growth.first_mib:,.0f} MiB after {request.first:,} problems, {growth.last_mib:,.0f} MiB after "
-        f"{request.problems:,}: {growth.share:+.1%}"
-    )
+    for name, measure in (("search.run", measure_run), ("prm.rollouts", measure_rollouts)):
+        with ProcessPoolExecutor(1, get_context("spawn")) as process:
+            growth = process.submit(measure, request).result()
+        first, last = f"{growth.first_mib:,.0f} MiB", f"{growth.last_mib:,.0f} MiB"
+        print(
+            f"{name}: {first} after {request.first:,} problems, {last} after {request.problems:,}: "
+            f"{growth.share:+.1%}"
+        )
 
 
 if __name__ == "__main__":

@@ -136,11 +136,14 @@ def hashed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(module, "_hashed", noted)
     monkeypatch.setattr(module, "CACHED_FROM", 1_000_000)
     monkeypatch.setattr(module, "SETTLED_NS", -(10**18))
+    monkeypatch.setattr(module, "_IN_MEMORY", {})
     return read
 
 
 def test_large_files_are_hashed_once(folder: Path, hashed: list[str]) -> None:
-    first, second = fingerprint(str(folder)), fingerprint(str(folder))
+    first = fingerprint(str(folder))
+    module._IN_MEMORY.clear()  # another process
+    second = fingerprint(str(folder))
     assert first == second and hashed.count("model.safetensors") == 1 and hashed.count("config.json") == 2
 
 
@@ -171,10 +174,14 @@ def test_a_damaged_or_unwritable_cache_is_no_error(
     [entry] = (tmp_path / "cache" / "prm-search" / "hashes").iterdir()
     for damage in ("", "[]", '{"stamp": 3}', "\x00"):
         entry.write_text(damage)
+        module._IN_MEMORY.clear()
         assert fingerprint(str(folder)) == before
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    assert fingerprint(str(folder)) == before
+    module._IN_MEMORY.clear()
+    hashed.clear()
+    assert fingerprint(str(folder)) == fingerprint(str(folder)) == before
+    assert hashed.count("model.safetensors") == 1, "a process remembers what it cannot write"
 
 
 # -- models on the hub ---------------------------------------------------------------------------------

@@ -5,18 +5,23 @@ from __future__ import annotations
 import asyncio
 import resource
 import sys
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, redirect_stdout
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from bench.report.summary import Graded
 from bench.runner.execute import RunWatch, execute
 from bench.runner.models import Models, NoScorer
 from bench.runner.request import RunRequest, greedy_baseline
+from bench.runner.resolve import ResolvedPolicy
+from bench.runner.rollouts import RolloutsRequest, label_problems
 from bench.runner.specs import PolicySpec
 from search.limits import charge
-from search.types import Problem, Step, Stop, Until
+from search.types import Policy, Problem, Step, Stop, Until
 
 TOKENS = 23
 """Of each step, as the built-in policy's steps have them."""
@@ -77,6 +82,41 @@ def peak_mib() -> float:
     """The most memory that this process has had, in MiB."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (1 << 20) if sys.platform == "darwin" else peak / 1024
+
+
+class _Counting(FakePolicy):
+    """Notes the peak memory when the first problems are over: they are begun in order."""
+
+    def __init__(self, first: int):
+        self._first, self._seen = first, set[str]()
+        self.first_mib = 0.0
+
+    async def propose(self, problem: Problem, *args: Any, **how: Any) -> list[Step]:
+        if self.first_mib == 0:
+            self._seen.add(problem.id)
+            if len(self._seen) > self._first:
+                self.first_mib = peak_mib()
+        return await super().propose(problem, *args, **how)
+
+
+def measure_rollouts(request: MemoryRequest) -> Growth:
+    """`prm.rollouts` with a fake policy on the built-in problems: four prefixes each, with four rollouts."""
+    policy = _Counting(request.first)
+
+    @asynccontextmanager
+    async def load(resolved: ResolvedPolicy) -> AsyncIterator[Policy]:
+        yield policy
+
+    with TemporaryDirectory() as folder, redirect_stdout(StringIO()):
+        label_problems(
+            RolloutsRequest(
+                out=Path(folder) / "labels.jsonl", resume=False, how="estimate", rollouts=4, solutions=1,
+                searches=1, task="builtin", problems=None, limit=request.problems,
+                policy=PolicySpec(engine="hf"), seed=0,
+            ),
+            load,
+        )  # fmt: skip
+    return Growth(policy.first_mib, peak_mib())
 
 
 def measure_run(request: MemoryRequest) -> Growth:

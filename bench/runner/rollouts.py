@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
-from contextlib import aclosing, closing
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from bench.runner.identity import as_recorded
 from bench.runner.models import NoScorer, load_policy
-from bench.runner.resolve import resolve_policy
+from bench.runner.resolve import ResolvedPolicy, resolve_policy
 from bench.runner.specs import PolicySpec
 from bench.tasks import TEXT_TASKS
 from bench.tasks.base import Example, TextTask
@@ -29,6 +29,8 @@ from search.limits import Cost, Events
 from search.node import Node
 from search.trace import Trace
 from search.types import Policy, Problem, StepScorer
+
+LoadPolicy = Callable[[ResolvedPolicy], AbstractAsyncContextManager[Policy]]
 
 TRAINING_SEED = 300
 """Of the built-in task's training problems that are labelled here."""
@@ -229,11 +231,11 @@ class _Written:
             self.agreed += agreement(part.solutions, problems)[0]
 
 
-def label_problems(request: RolloutsRequest) -> None:
+def label_problems(request: RolloutsRequest, load: LoadPolicy | None = None) -> None:
     """Label the problems of the request, and write the labels of each as it is finished, in order.
 
     Prints what was done. To resume, everything is replayed from the trace and written again.
-    Raises UsageError.
+    load: loads the policy; None is `load_policy`. Raises UsageError.
     """
     continued = request.resume and request.trace_path.exists()
     if request.out.exists() and not continued:
@@ -264,7 +266,7 @@ def label_problems(request: RolloutsRequest) -> None:
     written = _Written()
 
     async def work(trace: Trace, out: JsonLinesFile) -> None:
-        async with load_policy(resolved) as policy:
+        async with (load or load_policy)(resolved) as policy:
             parts = label_each(examples, task, how, policy, NoScorer(), trace=trace, seed=request.seed)
             async with aclosing(parts):
                 async for part in parts:

@@ -14,6 +14,7 @@ class ModelSpec:
 
     name: None is the task's default. engine: None is vLLM if it is installed, else transformers.
     dtype: the precision of the weights; "auto" is as they are stored, or float32 on a CPU without bfloat16.
+        vLLM serves weights that are stored in float32 in bfloat16.
     """
 
     name: str | None = None

@@ -90,21 +90,27 @@ def _hash(text: str) -> str:
 
 # -- hashes of files, cached ---------------------------------------------------------------------------
 
+_IN_MEMORY: dict[tuple[str, Stamp], str] = {}
+"""Hashes of this process, where the cache cannot be written."""
+
 
 def _content(file: Path) -> str:
     """The hash of a file's content; from the cache if the file is large and has not changed since."""
     stamp = _stamp(file)
     if stamp[2] < CACHED_FROM:
         return _hashed(file)
-    entry = _entry(file)
+    name, entry = str(file.resolve()), _entry(file)
+    if (name, stamp) in _IN_MEMORY:
+        return _IN_MEMORY[name, stamp]
     with suppress(OSError, ValueError, KeyError, TypeError):  # no such entry, or it is damaged
         kept = json.loads(entry.read_text())
         if kept["stamp"] == list(stamp):
             return str(kept["digest"])
     digest, now = _hashed(file), time_ns()
     if _stamp(file) == stamp and now - max(stamp[3:]) > SETTLED_NS:
+        _IN_MEMORY[name, stamp] = digest
         with suppress(OSError):  # a cache that cannot be written is no error
-            _write(entry, json.dumps({"file": str(file.resolve()), "stamp": stamp, "digest": digest}))
+            _write(entry, json.dumps({"file": name, "stamp": stamp, "digest": digest}))
     return digest
 
 

@@ -317,7 +317,8 @@ def _parser() -> argparse.ArgumentParser:
     models.add_argument(
         "--dtype", metavar="NAME", default="auto",
         help=f"precision of the weights: {', '.join(DTYPES)} "
-        "(default: auto: as stored, or float32 on a CPU without bfloat16)",
+        "(default: auto: as stored, or float32 on a CPU without bfloat16; vLLM serves float32 weights in "
+        "bfloat16)",
     )
     models.add_argument(
         "--no-seeded", action="store_true",
@@ -327,7 +328,7 @@ def _parser() -> argparse.ArgumentParser:
     output = options.add_argument_group("running and output")
     output.add_argument(
         "--concurrency", metavar="C", type=_positive, default=64,
-        help="problems worked on at a time (default: 64)",
+        help="problems worked on at a time; with --engine server, also requests in flight (default: 64)",
     )
     output.add_argument(
         "--out", metavar="DIR", type=Path,
