@@ -18,7 +18,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from prm.data import HELP
+from prm.data import HELP, STRICT_HELP
 from prm.evaluation.calibrate import CalibrateRequest, calibrate_prm
 from search.command import exit_code
 
@@ -33,6 +33,7 @@ def request_from(arguments: Sequence[str] | None = None) -> CalibrateRequest:
     add("--prm", required=True, metavar="DIR",
         help="a checkpoint, ensemble or bundled model, whose prm.json is written")  # fmt: skip
     add("--data", nargs="+", required=True, metavar="SPEC", help=f"validation data. {HELP}")
+    add("--strict", action="store_true", help=STRICT_HELP)
     add("--class-weights", choices=("none", "balanced"), default="none",
         help="balanced: each class counts the same, see above (%(default)s)")  # fmt: skip
     add("--keep", type=Path, metavar="FILE",
@@ -42,7 +43,7 @@ def request_from(arguments: Sequence[str] | None = None) -> CalibrateRequest:
     args = parser.parse_args(arguments)
     return CalibrateRequest(
         prm=args.prm, data=tuple(args.data), balanced=args.class_weights == "balanced", scores=args.keep,
-        engine=args.engine, dtype=args.dtype,
+        engine=args.engine, dtype=args.dtype, strict=args.strict,
     )  # fmt: skip
 
 

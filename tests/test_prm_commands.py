@@ -101,6 +101,26 @@ def test_windows_line_ends_make_no_difference(layout: Layout) -> None:
 
 
 @pytest.mark.slow
+def test_odd_rows_are_left_out_of_an_evaluation_and_listed_at_its_end(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, out = tmp_path / "labels.jsonl", tmp_path / "out"
+    write_labels(path, [record(f"q{i}", [1, -1]) for i in range(4)])
+    path.write_text(path.read_text() + '{"question": "Q", "steps": ["a"]}\n')
+    command = ["--prm", model, "--data", str(path), "--out", str(out)]
+    assert evaluate([*command, "--strict"]) == 2
+    assert capsys.readouterr().err.startswith(f"error: {path}, line 5: no field 'labels'; a row of format")
+    assert not out.exists()
+    assert evaluate(command) == 0
+    reason = "no field 'labels'"
+    listed = f"rows left out: 1 of 5 of {path}\n  1 x {reason} (first: {path}, line 5: {reason})"
+    assert f"{listed}\nwritten: " in capsys.readouterr().out
+    assert listed in (out / "report.md").read_text()
+    assert request_from([*command, "--strict"]).strict
+    assert calibrate(["--prm", str(BUILTIN / "prm"), "--data", str(path), "--strict"]) == 2
+
+
+@pytest.mark.slow
 def test_score_reads_problem_for_question_and_files_of_windows_tools(model: str, tmp_path: Path) -> None:
     rows = [{"problem": "Q", "steps": ["a", "b"]}, {"question": "Q", "solution": "a\r\n\r\nb\r\n"}]
     source, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"

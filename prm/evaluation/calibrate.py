@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from prm.data import load_all
 from prm.data.labels import LabelledSolution
+from prm.data.left_out import LeftOut
 from prm.evaluation import metrics
 from prm.evaluation.metrics import Steps, tabulate
 from prm.evaluation.scores import KeptScores, score_records, scored_with
@@ -45,6 +46,7 @@ class CalibrateRequest:
     scores: a file that keeps the uncalibrated scores; those already in it are reused if they are of the
         same weights and data. None keeps none.
     dtype: as `search.precision.served` takes it.
+    strict: refuse data with rows that cannot be read; otherwise they are left out and counted.
     """
 
     prm: str
@@ -53,6 +55,7 @@ class CalibrateRequest:
     scores: Path | None = None
     engine: Engine = "hf"
     dtype: str = "auto"
+    strict: bool = False
 
 
 def calibrate_prm(request: CalibrateRequest) -> list[str]:
@@ -67,7 +70,8 @@ def calibrate_prm(request: CalibrateRequest) -> list[str]:
     if is_specified(request.prm) or not folder.is_dir():
         raise UsageError(f"--prm {request.prm}: there is no prm.json to write to; name a checkpoint's folder")
     layout = find(request.prm).layout
-    records = list(load_all(request.data))
+    left_out = LeftOut()
+    records = list(load_all(request.data, strict=request.strict, left_out=left_out))
     if any(record.split == "test" for record in records):
         raise UsageError("--data: calibration must not use a test split; name validation data")
     scores = asyncio.run(_score(request, records))
@@ -75,7 +79,8 @@ def calibrate_prm(request: CalibrateRequest) -> list[str]:
         layout.uncalibrated, [records[i] for i in scores], list(scores.values()), balanced=request.balanced
     )
     save_layout(fitted, folder)
-    return [*report, f"{len(records) - len(scores)} solutions could not be scored"]
+    skipped = [left_out.describe()] if left_out else []
+    return [*report, f"{len(records) - len(scores)} solutions could not be scored", *skipped]
 
 
 async def _score(
