@@ -1,4 +1,4 @@
-"""Loaders of the public data sets, on hand-written rows in their formats; the split guard."""
+"""Loaders of the public data sets, on hand-written rows in their formats."""
 
 from __future__ import annotations
 
@@ -9,16 +9,10 @@ from typing import Any
 
 import pytest
 
-from prm.data import FORMATS, load
-from prm.data import guard as split_guard
-from prm.data.guard import Guard
-from prm.data.guard.__main__ import main as guard_command
+from prm.data import load
 from prm.data.labels import LabelledSolution, read_labels, write_labels
-from prm.data.left_out import LeftOut
 from prm.data.pairs import ultrainteract
-from prm.data.rows import hub_rows, json_lines, read_rows
 from search.errors import UsageError
-from search.prompts import read_template
 
 
 def completion(text: str, rating: int | None, flagged: bool = False) -> dict[str, Any]:
@@ -240,73 +234,6 @@ def test_the_same_name_takes_every_kind_of_file(tmp_path: Path) -> None:
         assert [record.question for record in load(f"trl:{tmp_path / name}")] == want
 
 
-ODD = [
-    {"input": "Q? It is 4. ки\nStep 2: 12 ки", "label": "Q? It is 4. +\nStep 2: 12 +", "task": "x"},
-    {"input": "Q? Step 1: a ки", "label": "Q? Step 1: b +", "task": "x"},
-    {"input": "Q? Step 1: a ки\nStep 2: b ки", "label": "Q? Step 1: a +\nStep 2: c -", "task": "x"},
-    {"input": "Q? Step 1: a", "label": "Q? Step 1: a", "task": "x"},
-    {"input": None, "label": "Q? Step 1: a +", "task": "x"},
-    {"input": "Q? Step 1: a ки", "label": "Q? Step 1: a +"},
-]  # fmt: skip
-
-
-def test_odd_rows_are_left_out_and_counted_by_reason(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    good = {"input": "Q? Step 1: a ки", "label": "Q? Step 1: a +", "task": "x"}
-    rows = [row for odd in ODD for row in (good, odd)]
-    left_out = LeftOut()
-    path = tmp_path / "rows.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    records = list(load(f"math-shepherd:{path}", left_out=left_out))
-    assert [record.steps for record in records] == [("a",)] * len(ODD)
-    assert capsys.readouterr().err == ""
-    described = left_out.describe()
-    assert described.splitlines()[0] == f"rows left out: 6 of 12 of {path}"
-    assert left_out.report()[str(path)] == {
-        "the input has no 'Step 1:', where the question ends": 1,
-        "the label does not repeat the input up to step N, then + or -": 2,
-        "the input must end with 'ки', after its last step": 1,
-        "AttributeError": 1,
-        "no field 'task'": 1,
-    }
-    assert f"  2 x the label does not repeat the input up to step N, then + or - (first: {path}" in described
-    assert len(list(load(f"math-shepherd:{path}"))) == len(ODD)
-    assert capsys.readouterr().err == described + "\n", "nobody else says it"
-    with pytest.raises(UsageError, match=r"line 2: the input has no 'Step 1:'.* looks like this: "):
-        list(load(f"math-shepherd:{path}", strict=True))
-    assert len(read(tmp_path, "math-shepherd", good, ODD[0])) == 1
-
-
-@pytest.mark.parametrize("name", FORMATS)
-def test_a_file_of_another_format_is_refused_with_an_example(name: str, tmp_path: Path) -> None:
-    path = tmp_path / "rows.jsonl"
-    path.write_text('{"text": "a"}\n' * 3)
-    with pytest.raises(UsageError) as raised:
-        list(load(f"{name}:{path}"))
-    assert str(raised.value).startswith(f"{path}, line 1: no field ")
-    assert str(raised.value).endswith(f"a row of format {name} looks like this: {FORMATS[name].example}")
-
-
-@pytest.mark.parametrize("name", FORMATS)
-def test_the_example_of_a_format_is_read_and_is_in_the_guide(name: str, tmp_path: Path) -> None:
-    records = read(tmp_path, name, json.loads(FORMATS[name].example))
-    assert {record.question for record in records} == {"What is 2 + 2?"}
-    assert sum(len(record.counted) for record in records) in (1, 2)
-    guide = Path(__file__).parents[1] / "docs" / "guides" / "reward-models.md"
-    assert f"\n{FORMATS[name].example}\n" in guide.read_text()
-
-
-def test_reasons_that_differ_in_numbers_only_are_one() -> None:
-    left_out = LeftOut()
-    for n in range(1, 30):
-        left_out.add("a", f"a, line {n}", f"{n} steps but {n + 1} labels: 'Q{n}'")
-        left_out.add("a", f"a, line {n}", f"a rating must be -1, 0, 1 or null, not {n}")
-    assert left_out.report() == {
-        "a": {"N steps but N labels": 29, "a rating must be -1, 0, 1 or null": 29}
-    }  # fmt: skip
-
-
 def test_loading_streams(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text(json.dumps({"prompt": "P", "completions": ["a"], "labels": [True]}) + "\n{cut off")
@@ -337,78 +264,6 @@ def test_a_bad_file_is_named_with_line_and_reason(content: bytes, reason: str, t
     with pytest.raises(UsageError) as raised:
         list(load(f"prm800k:{path}"))
     assert str(raised.value).startswith(str(path)) and reason in str(raised.value)
-
-
-@pytest.mark.parametrize("name", ["rows.jsonl", "rows.jsonl.gz"])
-def test_blank_lines_windows_line_ends_and_a_byte_order_mark_are_skipped(name: str, tmp_path: Path) -> None:
-    content = b'\xef\xbb\xbf{"a": 1}\r\n\r\n  \n{"a": "\xc3\xa9"}'
-    path = tmp_path / name
-    path.write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
-    rows = list(read_rows(str(path)))
-    assert [(row.number, row.fields) for row in rows] == [(1, {"a": 1}), (4, {"a": "\u00e9"})]
-    assert rows[1].where == f"{path}, line 4" and rows[1].text("b", "a") == "\u00e9"
-    with pytest.raises(UsageError, match="line 1: 'a' must be a non-empty string, not 1"):
-        rows[0].text("a")
-
-
-def test_a_byte_order_mark_may_also_begin_a_later_line(tmp_path: Path) -> None:
-    """Where files that a Windows tool saved were put together."""
-    path = tmp_path / "rows.jsonl"
-    path.write_bytes(b'\xef\xbb\xbf{"a": 1}\r\n\xef\xbb\xbf\r\n\xef\xbb\xbf{"a": 2}\r\n')
-    assert [row.fields for row in read_rows(str(path))] == [{"a": 1}, {"a": 2}]
-
-
-def test_a_byte_order_mark_is_no_part_of_a_prompt(tmp_path: Path) -> None:
-    path = tmp_path / "prompt.txt"
-    path.write_bytes(b"\xef\xbb\xbfQ: {question}\r\nA:")
-    assert read_template(path).template == "Q: {question}\nA:"
-
-
-def test_columns_of_mixed_types_are_read_as_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The library `datasets` decodes them, and with them the texts that look like JSON."""
-    import datasets
-
-    rows = [
-        {"question": "a", "answer": "4", "labels": [True, 0.5], "meta": {"answer": "4"}},
-        {"question": "b", "answer": 4, "labels": [0, 1], "meta": {"answer": "x", "n": {"m": 1}}},
-        {"question": "c", "answer": "true", "labels": [], "meta": None},
-        {"question": "d", "answer": 'x = "1"', "labels": [], "meta": None},
-        {"question": "e", "answer": "[1, 2]", "labels": [], "meta": None},
-    ]
-    path = tmp_path / "rows.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    load_dataset = datasets.load_dataset
-
-    def from_the_file(name: str, config: str | None, *, split: str, streaming: bool) -> Any:
-        assert (name, split) == ("owner/name", "train")
-        return load_dataset(
-            "json", data_files=str(path), split=split, streaming=streaming, cache_dir=str(tmp_path / "cache")
-        )
-
-    monkeypatch.setattr(datasets, "load_dataset", from_the_file)
-    for stream in (True, False):
-        found = [row.fields for row in hub_rows("owner/name", "train", stream=stream)]
-        assert [row["answer"] for row in found] == ["4", "4", "true", 'x = "1"', "[1, 2]"]
-        assert [row["question"] for row in found] == list("abcde")
-        assert found[0]["labels"] in (["true", "0.5"], [1.0, 0.5])
-        assert found[0]["meta"]["answer"] == "4"
-
-
-def test_a_json_array_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
-    path = tmp_path / "rows.json"
-    path.write_bytes(b'\xef\xbb\xbf[{"a": 1}]')
-    assert [row.where for row in read_rows(str(path))] == [f"{path}, record 1"]
-    path.write_text("{}")
-    with pytest.raises(UsageError, match=r"rows\.json: must be a JSON array, not \{\}"):
-        list(read_rows(str(path)))
-
-
-def test_an_empty_file_is_refused_unless_that_is_allowed(tmp_path: Path) -> None:
-    path = tmp_path / "rows.jsonl"
-    path.write_bytes(b"\n")
-    with pytest.raises(UsageError, match=r"rows\.jsonl holds no records"):
-        list(json_lines(path))
-    assert list(json_lines(path, allow_empty=True)) == []
 
 
 def test_a_cut_off_gzip_stream_is_named(tmp_path: Path) -> None:
@@ -443,60 +298,8 @@ def test_optional_fields_survive_the_file(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
-# -- split guard -----------------------------------------------------------------------------------
-
 GSM8K_TEST = (
     "Janet\u2019s ducks lay 16 eggs per day. She eats three for breakfast every morning and bakes "
     "muffins for her friends every day with four. She sells the remainder at the farmers' market daily "
     "for $2 per fresh duck egg. How much in dollars does she make every day at the farmers' market?"
 )
-
-
-def solution(question: str, split: str = "train") -> LabelledSolution:
-    return LabelledSolution(question, ("a",), (1,), "s", split, "human")
-
-
-def test_the_guard_knows_the_evaluation_sets_without_their_files() -> None:
-    guard = Guard.known()
-    assert guard.overlap(GSM8K_TEST) == "GSM8K test: same text"
-    assert guard.overlap(GSM8K_TEST.upper().replace(".", " .")) == "GSM8K test: same text"
-    part = "Anna's ducks lay 5 eggs. She sells the remainder at the farmers' market daily for $2 each."
-    assert guard.overlap(part) == "GSM8K test: eight words"
-    assert guard.overlap("What is 2 + 2?") is None
-
-
-def test_the_hashes_are_rebuilt_from_the_files_of_the_sets(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    text = "one two three four five six seven eight nine"
-    (tmp_path / "mine.jsonl").write_text(json.dumps({"question": text}))
-    (tmp_path / "svamp.jsonl").write_text(json.dumps({"Body": "Two and", "Question": "two?"}))
-    files = [split_guard.EvaluationFile(name, str(tmp_path / f"{name}.jsonl")) for name in ("mine", "svamp")]
-    split_guard.rebuild(files, tmp_path / "hashes.npz")
-    assert capsys.readouterr().out.startswith("mine: 1 problems, 2 runs of 8 words\n")
-    monkeypatch.setattr(split_guard, "HASHES", tmp_path / "hashes.npz")
-    split_guard._load.cache_clear()
-    try:
-        rebuilt = Guard.known()
-    finally:
-        split_guard._load.cache_clear()
-    assert rebuilt.overlap(f"now {text}") == "mine: eight words"
-    assert rebuilt.overlap("two and two") == "svamp: same text"
-    assert guard_command(["nameless"]) == 2
-    assert guard_command([f"mine={tmp_path / 'absent.jsonl'}"]) == 2
-
-
-def test_the_guard_drops_and_says_what() -> None:
-    guard = Guard.known()
-    guard.add("mine", ["one two three four five six seven eight nine"])
-    given = [
-        solution("fine"), solution(GSM8K_TEST), solution(GSM8K_TEST), solution("held", "test"),
-        solution("so: two three four five six seven eight nine!"), solution("fine"),
-    ]  # fmt: skip
-    assert [s.question for s in guard.filter(given)] == ["fine", "fine"]
-    assert guard.report() == {
-        "problems_kept": 1,
-        "problems_dropped": {"GSM8K test: same text": 1, "marked as test": 1, "mine: eight words": 1},
-        "records_dropped": 4,
-    }
-    assert "Janet" in guard.describe() and "[mine: eight words] so: two" in guard.describe()
