@@ -45,7 +45,10 @@ def stored(model: str) -> str | None:
     """
     from transformers import PreTrainedConfig
 
-    fields, _ = PreTrainedConfig.get_config_dict(model)
+    try:
+        fields, _ = PreTrainedConfig.get_config_dict(model)
+    except OSError:  # a checkpoint in a format of its own, without a config.json
+        fields = {}
     text = fields.get("text_config")
     for part in (fields, text if isinstance(text, dict) else {}):
         if name := part.get("dtype") or part.get("torch_dtype"):

@@ -31,6 +31,12 @@ UNGUARDED = (
     "vLLM runs in a process of its own, which imports your script again: the script must start the engine "
     'inside `if __name__ == "__main__":`, e.g. `if __name__ == "__main__": asyncio.run(main())`'
 )
+REIMPORT_FAILED = (
+    "vLLM runs in a process of its own, which imports your script again, and that failed: what must not run "
+    'there belongs inside `if __name__ == "__main__":`'
+)
+_STARTED_AGAIN = re.compile(f"{re.escape(UNGUARDED)}|finished its bootstrapping phase")
+"""In the output of a new process that started another one while it imported the main module."""
 _IMPORTED_AGAIN = re.compile(r"_fixup_main_from_(path|name)")
 """In the traceback of a new process that failed while it imported the main module."""
 
@@ -50,9 +56,19 @@ def start_engine(model: str, *, share: DeviceShare = WHOLE, **settings: Any) -> 
         try:
             return _start(model, share, settings)
         except (ValueError, OSError, RuntimeError) as error:
-            if _IMPORTED_AGAIN.search(Path(log).read_text(errors="replace")):
-                raise UsageError(f"{UNGUARDED}; the output of the new process is in {log}") from error
+            if reason := _failed_import(Path(log).read_text(errors="replace")):
+                raise UsageError(f"{reason}; the output of the new process is in {log}") from error
             raise UsageError(f"vLLM cannot serve {model}: {error}; its output is in {log}") from error
+
+
+def _failed_import(output: str) -> str | None:
+    """What is wrong with the script if the new process failed while it imported it, else None.
+
+    output: of the new process.
+    """
+    if _STARTED_AGAIN.search(output):
+        return UNGUARDED
+    return REIMPORT_FAILED if _IMPORTED_AGAIN.search(output) else None
 
 
 def _start(model: str, share: DeviceShare, settings: dict[str, Any]) -> AsyncLLM:

@@ -124,6 +124,8 @@ def test_a_script_without_a_guard_is_told_so(case: str, as_module: bool, tmp_pat
     assert done.returncode == 1 and "started" not in done.stdout
     error = done.stderr.strip().splitlines()[-1]
     assert "UsageError" in error and 'if __name__ == "__main__":' in error, done.stderr
+    reason = "and that failed" if case == "something else fails first" else "must start the engine inside"
+    assert reason in error
 
 
 @pytest.mark.parametrize("case", GUARDED)
