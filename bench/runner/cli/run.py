@@ -51,12 +51,10 @@ def _run(line: CommandLine, console: Console, notes: Console) -> int:
     for warning in run.warnings:
         say(notes, f"warning: {warning}", "yellow")
     is_question = line.request.question is not None
-    if not is_question:
-        write_command(run.out, line.words)
     try:
         if is_question:
             return asyncio.run(_answer(run, console, notes))
-        return report(line, run, asyncio.run(_execute(run, notes)), console, notes)
+        return report(line, run, asyncio.run(_execute(line, run, notes)), console, notes)
     except KeyboardInterrupt:
         resume = "" if is_question else f"; to continue where it stopped:\n{resume_command(run)}"
         say(notes, f"\ninterrupted{resume}")
@@ -77,11 +75,12 @@ async def _loaded(run: Run, notes: Console) -> AsyncIterator[Models]:
         await loading.__aexit__(*sys.exc_info())
 
 
-async def _execute(run: Run, notes: Console) -> list[Summary]:
+async def _execute(line: CommandLine, run: Run, notes: Console) -> list[Summary]:
     if run.request.resume and (recorded := await replay(run)):
         say(notes, "all of it is recorded: no model was loaded")
         return recorded
     async with _loaded(run, notes) as models:
+        write_command(run.out, line.words)  # not before: a run whose models do not load leaves nothing behind
         with progress(notes) as shown:
             return await execute(run, models, ProgressLines(shown))
 
