@@ -1,15 +1,20 @@
-"""Decides whether two answers are equal: by cheap normal forms, then by math-verify in a worker process.
+"""Decides whether two answers are equal: by structure, normal forms and numbers, then by math-verify.
 
-Text written by a model is never evaluated in this process.
+Text written by a model is never evaluated in this process; math-verify runs in a worker process.
 """
 
 from __future__ import annotations
 
 import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from fractions import Fraction
 
-from bench.grading.worker import MathWorker, Verdict
+from bench.grading.notation import expression, for_sympy, normal_form
+from bench.grading.numeric import MAX_CHARS, number
+from bench.grading.structure import Answer, Choice, Equation, Many, One, interval, read
+from bench.grading.worker import Allowance, MathWorker, Verdict
 
 
 class How(StrEnum):
@@ -22,9 +27,11 @@ class How(StrEnum):
     NUMERIC = "numeric"
     """Both are numbers, compared as exact fractions."""
     FORM = "form"
-    """Of different kinds: (1,2) and [1,2], 10_2 and 10_3, a.m. and p.m."""
+    """Of different kinds: (1,2) and [1,2], a point and a list, 10_2 and 10_3, a.m. and p.m."""
     MATH_VERIFY = "math-verify"
     """Compared by math-verify, symbolically."""
+    FALLBACK = "fallback"
+    """The text states no answer: its last mathematics or its last number was compared."""
     TOO_LONG = "refused: too long"
     HUGE = "refused: huge number"
     CODE = "refused: code"
@@ -34,15 +41,8 @@ class How(StrEnum):
     NO_ANSWER = "no answer"
 
 
-MAX_CHARS = 500
-"""Longer answers are refused. The longest answer of MATH has 159 characters."""
-
-_VERDICTS = {
-    Verdict.EQUAL: (True, How.MATH_VERIFY),
-    Verdict.DIFFERENT: (False, How.MATH_VERIFY),
-    Verdict.TIME_OUT: (False, How.TIME_OUT),
-    Verdict.CRASH: (False, How.CRASH),
-}
+MAX_UNMATCHED = 40
+"""Parts of two lists that are not obviously the same. Longer lists count as different."""
 
 WORKER = MathWorker()
 
@@ -55,117 +55,269 @@ def same_number(a: str, b: str) -> tuple[bool, How]:
     return x == y, How.NUMERIC
 
 
-def same_math(a: str, b: str, worker: MathWorker = WORKER) -> tuple[bool, How]:
-    """Compare two answers mathematically; symmetric. Answers that are unsafe for sympy count as different.
+def right_math(answer: str, reference: str, worker: MathWorker = WORKER) -> tuple[bool, How]:
+    """Whether an answer is mathematically the reference. What is unsafe for sympy is not.
 
     Raises UsageError if math-verify cannot be loaded, never because of an answer.
     """
-    a, b = a.strip(), b.strip()
+    return _compare(answer.strip(), reference.strip(), worker, symmetric=False)
+
+
+def same_math(a: str, b: str, worker: MathWorker = WORKER) -> tuple[bool, How]:
+    """Whether two answers are the same, for votes: as `right_math`, with each as the other's reference."""
+    a, b = sorted((a.strip(), b.strip()))
+    return _compare(a, b, worker, symmetric=True)
+
+
+def _compare(a: str, b: str, worker: MathWorker, *, symmetric: bool) -> tuple[bool, How]:
     if a == b:
         return bool(a), How.EXACT
     if max(len(a), len(b)) > MAX_CHARS:
         return False, How.TOO_LONG
-    form_a, form_b = normal_form(a), normal_form(b)
-    if _same_form(form_a, form_b):
+    if normal_form(a) == normal_form(b) != "":
         return True, How.NORMAL_FORM
-    x, y = number(form_a), number(form_b)
-    if x is not None and y is not None:
-        return x == y, How.NUMERIC
-    for answer in (a, b):
-        if refusal := _refusal(answer):
-            return False, refusal
-    if _contradict(a, b, form_a, form_b):
-        return False, How.FORM
-    return _VERDICTS[worker.compare(*sorted((_readable(a), _readable(b))))]
+    if any(_CODE.search(answer) for answer in (a, b)):
+        return False, How.CODE
+    first, second = read(a), read(b)
+    if isinstance(first, Many) != isinstance(second, Many):  # next to a list, 121,484 is a list as well
+        first, second = (x if isinstance(x, Many) else read(x.text, thousands=False) for x in (first, second))
+    try:
+        return _Comparison(worker, symmetric).same(first, second)
+    except _Undecided as undecided:
+        return False, undecided.how
 
 
-_MINUS = "\u2212"
-_NUMBER = re.compile(r"(?P<sign>[-+]?)(?P<whole>\d{1,3}(?:,\d{3})+|\d*)(?:\.(?P<decimals>\d*))?")
-_RATIO = re.compile(r"(?P<sign>[-+]?)(?:(?P<a>\d+)/|\\[dt]?frac\{(?P<b>-?\d+)\}\{)(?P<under>\d+)\}?")
-
-
-def number(text: str) -> Fraction | None:
-    """The exact value of "1,234.50", "-3/4", "\\$18" or "50\\%" (50); None if the text is not a number."""
-    text = re.sub(r"\\?[$%]|\\[!,;]|\s", "", text.replace(_MINUS, "-").replace("{,}", ",")).removesuffix(".")
-    if len(text) > MAX_CHARS:
-        return None
-    if ratio := _RATIO.fullmatch(text):
-        over, under = int(ratio["a"] or ratio["b"]), int(ratio["under"])
-        return Fraction(-over if ratio["sign"] == "-" else over, under) if under else None
-    match = _NUMBER.fullmatch(text)
-    if not match or not (match["whole"] or match["decimals"]):
-        return None
-    digits = f"{match['whole'].replace(',', '') or '0'}.{match['decimals'] or '0'}"
-    return Fraction(f"{match['sign']}{digits}")
-
-
-_SPACES = re.compile(r"(\\\\)|\\[!,;:> ]|~|\\q?quad(?![a-zA-Z])|\s+")
-_IGNORED = re.compile(  # layout, currency, degrees and per cent, as in the grader of Hendrycks et al.
-    r"\\(?:left|right|[bB]igg?[lr]?|displaystyle|limits)(?![a-zA-Z])|\\?[$%]|°"
-    r"|\^\s*(?:\\circ|\{\s*\\circ\s*\})|\\degree(?![a-zA-Z])|\\[()]"
+_CODE = re.compile(
+    r"__|```|\b(?:import|exec|eval|print|getattr|globals|subprocess)\b|(?<!\\)\blambda\b[^:=]*:|\b(?:os|sys)\."
+    r"|\bdef \w"
 )
-_UNIT = re.compile(
-    r"(?<=[\w})])\s*\\(?:text|textrm|mbox|mathrm)\s*\{(?!\s*[ap]\.?\s?m\b)[^{}]*\}(?:\^\{?[23]\}?)?$"
-)
-_FONT = re.compile(r"\\(?:text|textbf|textit|textrm|mbox|mathrm|mathbf|mathit|rm|bf)\s*\{([^{}]*)\}")
-_PART = r"\s*(?:\{([^{}]*)\}|(\\[a-zA-Z]+|\w))"
-_SHORT_FRACTION = re.compile(r"\\frac" + _PART + _PART)
-_LEFT_SIDE = re.compile(r"[a-zA-Z](?:_\w|\([a-z]\))?=")
-
-
-def normal_form(text: str) -> str:
-    """One notation for the variants in which MATH answers are written. It is not meant for sympy."""
-    text = _SPACES.sub(lambda m: m[1] or " ", text).replace("{,}", ",").strip().removesuffix(".")
-    text = _IGNORED.sub("", _full_fractions(text)).strip()
-    text = _FONT.sub(r"\1", _UNIT.sub("", text)).removesuffix(".")
-    text = re.sub(r"\\sqrt\s*(\w)", r"\\sqrt{\1}", text).replace(" ", "").replace(_MINUS, "-")
-    text = re.sub(r"(?<![\d.])\.(?=\d)", "0.", text)
-    text = re.sub(r"^[a-zA-Z]\\in(?![a-zA-Z])", "", text)
-    if ratio := re.fullmatch(r"(-?)(\d+)/(\d+)", text):
-        text = f"{ratio[1]}\\frac{{{ratio[2]}}}{{{ratio[3]}}}"
-    return choice[1] if (choice := re.fullmatch(r"\(([A-Z])\)", text)) else text
-
-
-def _full_fractions(text: str) -> str:
-    """\\dfrac12 as \\frac{1}{2}."""
-    text = re.sub(r"\\[dtc]frac", r"\\frac", text)
-    return _SHORT_FRACTION.sub(lambda m: f"\\frac{{{m[1] or m[2]}}}{{{m[3] or m[4]}}}", text)
-
-
-def _same_form(a: str, b: str) -> bool:
-    if ("=" in a) != ("=" in b):  # "x=5" and "5" are the same answer, "x=5" and "y=5" are not
-        a, b = _LEFT_SIDE.sub("", a, count=1), _LEFT_SIDE.sub("", b, count=1)
-    return a == b != ""
-
-
-_BIG_EXPONENT = re.compile(r"(?:\^|\*\*)[{(]*[-+]?\d{5,}")
+_BIG_EXPONENT = re.compile(r"(?:\^|\*\*)[{(]*[-+]?\d{5,}|\d[eE][-+]?\d{5,}")
 _TOWER = re.compile(r"\d[)}\]]*(?:\^|\*\*)[{(]*\d+(?:\^|\*\*)")
 _BIG_FACTORIAL = re.compile(r"(?:\d{5,}|![)}\]]*|\^\{?\d+[)}]*)!(?!=)")
-_CODE = re.compile(
-    r"__|```|\b(?:import|lambda|exec|eval|print|getattr|globals|subprocess)\b|\b(?:os|sys)\.|\bdef \w"
-)
+_SET_OR_MATRIX = re.compile(r"\\(?:cup|cap|setminus|backslash|mathbb|begin)(?![a-zA-Z])")
+_MACRO = re.compile(r"\\text\{[^{}]*\}|\\[a-zA-Z]+")
 
 
-def _refusal(answer: str) -> How | None:
-    """Why an answer is not passed to sympy, None if it is. The worker's time-out handles what this misses."""
-    if _CODE.search(answer):
-        return How.CODE
-    written = _SPACES.sub("", answer)
-    if _BIG_EXPONENT.search(written) or _TOWER.search(written) or _BIG_FACTORIAL.search(written):
-        return How.HUGE
-    return None
+class _Undecided(Exception):
+    """An answer that sympy must not see, or for which it took too long. It counts as different."""
+
+    def __init__(self, how: How) -> None:
+        self.how = how
 
 
-def _contradict(a: str, b: str, form_a: str, form_b: str) -> bool:
-    """True for different answers that math-verify calls equal, because it drops units, bases and brackets."""
-    return any(
-        left and right and left != right
-        for left, right in (
-            (_base(form_a), _base(form_b)),
-            (_half_of_day(a), _half_of_day(b)),
-            (_brackets(form_a), _brackets(form_b)),
-        )
-    )
+class _Comparison:
+    """Compares two structures, the answer's and the reference's, part by part.
+
+    One allowance of time serves all parts.
+    symmetric: math-verify is asked in both orders, and both must hold.
+    """
+
+    def __init__(self, worker: MathWorker, symmetric: bool) -> None:
+        self._worker, self._symmetric = worker, symmetric
+        self._allowance = Allowance(worker.timeout_s)
+
+    def same(self, a: Answer, b: Answer) -> tuple[bool, How]:
+        """Raises _Undecided."""
+        if isinstance(a, Choice) or isinstance(b, Choice):
+            return self._choices(a, b)
+        a, b = self._computed(a), self._computed(b)
+        if isinstance(a, Equation) or isinstance(b, Equation):
+            return self._equations(a, b)
+        a, b = _as_set(a, b), _as_set(b, a)
+        if isinstance(a, Many) and isinstance(b, Many):
+            if a.is_unordered != b.is_unordered:  # an interval or a point is never a list
+                return False, How.FORM
+            return self._unordered(a, b) if a.is_unordered else self._ordered(a, b)
+        if isinstance(a, Many) or isinstance(b, Many):
+            return self._many_and_one(a, b)
+        return self._expressions(a.text, b.text)
+
+    def _choices(self, a: Answer, b: Answer) -> tuple[bool, How]:
+        """A choice is its letter, or the text of its option where the other answer has no letter."""
+        letters = [x.letter if isinstance(x, Choice) else _letter(x) for x in (a, b)]
+        if all(letters) and letters[0] != letters[1]:
+            return False, How.FORM
+        first, second = (x.option if isinstance(x, Choice) else x for x in (a, b))
+        one_is_a_letter = all(letters) and isinstance(a, Choice) != isinstance(b, Choice)
+        if first is None or second is None or one_is_a_letter:
+            return (True, How.NORMAL_FORM) if all(letters) else (False, How.FORM)
+        return self.same(first, second)
+
+    def _computed(self, answer: Answer) -> Answer:
+        """The value of a true equation between numbers: 2 + 3 = 5 is 5."""
+        if not isinstance(answer, Equation) or not isinstance(answer.value, One) or answer.name:
+            return answer
+        has_letters = re.search("[a-zA-Z]", _MACRO.sub("", answer.text)) is not None
+        is_true = not has_letters and self._expressions(answer.left, answer.value.text)[0]
+        return answer.value if is_true else answer
+
+    def _equations(self, a: Answer, b: Answer) -> tuple[bool, How]:
+        """An equation gives its value only where its left side is a name: x = 5 is 5, x + y = 5 is not."""
+        if isinstance(a, Equation) and isinstance(b, Equation) and (a.name != b.name or not a.name):
+            return self._expressions(a.text, b.text)
+        if any(isinstance(x, Equation) and not x.name for x in (a, b)):
+            return False, How.FORM
+        return self.same(*(x.value if isinstance(x, Equation) else x for x in (a, b)))
+
+    def _ordered(self, a: Many, b: Many) -> tuple[bool, How]:
+        """Points, intervals and ratios."""
+        if a.brackets != b.brackets:
+            return False, How.FORM
+        return self._in_order(a.parts, b.parts)
+
+    def _in_order(self, a: Sequence[Answer], b: Sequence[Answer]) -> tuple[bool, How]:
+        if len(a) != len(b):
+            return False, How.FORM
+        return _all(self.same(x, y) for x, y in zip(a, b, strict=True))
+
+    def _unordered(self, a: Many, b: Many) -> tuple[bool, How]:
+        """Lists are equal as multisets. In a set in braces, nothing counts twice."""
+        firsts, seconds = _elements(a), _elements(b)
+        if len(firsts) != len(seconds):
+            return False, How.FORM
+        if (_assigns(firsts) and _unnamed(seconds)) or (_assigns(seconds) and _unnamed(firsts)):
+            return self._in_order(firsts, seconds)  # x = 1, y = 2 against 1, 2
+        common = Counter(map(_key, firsts)) & Counter(map(_key, seconds))
+        firsts, seconds = _without(firsts, common), _without(seconds, common)
+        if len(firsts) > MAX_UNMATCHED:
+            return False, How.TOO_LONG
+        return self._matched(firsts, seconds) if firsts else (True, How.NORMAL_FORM)
+
+    def _matched(self, a: Sequence[Answer], b: Sequence[Answer]) -> tuple[bool, How]:
+        """Whether each part of one list can be paired with an equal one of the other (augmenting paths)."""
+        results: dict[tuple[int, int], tuple[bool, How]] = {}
+        partner: dict[int, int] = {}
+
+        def equal(x: int, y: int) -> bool:
+            if (x, y) not in results:
+                results[x, y] = self.same(a[x], b[y])
+            return results[x, y][0]
+
+        def pair(x: int, tried: set[int]) -> bool:
+            for y in range(len(b)):
+                if y not in tried and equal(x, y):
+                    tried.add(y)
+                    if y not in partner or pair(partner[y], tried):
+                        partner[y] = x
+                        return True
+            return False
+
+        if not all(pair(x, set()) for x in range(len(a))):
+            return False, max((how for _, how in results.values()), key=_ORDER.index)
+        return _all(results[x, y] for y, x in partner.items())
+
+    def _many_and_one(self, a: Answer, b: Answer) -> tuple[bool, How]:
+        """A set of one element is that element; a point or a set may be written as a matrix or a union.
+
+        So is a list whose parts, joined by "or", are all the same: x + 1 or 1 + x.
+        """
+        if any(isinstance(x, Many) and x.union for x in (a, b)):
+            firsts, seconds = (x.parts if isinstance(x, Many) else (x,) for x in (a, b))
+            return _all(self.same(x, y) for x in firsts for y in seconds)
+        parts = [x.parts if isinstance(x, Many) and x.is_unordered else (x,) for x in (a, b)]
+        if all(len(p) == 1 for p in parts) and any(p[0] is not x for p, x in zip(parts, (a, b), strict=True)):
+            return self.same(parts[0][0], parts[1][0])
+        if all(_is_set(x) or (isinstance(x, Many) and x.brackets) for x in (a, b)):
+            return self._expressions(a.text, b.text)
+        return False, How.FORM
+
+    def _expressions(self, a: str, b: str) -> tuple[bool, How]:
+        """Single expressions."""
+        a, b = expression(a), expression(b)
+        halves = _half_of_day(a), _half_of_day(b)
+        if not _contradict(*halves):
+            a, b = _HALF_OF_DAY.sub("", a), _HALF_OF_DAY.sub("", b)
+        form_a, form_b = normal_form(a), normal_form(b)
+        if form_a == form_b != "" or (_is_word(form_a) and form_a.casefold() == form_b.casefold()):
+            return True, How.NORMAL_FORM
+        x, y = number(a), number(b)
+        if x is not None and y is not None:
+            return x == y, How.NUMERIC
+        if _contradict(*halves) or _contradict(_base(form_a), _base(form_b)):
+            return False, How.FORM
+        for text in (form_a, form_b):
+            if _BIG_EXPONENT.search(text) or _TOWER.search(text) or _BIG_FACTORIAL.search(text):
+                raise _Undecided(How.HUGE)
+        a, b = for_sympy(a), for_sympy(b)
+        orders = ((a, b), (b, a)) if self._symmetric else ((a, b),)
+        return all(self._verified(answer, reference) for answer, reference in orders), How.MATH_VERIFY
+
+    def _verified(self, answer: str, reference: str) -> bool:
+        verdict = self._worker.compare(answer, reference, self._allowance)
+        if verdict in _NO_VERDICT:
+            raise _Undecided(_NO_VERDICT[verdict])
+        return verdict is Verdict.EQUAL
+
+
+_NO_VERDICT = {Verdict.TIME_OUT: How.TIME_OUT, Verdict.CRASH: How.CRASH}
+_ORDER = list(How)
+_Result = tuple[bool, How]
+
+
+def _all(results: Iterable[_Result]) -> _Result:
+    """The first failure, or else the least strict of the reasons."""
+    hows = [How.EXACT]
+    for equal, how in results:
+        if not equal:
+            return False, how
+        hows.append(how)
+    return True, max(hows, key=_ORDER.index)
+
+
+def _key(answer: Answer) -> Fraction | str:
+    """Answers with the same key are the same."""
+    value = number(expression(answer.text)) if isinstance(answer, One) else None
+    return normal_form(answer.text) if value is None else value
+
+
+def _elements(many: Many) -> list[Answer]:
+    return list({_key(part): part for part in many.parts}.values()) if many.brackets else list(many.parts)
+
+
+def _without(parts: Sequence[Answer], common: Counter[Fraction | str]) -> list[Answer]:
+    left, kept = common.copy(), []
+    for part in parts:
+        if left[key := _key(part)] > 0:
+            left[key] -= 1
+        else:
+            kept.append(part)
+    return kept
+
+
+def _letter(answer: Answer) -> str:
+    form = normal_form(answer.text) if isinstance(answer, One) else ""
+    return form if re.fullmatch("[A-J]", form) else ""
+
+
+def _assigns(parts: Sequence[Answer]) -> bool:
+    """Whether the parts are values of different names; x_1 and x_2 count as one name."""
+    names = {part.name.partition("_")[0] for part in parts if isinstance(part, Equation) and part.name}
+    return len(names) == len(parts)
+
+
+def _unnamed(parts: Sequence[Answer]) -> bool:
+    return not any(isinstance(part, Equation) for part in parts)
+
+
+def _is_set(answer: Answer) -> bool:
+    """Whether it is an interval, a point, a union, a matrix, ..."""
+    if isinstance(answer, Many):
+        return not answer.is_unordered
+    return isinstance(answer, One) and _SET_OR_MATRIX.search(answer.text) is not None
+
+
+def _as_set(answer: Answer, other: Answer) -> Answer:
+    """Inequalities as an interval if the other answer is one."""
+    written = interval(answer) if _is_set(other) else None
+    return read(written) if written is not None else answer
+
+
+def _is_word(form: str) -> bool:
+    return re.fullmatch("[a-zA-Z]{3,}", form) is not None
+
+
+def _contradict(a: str, b: str) -> bool:
+    return a != b and "" not in (a, b)
 
 
 def _base(form: str) -> str:
@@ -173,25 +325,12 @@ def _base(form: str) -> str:
     return match[1] if match else ""
 
 
+_HALF_OF_DAY = re.compile(
+    r"(?<=\d)\s*(?:\\text\{\s*[ap]\.?\s?m\.?\s*\}|[ap]\.\s?m(?![a-z])\.?|(?<=\s)[ap]m(?![a-z]))",
+    re.IGNORECASE,
+)
+
+
 def _half_of_day(answer: str) -> str:
-    match = re.search(r"(?<![a-zA-Z])([ap])\.?\s?m\b", answer.lower())
-    return match[1] if match else ""
-
-
-def _brackets(form: str) -> str:
-    """The outer brackets of a list: "()", "[)", or "{}" for a set with or without braces."""
-    if "," not in form or "\\cup" in form or "\\begin" in form:
-        return ""
-    outer = form[0] + form[-1]
-    return outer if outer in {"()", "[]", "[)", "(]"} and not re.search(r"[)\]],", form) else "{}"
-
-
-_PLAIN_NAME = re.compile(r"(?<![\\a-zA-Z])(pi|theta|infty)(?![a-zA-Z])")
-_THOUSANDS = re.compile(r"(?<=\d)(?:,\s*\\!|\{,\})\s*(?=\d{3})")
-
-
-def _readable(answer: str) -> str:
-    """The answer as LaTeX that math-verify reads correctly. It would read 3/4\\pi as 3/(4\\pi)."""
-    text = answer.replace("**", "^").replace(_MINUS, "-").replace("\n", " ")
-    text = _THOUSANDS.sub("", _PLAIN_NAME.sub(r"\\\1", text))
-    return re.sub(r"(?<![\w.}/])(\d+)/(\d+)(?![\d./])", r"\\frac{\1}{\2}", _full_fractions(text))
+    match = _HALF_OF_DAY.search(answer)
+    return "".join(re.findall("[ap](?=[. ]?m)", match[0].lower())) if match else ""

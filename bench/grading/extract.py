@@ -2,95 +2,167 @@
 
 Accepted forms, in order of precedence:
 
-math     "Final Answer: The final answer is $...$." (Minerva), the last \\boxed{...} or \\fbox{...},
+math     "Final Answer: The final answer is $...$." (Minerva), the boxes of the last sentence that has any,
          "#### ..." or "# Answer" and a line below it, "The answer is ..." or "Answer: ...".
-numbers  "#### 18", the last box, "The answer is 18", and as a last resort the last number.
+numbers  "#### 18", the last box, "The answer is 18".
+
+A text without any of these states no answer. Its last mathematics or its last number is then a fallback.
 """
 
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
+from itertools import pairwise
+
+from bench.grading.notation import normal_form
+from bench.grading.numeric import MAX_CHARS, number, numbers_in, written
+from bench.grading.sentences import Span, boxes, is_joint, math_spans, sentence_ends, unbox
+from bench.grading.structure import Equation, read
+from bench.grading.unicode import ascii_math
 
 _MINERVA = re.compile(r"[Ff]inal answer is:?\s*(?P<answer>.+?)\.?\s*I hope it is correct", re.DOTALL)
-_BOX = re.compile(r"\\(?:boxed|fbox)\s*(?=\{)|\\boxed\s+(?P<bare>[^\s${}\\]+)")
-_BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 _HASHES = re.compile(r"^####[ \t]*(?P<answer>\S.*)$", re.MULTILINE)
 _HEADING = re.compile(r"^#{1,3}[ \t]*(?:Final )?Answer:?[ \t]*\n+(?P<answer>\S.*)$", re.MULTILINE)
-_STATED = re.compile(r"\b[Aa]nswer(?:\*\*)?(?:\s+is(?:\s*:)?|\s*:)(?:\*\*)?\s*(?P<rest>\S.*)", re.DOTALL)
-_DISPLAY = re.compile(r"\$\$(.+?)\$\$|\\\[(.+?)\\\]", re.DOTALL)
-_SENTENCE_END = re.compile(r"\.(?=\s|$)|\n")
-_NUMBER = re.compile(
-    r"(?:(?<![\w)])[-\u2212])?(?:\\?\$\s?-?)?"
-    r"(?:(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+)(?:/\d+)?"
+_STATED = re.compile(
+    r"\b[Aa]nswers?(?:\*\*)?(?:\s+(?:is|are)(?:\s*:)?|\s*:)(?:\*\*)?\s*(?P<rest>\S.*)", re.DOTALL
 )
-_FRACTION = re.compile(r"-?\\[dt]?frac\{-?\d+\}\{\d+\}")
+_DISPLAY = re.compile(r"\$\$(.+?)\$\$|\\\[(.+?)\\\]", re.DOTALL)
+_SENTENCE_END = re.compile(r"\.(?=\s|$)|\n|,?\s+(?:because|since|which|where)\b")
 
 
 def math_answer(text: str) -> str | None:
-    """The final answer as LaTeX, without outer dollar signs and final full stop; None if there is none."""
+    """The answer that the text states, as LaTeX without outer dollar signs and final full stop, or None."""
     if minerva := _last(_MINERVA, text):
-        return _bare(unbox(minerva["answer"]))
-    if (box := last_box(text)) is not None:
+        return bare(unbox(minerva["answer"]))
+    if (box := boxed_answer(text)) is not None:
         return box
     if given := _last(_HASHES, text) or _last(_HEADING, text):
-        return _bare(given["answer"])
+        return bare(given["answer"])
     statement = _statement(text)
-    return _bare(statement) if statement is not None else None
+    return bare(statement) if statement is not None else None
 
 
 def number_answer(text: str) -> str | None:
-    """The final answer as a plain number ("-1234.5", "3/4"), without currency, % and thousands separators."""
+    """The number that the text states as its answer, or else its last number; None if there is none."""
+    return stated_number(text) or last_number(text)
+
+
+def stated_number(text: str) -> str | None:
+    """The number that the text states as its answer, without currency and thousands separators, or None."""
     for given in reversed(list(_HASHES.finditer(text))):
-        # "#### 3 Calculations" is not an answer but a heading, as chat models write them.
-        number = _NUMBER.match(given["answer"])
-        if number and not given["answer"][number.end() :].strip(" .%\\$*\t\r"):
-            return _plain(number[0])
+        if (answer := _hash_number(given["answer"], is_last=not text[given.end() :].strip())) is not None:
+            return answer
     if (box := last_box(text)) is not None and (number_in_box := _first_number(box)):
         return number_in_box
     statement = _statement(text)
-    if statement is not None and (stated := _first_number(statement)):
-        return stated
-    return _plain(last[0]) if (last := _last(_NUMBER, text)) else None
+    return _first_number(statement) if statement is not None else None
+
+
+def last_number(text: str) -> str | None:
+    """The last number of a text, wherever it stands."""
+    places = list(numbers_in(ascii_math(text)))
+    return written(places[-1]) if places else None
 
 
 def last_box(text: str) -> str | None:
     """The content of the last complete outermost box, without the boxes inside it; None if there is none."""
-    braces = _brace_pairs(text)
-    content, covered = None, 0
-    for match in _BOX.finditer(text):
-        if match.start() < covered:
+    return found[-1].content if (found := boxes(text)) else None
+
+
+_BRACKETED = re.compile(
+    r"(?P<open>(?<!\\)[(\[]|\\\{)\s*\0(?:\s*[,;]\s*\0)*\s*(?:\\right\s*)?(?P<close>[)\]]|\\\})|\0"
+)
+_INFERENCE = re.compile(
+    r"\b(?:so|thus|hence|therefore|then|gives|means|implies|yields)\b|\\(?:implies|Rightarrow|to|therefore)\b|⇒|→"
+)
+_EQUAL = re.compile(r"[\s$]*=[\s$]*")
+_ABOUT = re.compile(r"[\s$]*(?:\\approx|≈)[\s$]*")
+_OR = re.compile(r"\bor\b")
+MAX_BOXES = 50
+_AROUND = 12
+"""Characters around a box that may be brackets: \\left\\{ and spaces."""
+
+
+def boxed_answer(text: str) -> str | None:
+    """The boxes of the last sentence that has any: one answer, of several parts if they differ.
+
+    Brackets right around boxes belong to the answer: (\\boxed{3}, \\boxed{4}) is a point.
+    """
+    found = [box for box in boxes(text) if box.content][-MAX_BOXES:]
+    if not found:
+        return None
+    group = _last_group(text, found)
+    text = text.replace("\0", " ")
+    first, last = group[0], group[-1]
+    shape = ["\0"]
+    for box, following in pairwise(group):
+        shape += [text[box.end : following.start], "\0"]
+    around = text[max(0, first.start - _AROUND) : first.start], text[last.end : last.end + _AROUND]
+    contents, parts = iter(group), list[str]()
+    for match in _BRACKETED.finditer("".join((around[0], *shape, around[1]))):
+        inside = [next(contents).content for _ in range(match[0].count("\0"))]
+        part = ", ".join(inside)
+        is_list = match["open"] and re.search("[,;]", part)
+        parts.append(f"{match['open']}{part}{match['close']}" if is_list else part)
+    return (" or " if _OR.search("".join(shape)) else ", ").join(_distinct(parts))
+
+
+def _last_group(text: str, found: list[Span]) -> list[Span]:
+    """The last box and those that belong to the same conclusion."""
+    ends = sentence_ends(text, [*math_spans(text), *found])
+    group = [found[-1]]
+    for box in reversed(found[:-1]):
+        start, end = box.end, group[0].start
+        between = text[start:end]
+        if _EQUAL.fullmatch(between):  # the last side of an equation is its value
+            break
+        if _ABOUT.fullmatch(between):  # the first side of an approximation is exact
+            group[0] = box
             continue
-        if match["bare"] is not None:
-            content = match["bare"].rstrip(".,;")
-        elif match.end() in braces:
-            covered = braces[match.end()]
-            content = text[match.end() + 1 : covered]
-    return unbox(content).strip() if content is not None else None
+        goes_on = bisect_left(ends, start + 1) == bisect_left(ends, end + 1)
+        if (not goes_on or _INFERENCE.search(between)) and not is_joint(between):
+            break
+        group.insert(0, box)
+    return group
 
 
-def unbox(text: str) -> str:
-    """The text with every complete box replaced by its content."""
-    braces = _brace_pairs(text)
-    cuts = []
-    for match in _BOX.finditer(text):
-        if match["bare"] is None and match.end() in braces:
-            cuts += [(match.start(), match.end() + 1), (braces[match.end()], braces[match.end()] + 1)]
-    pieces, done = [], 0
-    for start, end in sorted(cuts):
-        pieces.append(text[done:start])
-        done = end
-    return "".join([*pieces, text[done:]])
+def _distinct(parts: list[str]) -> list[str]:
+    """The parts without those that a later one restates; 5 restates x = 5, y = 5 does not."""
+    return [
+        part for at, part in enumerate(parts) if not any(_restates(later, part) for later in parts[at + 1 :])
+    ]
 
 
-def _brace_pairs(text: str) -> dict[int, int]:
-    """The position of each opening brace and of its closing one. Escaped braces do not count, as in TeX."""
-    pairs, opened = {}, []
-    for token in _BRACE.finditer(text):
-        if token[0] == "{":
-            opened.append(token.start())
-        elif token[0] == "}" and opened:
-            pairs[opened.pop()] = token.start()
-    return pairs
+def _restates(part: str, other: str) -> bool:
+    if max(len(part), len(other)) > MAX_CHARS:
+        return part == other
+    a, b = read(part), read(other)
+    if isinstance(a, Equation) != isinstance(b, Equation):
+        a, b = (x.value if isinstance(x, Equation) and x.name else x for x in (a, b))
+    form_a, form_b = normal_form(a.text), normal_form(b.text)
+    value = number(form_a)
+    return form_a == form_b or (value is not None and value == number(form_b))
+
+
+_COMPUTATION = re.compile(r"(?:[\d\s.,+*/x()$%-]|\\(?:times|cdot|div))+=\s*(?=\S)")
+_ENUMERATOR = re.compile(r"[.):]\s|\s+[A-Z]")
+
+
+def _hash_number(line: str, *, is_last: bool) -> str | None:
+    """The number right behind "####". None for a heading, such as "#### 3 Calculations" or "#### 1. Costs".
+
+    is_last: whether the text ends with this line.
+    """
+    line = ascii_math(line).lstrip("*_ ")
+    while computed := _COMPUTATION.match(line):
+        line = line[computed.end() :]
+    first = next(numbers_in(line), None)
+    if first is None or first.start() > 0:
+        return None
+    rest = line[first.end() :]
+    is_heading = not is_last and rest.strip(" .%\\$*\t\r") and _ENUMERATOR.match(rest)
+    return None if is_heading else written(first)
 
 
 def _statement(text: str) -> str | None:
@@ -98,33 +170,49 @@ def _statement(text: str) -> str | None:
     start = max(text.rfind("answer"), text.rfind("Answer"))
     while start >= 0:
         if match := _STATED.match(text, start):
-            rest = match["rest"]
-            if display := _DISPLAY.match(rest):
-                return display[1] or display[2]
-            return _SENTENCE_END.split(rest, maxsplit=1)[0]
+            return _first_sentence(match["rest"])
         start = max(text.rfind("answer", 0, start), text.rfind("Answer", 0, start))
     return None
 
 
+_GOES_ON = re.compile(r"\s*(?:(?:and|or)\b|[,;])?\s*[-+=<>(\[\d\\^/$]")
+
+
+def _first_sentence(text: str) -> str:
+    if display := _DISPLAY.match(text):
+        return display[1] or display[2]
+    formula = leading_math(text[:1000])
+    sentence = _SENTENCE_END.split(text, maxsplit=1)[0]
+    if formula and len(formula) <= len(sentence) and not _GOES_ON.match(text[len(formula) :]):
+        return formula
+    return max(formula or "", sentence, key=len)
+
+
+def leading_math(text: str) -> str | None:
+    """The formulas that a text begins with, joined by commas, "and" or "or" if there are several."""
+    spans = math_spans(text)
+    if not spans or spans[0].start > 0 or not re.search(r"\w", spans[0].content):
+        return None
+    end = spans[0].end
+    for span in spans[1:]:
+        if not is_joint(text[end : span.start]):
+            break
+        end = span.end
+    return text[:end]
+
+
 def _first_number(text: str) -> str | None:
     """The first number after the last "=": "5 x 3 = 15 dollars" is 15."""
-    last_side = text.rsplit("=", maxsplit=1)[-1]
-    if fraction := _FRACTION.search(last_side):
-        return fraction[0]
-    number = _NUMBER.search(last_side.replace("\\!", "").replace("{,}", ","))
-    return _plain(number[0]) if number else None
+    first = next(numbers_in(ascii_math(text.rsplit("=", maxsplit=1)[-1])), None)
+    return written(first) if first else None
 
 
-def _plain(number: str) -> str:
-    return re.sub(r"[^\d./-]", "", number.replace("\u2212", "-"))
-
-
-def _bare(answer: str) -> str | None:
+def bare(answer: str) -> str | None:
     """The answer without emphasis, math delimiters and the final full stop; None if nothing is left."""
     answer = answer.strip().strip("*").strip()
     if display := _DISPLAY.fullmatch(answer.rstrip(".")):
         answer = display[1] or display[2]
-    answer = re.sub(r"(?<!\\)\$|\\[()]", "", answer).strip()
+    answer = re.sub(r"(?<!\\)\$|(?<!\\)\\[()\[\]]", "", answer).strip()
     return answer.removesuffix(".").strip() or None
 
 

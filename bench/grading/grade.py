@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bench.grading.equality import How, same_math, same_number
+from bench.grading.equality import How, right_math, same_number
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,5 +21,5 @@ def grade_number(answer: str | None, reference: str) -> Grade:
 
 
 def grade_math(answer: str | None, reference: str) -> Grade:
-    """Mathematical equality, for MATH. Bounded in time; see `bench.grading.equality.same_math`."""
-    return Grade(False, How.NO_ANSWER) if answer is None else Grade(*same_math(answer, reference))
+    """Mathematical equality, for MATH. Bounded in time; see `bench.grading.equality.right_math`."""
+    return Grade(False, How.NO_ANSWER) if answer is None else Grade(*right_math(answer, reference))

@@ -10,7 +10,9 @@ import json
 import subprocess
 import sys
 import threading
+import time
 from contextlib import suppress
+from dataclasses import dataclass
 from enum import Enum, auto
 from pathlib import Path
 
@@ -27,6 +29,13 @@ class Verdict(Enum):
     DIFFERENT = auto()
     TIME_OUT = auto()
     CRASH = auto()
+
+
+@dataclass(slots=True)
+class Allowance:
+    """The time that comparisons may still take together, in seconds."""
+
+    left_s: float
 
 
 class MathWorker:
@@ -46,12 +55,19 @@ class MathWorker:
         with self._lock:
             self._start()
 
-    def compare(self, a: str, b: str) -> Verdict:
-        """Whether two answers are equal. Raises UsageError if math-verify cannot be loaded."""
+    def compare(self, answer: str, reference: str, allowance: Allowance | None = None) -> Verdict:
+        """Whether an answer equals the reference. Raises UsageError if math-verify cannot be loaded.
+
+        allowance: of an answer of several parts; by default the call has `timeout_s`.
+        """
+        allowance = allowance or Allowance(self.timeout_s)
         with self._lock:
             try:
                 process = self._start()
-                reply, late = self._request(process, json.dumps([a, b, self.timeout_s]), self.timeout_s)
+                started = time.monotonic()
+                line = json.dumps([answer, reference, allowance.left_s])
+                reply, late = self._request(process, line, allowance.left_s)
+                allowance.left_s = max(0.0, allowance.left_s - (time.monotonic() - started))
             except BaseException:  # such as Ctrl-C: a late reply must not be taken for the next call's
                 self._stop()
                 raise

@@ -1,7 +1,7 @@
 """Runs math-verify in a worker process. bench.grading.worker starts it by its path.
 
 The first line of standard input is empty. The reply is "", or why math-verify cannot be loaded. Every other
-line is [answer, answer, seconds], and the reply is true or false.
+line is [answer, reference, seconds], and the reply is true or false.
 """
 
 from __future__ import annotations
@@ -12,7 +12,10 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
+from functools import lru_cache
+from typing import Any
 
 MEMORY_BYTES = 2 << 30
 
@@ -24,10 +27,10 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the parent, which ends this process
     for line in requests:
         if line.strip():
-            a, b, seconds = json.loads(line)
+            answer, reference, seconds = json.loads(line)
             # The parent kills this process after `seconds`. This covers the case that the parent has ended.
-            faulthandler.dump_traceback_later(2 * seconds, exit=True)
-            reply: bool | str = equal(a, b)
+            faulthandler.dump_traceback_later(2 * seconds + 1, exit=True)
+            reply: bool | str = equal(answer, reference)
             faulthandler.cancel_dump_traceback_later()
         else:
             reply = load()
@@ -44,35 +47,113 @@ def load() -> str:
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     logging.disable()
     try:
+        from math_verify import grader
+
+        if not hasattr(grader, "sympy_numeric_eq"):
+            return "this version of math-verify compares numbers in another place"
+        grader.sympy_numeric_eq = close
         parse("1")
     except Exception as error:
         return f"{type(error).__name__}: {error}"
     return ""
 
 
-def equal(a: str, b: str) -> bool:
-    """Whether math-verify calls the two LaTeX answers equal in either order; it is not symmetric."""
+def equal(answer: str, reference: str) -> bool:
+    """Whether math-verify calls the LaTeX answer equal to the reference."""
     from math_verify import verify
 
     try:
-        first, second = parse(a), parse(b)
-        return any(
-            # Ten places instead of six, the default: 1.414214 is not the square root of 2.
-            verify(gold, target, float_rounding=10, timeout_seconds=None)
-            for gold, target in ((first, second), (second, first))
-        )
+        gold, target = parse(reference), parse(answer)
+        if not gold or not target or kind(gold[0]) != kind(target[0]):
+            return False
+        if kind(gold[0]) == "equation":
+            if proportional(gold[0], target[0]):
+                return True
+            if not solutions(gold[0]):
+                return False
+        return bool(verify(list(gold), list(target), allow_set_relation_comp=True, timeout_seconds=None))
     except Exception:
         return False
 
 
-def parse(answer: str) -> list[object]:
+def kind(parsed: object) -> str:
+    """What math-verify must not mix up: it calls (2,4) and {2,4} equal, and x + y = 13 and 13."""
+    from sympy import Eq, FiniteSet
+
+    if isinstance(parsed, Eq):
+        return "equation"
+    return "finite set" if isinstance(parsed, FiniteSet) else "other"
+
+
+def proportional(a: Any, b: Any) -> bool:
+    """Whether one equation is a multiple of the other."""
+    from sympy import simplify
+
+    ratio = simplify((a.lhs - a.rhs) / (b.lhs - b.rhs))
+    return bool(ratio.is_number and ratio.is_finite and not ratio.is_zero)
+
+
+def solutions(equation: Any) -> list[Any]:
+    """The solutions of an equation that sympy finds. math-verify calls two equations without any equal."""
+    from sympy import solve
+
+    try:
+        return list(solve(equation, equation.free_symbols))
+    except NotImplementedError:
+        return []
+
+
+@lru_cache(maxsize=128)
+def parse(text: str) -> Sequence[object]:
     """The answer as sympy objects. Uses only math-verify's LaTeX grammar: its other parser evaluates text."""
+    from latex2sympy2_extended import NormalizationConfig
     from math_verify import LatexExtractionConfig
     from math_verify import parse as read
+    from sympy import Set
 
-    config = LatexExtractionConfig(boxed_match_priority=0)
-    boxed = f"\\boxed{{{answer}}}"
-    return list(read(boxed, [config], fallback_mode="no_fallback", parsing_timeout=None))
+    # Units are gone already; math-verify would take the t of 3t for one.
+    how = NormalizationConfig(basic_latex=True, units=False, malformed_operators=True, nits=True, boxed="all")
+    config = LatexExtractionConfig(boxed_match_priority=0, normalization_config=how)
+    parsed = read(f"\\boxed{{{text}}}", [config], fallback_mode="no_fallback", parsing_timeout=None)
+    return tuple(one.doit() if isinstance(one, Set) else one for one in parsed)
+
+
+DECIMAL_TOLERANCE = "1e-10"
+"""Relative, where a number is a decimal: 1.414214 is not the square root of 2."""
+EXACT_TOLERANCE, EXACT_DIGITS = "1e-300", 400
+"""Relative, between exact numbers whose difference cancels only to this precision."""
+
+
+def close(a: Any, b: Any, *_: object) -> bool:
+    """Whether two expressions are the same number, exactly or relative to their size.
+
+    Replaces a function of math-verify with an absolute tolerance, by which 1/2006! and 1/2004! are equal.
+    """
+    from sympy import MatrixBase
+
+    try:
+        a, b = a.doit(), b.doit()
+        if isinstance(a, MatrixBase) or isinstance(b, MatrixBase):
+            return a.shape == b.shape and all(close(x, y) for x, y in zip(a.flat(), b.flat(), strict=True))
+        if a == b:
+            return True
+        if a.free_symbols or b.free_symbols:
+            first, second = a.expand().as_coefficients_dict(), b.expand().as_coefficients_dict()
+            return first.keys() == second.keys() and all(close(first[term], second[term]) for term in first)
+        return near(a, b)
+    except Exception:
+        return False
+
+
+def near(a: Any, b: Any) -> bool:
+    """Whether two constants differ by no more than rounding."""
+    from sympy import Float
+
+    if (a.is_Rational and b.is_Rational) or not (a.is_finite and b.is_finite):
+        return False
+    tolerance = DECIMAL_TOLERANCE if a.has(Float) or b.has(Float) else EXACT_TOLERANCE
+    size = max(abs(a.evalf(30)), abs(b.evalf(30)))
+    return bool(abs((a - b).evalf(30, maxn=EXACT_DIGITS)) <= Float(tolerance) * size)
 
 
 if __name__ == "__main__":

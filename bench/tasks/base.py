@@ -81,7 +81,12 @@ class TextTask(Task):
     """A task whose answers are read alike for all problems, and compared with a reference answer.
 
     It is its own `Answers`.
+
+    strict: only an answer that the text states counts. Otherwise a text that states none falls back to its
+        last mathematics or its last number.
     """
+
+    strict = False
 
     def __init__(self) -> None:
         self._references: dict[str, str] = {}
@@ -91,8 +96,20 @@ class TextTask(Task):
         """As `load`."""
 
     @abstractmethod
+    def stated(self, text: str) -> str | None:
+        """The final answer that a solution's text states, None if it states none."""
+
+    def fallback(self, text: str) -> str | None:
+        """What a text that states no answer ends on, None if it holds no answer."""
+        return None
+
+    def is_bare(self, line: str) -> bool:
+        """Whether a line that states no answer is itself one."""
+        return True
+
     def extract(self, text: str) -> str | None:
         """The final answer in a solution's text, None if there is none."""
+        return self.stated(text) or (None if self.strict else self.fallback(text))
 
     @abstractmethod
     def equal(self, a: str, b: str) -> bool:

@@ -39,7 +39,7 @@ class Builtin(TextTask):
         problems = generate("test", TEST_SEED, DEFAULT_SIZE if limit is None else limit)
         return [Example(Problem(p.id, p.question), str(p.answer), f"{p.n_steps} steps") for p in problems]
 
-    def extract(self, text: str) -> str | None:
+    def stated(self, text: str) -> str | None:
         """The number of a last line "The answer is N."."""
         found = ANSWER.search(text)
         return found[1] if found else None

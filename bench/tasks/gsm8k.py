@@ -11,9 +11,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bench.grading.equality import number, same_number
-from bench.grading.extract import number_answer
+from bench.grading.equality import same_number
+from bench.grading.extract import last_number, stated_number
 from bench.grading.grade import Grade, grade_number
+from bench.grading.numeric import number
 from bench.tasks.base import Example, TextTask
 from bench.tasks.prompts import GSM8K
 from prm.data.rows import Row, hub_rows, json_lines
@@ -36,9 +37,16 @@ class Gsm8k(TextTask):
             rows, split = json_lines(path), path.stem
         return [_example(row, split) for row in rows][:limit]
 
-    def extract(self, text: str) -> str | None:
-        """The final number: after "####", in the last box, after "answer is", or the last one."""
-        return number_answer(text)
+    def stated(self, text: str) -> str | None:
+        """The final number: after "####", in the last box, or after "answer is"."""
+        return stated_number(text)
+
+    def fallback(self, text: str) -> str | None:
+        """The last number."""
+        return last_number(text)
+
+    def is_bare(self, line: str) -> bool:
+        return number(line) is not None
 
     def equal(self, a: str, b: str) -> bool:
         """True if both are the same number, exactly."""

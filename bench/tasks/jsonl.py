@@ -11,9 +11,11 @@ from __future__ import annotations
 from decimal import Decimal
 from pathlib import Path
 
-from bench.grading.equality import WORKER, number, same_math
-from bench.grading.extract import math_answer, number_answer
+from bench.grading.equality import WORKER, same_math
+from bench.grading.extract import last_number, math_answer, stated_number
+from bench.grading.fallback import is_sentence, last_mathematics
 from bench.grading.grade import Grade, grade_math, grade_number
+from bench.grading.numeric import number
 from bench.tasks.base import Example, TextTask
 from bench.tasks.prompts import MATH
 from prm.data.rows import Row, json_lines
@@ -40,9 +42,16 @@ class Jsonl(TextTask):
         WORKER.start()
         return list(examples.values())[:limit]
 
-    def extract(self, text: str) -> str | None:
-        """The final answer as in MATH, or as a last resort the last number."""
-        return math_answer(text) or number_answer(text)
+    def stated(self, text: str) -> str | None:
+        """The final answer as in MATH or GSM8K."""
+        return math_answer(text) or stated_number(text)
+
+    def fallback(self, text: str) -> str | None:
+        """The last mathematics of the last sentence, or else the last number."""
+        return last_mathematics(text) or last_number(text)
+
+    def is_bare(self, line: str) -> bool:
+        return not is_sentence(line)
 
     def equal(self, a: str, b: str) -> bool:
         """True if both are the same number, or the same mathematically."""

@@ -14,7 +14,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from bench.grading.equality import WORKER, same_math
-from bench.grading.extract import last_box, math_answer
+from bench.grading.extract import boxed_answer, last_box, math_answer
+from bench.grading.fallback import is_sentence, last_mathematics
 from bench.grading.grade import Grade, grade_math
 from bench.tasks.base import Example, TextTask
 from bench.tasks.prompts import MATH
@@ -40,9 +41,16 @@ class Math(TextTask):
         WORKER.start()
         return examples
 
-    def extract(self, text: str) -> str | None:
-        """The final answer as LaTeX: the last box, or what the text calls its answer."""
+    def stated(self, text: str) -> str | None:
+        """The final answer as LaTeX: the last box or boxes, or what the text calls its answer."""
         return math_answer(text)
+
+    def fallback(self, text: str) -> str | None:
+        """The last mathematics of the last sentence."""
+        return last_mathematics(text)
+
+    def is_bare(self, line: str) -> bool:
+        return not is_sentence(line)
 
     def equal(self, a: str, b: str) -> bool:
         """True if both are the same mathematically; symmetric."""
@@ -55,10 +63,23 @@ class Math(TextTask):
 
 def _example(row: Row, source: str) -> Example:
     question = row.text("problem")
-    answer = row.text("answer") if "answer" in row.fields else last_box(row.text("solution"))
+    answer = _reference(row)
     if not answer:
         raise UsageError(f"{row.where}: no 'answer', and no \\boxed{{}} in 'solution'")
     unique = row.fields.get("unique_id")
     name = str(unique).removesuffix(".json") if unique else f"{source}/{row.number}"
     level = str(row.fields.get("level", "")).removeprefix("Level ")  # the hub has a number
     return Example(Problem(f"math/{name}", question), answer, f"level {level}" if level else "")
+
+
+def _reference(row: Row) -> str | None:
+    """The answer, or else the solution's boxes.
+
+    Copies of MATH keep only the last box as the answer where a solution boxes several ("the answers are
+    $\\boxed{-2}$ and $\\boxed{1}$"): then it is all of them as well.
+    """
+    if "answer" not in row.fields:
+        return boxed_answer(row.text("solution"))
+    answer, solution = row.text("answer"), row.fields.get("solution")
+    is_last_box = isinstance(solution, str) and last_box(solution) == answer.strip()
+    return boxed_answer(solution) if is_last_box and isinstance(solution, str) else answer

@@ -8,12 +8,13 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TextIO
 
-from bench.grading.equality import MAX_CHARS
+from bench.grading.equality import How
 from bench.grading.grade import Grade
+from bench.grading.numeric import MAX_CHARS
 from bench.report.stats import wilson
 from bench.tasks import TEXT_TASKS
 from bench.tasks.base import TextTask
@@ -25,9 +26,10 @@ DESCRIPTION = f"""
 Grade the answers of FILE, a JSONL with one {{"prediction": ..., "reference": ...}} per line. Writes each
 line with "extracted" (the final answer found in the prediction), "correct", and "how" it was decided.
 
-Prediction and reference may each be a whole solution or a bare answer. If the task finds a final answer
-in the text (a box, "The answer is ...", "#### ..."), that counts. Otherwise a text of one line with at
-most {MAX_CHARS} characters is itself the answer, and a longer text has none.
+Prediction and reference may each be a whole solution or a bare answer. If the text states a final answer
+(a box, "The answer is ...", "#### ..."), that counts. Otherwise a line of at most {MAX_CHARS} characters is
+itself the answer, and of any other text the last mathematics of its last sentence counts (of GSM8K's, the
+last number): "how" is then "fallback". With --strict such a text has no answer.
 """
 
 
@@ -36,12 +38,14 @@ class GradeRequest:
     """file: what to grade. task: a name of `TEXT_TASKS`. out: None is standard output.
 
     gold: `file` is the task's own data; its worked solutions are graded against its own answers.
+    strict: a text that states no answer has none.
     """
 
     file: Path
     task: str
     out: Path | None
     gold: bool
+    strict: bool
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -60,26 +64,31 @@ def _parse(arguments: Sequence[str] | None) -> GradeRequest:
         "--gold", action="store_true",
         help="FILE is a task's own data: grade its worked solutions against its own answers",
     )  # fmt: skip
+    parser.add_argument(
+        "--strict", action="store_true",
+        help="count only answers that the text states, not the last mathematics of its last sentence",
+    )  # fmt: skip
     args = parser.parse_args(arguments)
-    return GradeRequest(args.file, args.task, args.out, args.gold)
+    return GradeRequest(args.file, args.task, args.out, args.gold, args.strict)
 
 
 def grade_file(request: GradeRequest) -> None:
     """Grade every line; a summary goes to standard error. Raises UsageError before anything is written."""
     task = TEXT_TASKS[request.task]()
+    task.strict = request.strict
     rows = list(json_lines(request.file))
-    pairs = [_gold_pair(row) if request.gold else _pair(row) for row in rows]
+    pairs = _gold_pairs(task, request.file, rows) if request.gold else [_pair(row) for row in rows]
     with ExitStack() as stack:
         out = stack.enter_context(_create(request.out, request.file)) if request.out else sys.stdout
         grades = _write(out, zip(rows, _progress(pairs), strict=True), task)
     print(summary(grades), file=sys.stderr)
 
 
-def final_answer(task: TextTask, text: str) -> str | None:
-    """The final answer in a solution, or the text itself if it is a bare answer."""
-    bare = text.strip()
-    is_bare = bare and "\n" not in bare and len(bare) <= MAX_CHARS
-    return task.extract(text) or (bare if is_bare else None)
+def bare_answer(task: TextTask, text: str) -> str | None:
+    """The text itself if it is one short line that is an answer."""
+    line = text.strip()
+    is_short = line and "\n" not in line and len(line) <= MAX_CHARS
+    return line if is_short and (task.is_bare(line) or not task.fallback(line)) else None
 
 
 def summary(grades: Sequence[Grade]) -> str:
@@ -94,13 +103,20 @@ def summary(grades: Sequence[Grade]) -> str:
 def _write(out: TextIO, pairs: Iterable[tuple[Row, tuple[str, str]]], task: TextTask) -> list[Grade]:
     grades = []
     for row, (prediction, reference) in pairs:
-        extracted = final_answer(task, prediction)
-        grade = task.compare(extracted, final_answer(task, reference) or reference)
+        stated = task.stated(prediction) or bare_answer(task, prediction)
+        extracted = stated or (None if task.strict else task.fallback(prediction))
+        grade = task.compare(extracted, _reference(task, reference))
+        if extracted and not stated:
+            grade = replace(grade, how=How.FALLBACK)
         grades.append(grade)
         line = row.fields | {"extracted": extracted, "correct": grade.correct, "how": grade.how}
         out.write(json.dumps(line) + "\n")
     out.flush()
     return grades
+
+
+def _reference(task: TextTask, text: str) -> str:
+    return task.stated(text) or bare_answer(task, text) or task.fallback(text) or text
 
 
 def _pair(row: Row) -> tuple[str, str]:
@@ -110,8 +126,12 @@ def _pair(row: Row) -> tuple[str, str]:
     return prediction, row.text("reference")
 
 
-def _gold_pair(row: Row) -> tuple[str, str]:
-    return row.text("solution", "answer"), row.text("answer", "solution")
+def _gold_pairs(task: TextTask, file: Path, rows: Sequence[Row]) -> list[tuple[str, str]]:
+    """Each worked solution and the reference that the task takes for it."""
+    references = [example.reference for example in task.examples(file, None)]
+    return [
+        (row.text("solution", "answer"), reference) for row, reference in zip(rows, references, strict=True)
+    ]
 
 
 def _create(path: Path, source: Path) -> TextIO:

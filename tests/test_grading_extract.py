@@ -1,0 +1,196 @@
+"""Where the answer is in a text: boxes, marked lines, statements, and the last mathematics as a fallback."""
+
+# ruff: noqa: RUF001 - Unicode's mathematical characters are what is tested
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.grading.extract import math_answer, number_answer, stated_number
+from bench.grading.fallback import is_sentence, last_mathematics
+from bench.tasks import TEXT_TASKS
+
+FRAGMENTS = (
+    "\\boxed{ { } ( ) [ ] \\{ \\} $ $$ \\( \\) \\[ \\] \n . , ; = and or so x 1 1/2 ½ √ ² #### answer is ٣"
+    " \\frac \\text{ \\pm \\mp \\\\ \0 \\begin{cases} \\end{cases} 1e9 \\left \\right : | \\approx"
+).split(" ")
+PIECES = st.lists(st.sampled_from(FRAGMENTS), max_size=30).map(" ".join)
+UNITS = [
+    "\\boxed{1} and ",
+    "\\boxed{x} = ",
+    "$a$ and ",
+    "\\[x\\]",
+    "\\(",
+    "$",
+    "1 000 ",
+    "x ",
+    "####1\n",
+    "½√",
+    "a.\n",
+]
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("The solutions are $\\boxed{1331}$ and $\\boxed{1728}$.", "1331, 1728"),
+        ("The solutions are $\\boxed{1331}$\nand $\\boxed{1728}$.", "1331, 1728"),
+        ("either $\\boxed{2}$ or $\\boxed{3}$", "2 or 3"),
+        ("\\[\\boxed{x=2}\\]\nand\n\\[\\boxed{x=3}\\]", "x=2, x=3"),
+        ("The answers are:\n- $\\boxed{3}$\n- $\\boxed{5}$\n", "3, 5"),
+        ("$x = \\boxed{3}$\n\n$y = \\boxed{4}$", "3, 4"),
+        ("They are \\boxed{3} and \\boxed{4}. Their product is 12.", "3, 4"),
+        ("One is $\\boxed{2}$. The other is $\\boxed{3}$.", "3"),
+        ("So the sum is $\\boxed{5}$\nTherefore the answer is $\\boxed{12}$", "12"),
+        ("Since $2x=\\boxed{10}$, so $x=\\boxed{5}$.", "5"),
+        ("\\boxed{2x=4} \\implies \\boxed{x=2}", "x=2"),
+        ("$\\boxed{2} + \\boxed{3} = \\boxed{5}$", "5"),
+        ("$\\boxed{\\frac13} \\approx \\boxed{0.333}$", "\\frac13"),
+        ("Thus $x=\\boxed{5}$, and the answer is $\\boxed{5}$.", "5"),
+        ("\\boxed{\\frac12} or \\boxed{0.5}", "0.5"),
+        ("$\\boxed{x = 5}$, that is $\\boxed{5}$", "5"),
+        ("$\\boxed{x = 5}$ and $\\boxed{y = 5}$", "x = 5, y = 5"),
+        ("\\boxed{} and \\boxed{4}", "4"),
+        ("\\boxed{}", None),
+        ("\\boxed{}. The answer is 4.", "4"),
+    ],
+)
+def test_several_boxes(text: str, answer: str | None) -> None:
+    assert math_answer(text) == answer
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("$(\\boxed{3, \\frac{\\pi}{2}})$", "(3, \\frac{\\pi}{2})"),
+        ("$\\left( \\boxed{3}, \\boxed{4} \\right]$", "(3, 4]"),
+        ("$\\{\\boxed{1, 2}\\}$", "\\{1, 2\\}"),
+        ("$(\\boxed{1}, \\boxed{2})$ and $(\\boxed{3}, \\boxed{4})$", "(1, 2), (3, 4)"),
+        ("\\(\\boxed{1, 2}\\)", "1, 2"),
+        ("\\[\\boxed{1, 2}\\]", "1, 2"),
+        ("(see $\\boxed{1, 2}$)", "1, 2"),
+        ("$(\\boxed{5})$", "5"),
+        ("$[0, \\boxed{5})$", "5"),
+        ("\0 $\\boxed{1}$ \0 and $(\\boxed{2}\0)$", "1, 2"),
+    ],
+)
+def test_brackets_around_boxes(text: str, answer: str) -> None:
+    assert math_answer(text) == answer
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("The answers are $2$ and $3$.", "2 and 3"),
+        ("The answers are 2 and 3.", "2 and 3"),
+        ("The answer is $5$ because $2+3=5$.", "5"),
+        ("The answer is 5 because 2+3=5.", "5"),
+        ("The answer is $5$ cm.", "5"),
+        ("The answer is $x$ = 5.", "x = 5"),
+        ("The answer is: $$\\frac12$$ as claimed", "\\frac12"),
+        ("**Answer:** (C) 12", "(C) 12"),
+        ("The answer is E: a polygenic score.", "E: a polygenic score"),
+        ("Final answer: \\(\\frac{1}{2}\\).", "\\frac{1}{2}"),
+        ("#### 18 dollars per 7 days", "18 dollars per 7 days"),
+    ],
+)
+def test_statements(text: str, answer: str) -> None:
+    assert math_answer(text) == answer
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("#### 18 dollars per 7 days", "18"),
+        ("#### 18 dollars\nI hope that helps with all 3 parts.", "18"),
+        ("#### 3 Calculations\nThe total is 18", "18"),
+        ("#### 1. Costs\nThe total is 18", "18"),
+        ("#### 5 x 3 = 15 dollars", "15"),
+        ("#### **$1,234.50**", "1234.50"),
+        ("#### €18", "18"),
+        ("#### −5", "-5"),
+        ("#### 1 000 000", "1000000"),
+        ("#### 1\u202f000\u202f000", "1000000"),
+        ("#### 2 1/2", "2 1/2"),
+        ("#### 2½ cups", "2 \\frac{1}{2}"),
+        ("#### 1.5e3", "1.5e3"),
+        ("The answer is 2 and 1/2 cups", "2 1/2"),
+        ("\\boxed{70\\,000}", "70000"),
+        ("\\boxed{2\\frac{1}{2}}", "2 \\frac{1}{2}"),
+        ("\\boxed{1.2 \\times 10^3}", "1.2 \\times 10^3"),
+        ("about 25 m²", "25"),
+        ("about 25 m^{2}", "25"),
+        ("121, 484", "484"),
+    ],
+)
+def test_numbers(text: str, answer: str) -> None:
+    assert number_answer(text) == answer
+    assert TEXT_TASKS["gsm8k"]().equal(answer, answer)
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("\\[\n(2 + 1)(2 + 1) = 9\n\\]\n\nSo, 196 has \\( 9 \\) positive divisors.", "9"),
+        ("We get $x = 2$. So the value of $n$ is 12.", "12"),
+        ("Hence 12 is the value of $n$.", "12"),
+        ("The roots are $2$ and $3$.", "2 and 3"),
+        ("The roots are 2 and 3.", "2 and 3"),
+        ("Thus x = 3, y = 4.", "x = 3, y = 4"),
+        ("Thus x = √2/2.", "x = √2/2"),
+        ("We get\n\\[ x = 5. \\]", "x = 5"),
+        ("We get\n$$ x = 5 $$\nas wanted.", "x = 5"),
+        ("\\[x=2\\]\nand\n\\[x=3\\]", "x=2\nand\nx=3"),
+        ("The point is ($3$, $4$).", "(3, 4)"),
+        ("The interval is [2, 5).", "[2, 5)"),
+        ("She has $20 left.", "20"),
+        ("Of 5 roots, none is real.\nI hope this helps!", None),
+        ("there are no solutions", None),
+        ("", None),
+    ],
+)
+def test_the_last_mathematics_of_the_last_sentence(text: str, answer: str | None) -> None:
+    assert last_mathematics(text) == answer
+
+
+def test_only_texts_that_state_no_answer_fall_back() -> None:
+    for name in ("math", "jsonl", "gsm8k"):
+        task = TEXT_TASKS[name]()
+        assert task.stated("So there are 9.") is None and task.extract("So there are 9.") == "9"
+        assert task.extract("The answer is 8. So there are 9.") == "8"
+        task.strict = True
+        assert task.extract("So there are 9.") is None
+        assert task.extract("The answer is 8. So there are 9.") == "8"
+
+
+@pytest.mark.parametrize(
+    "line", ["x = 2 or x = 4", "all real numbers except 3", "$5$ cm", "\\text{There are none}"]
+)
+def test_answers_are_no_sentences(line: str) -> None:
+    assert not is_sentence(line)
+
+
+@given(PIECES)
+def test_extraction_never_raises(text: str) -> None:
+    for extract in (math_answer, number_answer, stated_number, last_mathematics):
+        answer = extract(text)
+        assert answer is None or answer == answer.strip() != ""
+    is_sentence(text)
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_long_texts_take_linear_time(unit: str) -> None:
+    text = unit * (50_000 // len(unit))
+    started = time.monotonic()
+    for extract in (math_answer, number_answer, last_mathematics, is_sentence):
+        extract(text)
+    assert time.monotonic() - started < 5
+
+
+def test_deep_boxes_are_read() -> None:
+    deep = "{" * 3000 + "1" + "}" * 3000
+    assert math_answer(f"\\boxed{{{deep}}} and \\boxed{{{deep}}}") == deep
