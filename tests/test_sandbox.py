@@ -27,7 +27,7 @@ from mutation.sandbox.isolation import SandboxError
 from mutation.sandbox.sandbox import Sandbox
 from mutation.sandbox.verdict import Limits, Outcome, Suite, Verdict
 from search.errors import UsageError
-from tests.hostile import HOSTILE, TESTS, Hostile
+from tests.hostile import HOSTILE, REACHED, TESTS, Hostile
 from tests.sandboxed import alive, descendants, open_descriptors, why_not
 
 ROOT = Path(__file__).parent.parent
@@ -181,6 +181,7 @@ def test_a_flaky_program_is_marked_and_does_not_pass(box: Sandbox) -> None:
 def test_a_hostile_program_gets_its_verdict(box: Sandbox, hasty: Sandbox, case: Hostile) -> None:
     verdict = run(hasty if case.idle else box, case.program, case.tests)
     assert verdict.outcome in case.outcomes, verdict
+    assert REACHED not in verdict.detail
     if case.exception:
         assert verdict.exception == case.exception
     assert run(box, RIGHT).passed, "the next program is not affected"
@@ -190,29 +191,30 @@ def test_there_are_enough_of_them() -> None:
     assert len(HOSTILE) >= 40 and len({case.name for case in HOSTILE}) == len(HOSTILE)
 
 
-ATTACKS = [case.program.split("\n\ndef answer")[0] for case in HOSTILE if "\n\ndef answer" in case.program]
-ANSWERS = ["0", "x", "2 * x", "None", "True", "[2 * x + 1]", "str(2 * x + 1)", "Liar()", "Number(2 * x)"]
-LIARS = """
-class Liar:
-    __eq__ = __ne__ = __lt__ = __gt__ = __le__ = __ge__ = __bool__ = lambda *_: True
-    __hash__ = lambda self: 0
+PROBES = [case.program.split("\n\n\ndef answer")[0] for case in HOSTILE if "\n\n\ndef answer" in case.program]
+ANSWERS = ["0", "x", "2 * x", "None", "True", "[2 * x + 1]", "str(2 * x + 1)", "Object()", "Number(2 * x)"]
+OBJECTS = """
+def reached(*_):
+    raise RuntimeError("reached")
+
+class Object:
+    __eq__ = __ne__ = __lt__ = __gt__ = __le__ = __ge__ = __bool__ = __hash__ = reached
 
 class Number(int):
-    __eq__ = __lt__ = __le__ = lambda *_: True
-    __hash__ = int.__hash__
+    __eq__ = __lt__ = __le__ = __hash__ = reached
 """
 CONTEXTS = ["if True:", "for _ in range(2):", "try:"]
 
 
 @st.composite
 def hostile_programs(draw: st.DrawFn) -> str:
-    """Some of the attacks at import, perhaps caught or repeated, then a wrong answer."""
-    parts = [LIARS]
-    for attack in draw(st.lists(st.sampled_from(ATTACKS), max_size=3)):
-        if "while True" in attack:
+    """Some of the probes at import, perhaps caught or repeated, then a wrong answer."""
+    parts = [OBJECTS]
+    for probe in draw(st.lists(st.sampled_from(PROBES), max_size=3)):
+        if "while" in probe:
             continue
         context = draw(st.sampled_from(CONTEXTS))
-        parts.append(context + "\n" + indent(attack, "    "))
+        parts.append(context + "\n" + indent(probe, "    "))
         if context == "try:":
             parts.append("except BaseException:\n    pass")
     return "\n".join([*parts, f"def answer(x):\n    return {draw(st.sampled_from(ANSWERS))}\n"])
@@ -222,7 +224,7 @@ def hostile_programs(draw: st.DrawFn) -> str:
 @given(program=hostile_programs(), x=st.integers(-5, 5).filter(lambda x: x not in (0, -1)))
 def test_no_program_turns_a_failing_test_into_a_pass(box: Sandbox, program: str, x: int) -> None:
     verdict = run(box, program, f"assert answer({x}) == {2 * x + 1}")
-    assert not verdict.passed, program
+    assert not verdict.passed and REACHED not in verdict.detail, program
 
 
 # -- nothing is left -----------------------------------------------------------------------------------

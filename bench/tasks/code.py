@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import ast
 import atexit
-import codeop
-import re
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +17,7 @@ from functools import lru_cache
 from bench.grading.grade import Grade
 from bench.tasks.base import PublicTests, Task
 from bench.tasks.code_inputs import generated_inputs
+from bench.tasks.code_text import may_become_program, read_program
 from mutation.sandbox.sandbox import Sandbox
 from mutation.sandbox.verdict import Limits, Suite
 from search.errors import ScorerError
@@ -26,7 +25,6 @@ from search.prompts import Prompt
 from search.tree import TextAnswers
 from search.types import Answers, Problem, Step, StepScore, Stop
 
-FENCED = re.compile(r"```(?:python|py)?[ \t]*\n(.*?)(?:\n```|\Z)", re.DOTALL)
 INPUTS = 20
 """Generated inputs that two programs are compared on."""
 
@@ -82,64 +80,7 @@ def program_of(case: CodeCase, text: str) -> str | None:
     A block in a fence is taken before the text around it. A program that the token limit or a stray remark
     cut short is taken as far as it can be read.
     """
-    blocks = [block for block in FENCED.findall(text) if f"def {case.entry_point}" in block]
-    body = blocks[0] if blocks else text
-    alone = re.search(rf"^(async )?def {case.entry_point}\b", body, re.MULTILINE) is not None
-    if alone and not blocks:
-        body = body[_first_statement(body) :]
-    for candidate in ([body, case.preamble + body] if alone else [case.preamble + body]):
-        program = _readable(candidate)
-        if program is not None and _defines(program, case.entry_point):
-            return _with_imports(case.preamble, program) if alone else program
-    return None
-
-
-def _first_statement(text: str) -> int:
-    """Where the program begins in a text that may begin with prose."""
-    found = re.search(r"^(from|import|def|class|@|async def) ?", text, re.MULTILINE)
-    return found.start() if found else 0
-
-
-def _readable(text: str) -> str | None:
-    """The longest beginning of whole lines that parses, None if none does."""
-    lines = text.splitlines(keepends=True)
-    while lines:
-        program = "".join(lines)
-        try:
-            ast.parse(program)
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
-            lines.pop()
-        else:
-            return program
-    return None
-
-
-def _defines(program: str, name: str) -> bool:
-    """Whether it defines the function with more in it than documentation."""
-    for node in ast.parse(program).body:
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name == name:
-            return len(node.body) > (ast.get_docstring(node) is not None)
-        targets = node.targets if isinstance(node, ast.Assign) else []
-        if any(isinstance(target, ast.Name) and target.id == name for target in targets):
-            return True
-    return False
-
-
-def _with_imports(preamble: str, program: str) -> str:
-    """A whole program still gets what the question's text imports and defines beside the function."""
-    if not preamble:
-        return program
-    own = {node.name for node in ast.parse(program).body if isinstance(node, ast.FunctionDef)}
-    kept = [
-        ast.get_source_segment(preamble, node) or "" for node in _statements(preamble)
-        if isinstance(node, ast.Import | ast.ImportFrom)
-        or (isinstance(node, ast.FunctionDef) and node.name not in own and len(node.body) > 1)
-    ]  # fmt: skip
-    return "\n".join([*kept, program])
-
-
-def _statements(preamble: str) -> list[ast.stmt]:
-    return ast.parse(preamble + "    pass\n").body
+    return read_program(text, case.preamble, case.entry_point)
 
 
 class CodeTask(Task):
@@ -172,7 +113,10 @@ class CodeTask(Task):
 
 
 class CodeAnswers:
-    """Programs for one problem. Two are equal if they answer alike to every generated input."""
+    """Programs for one problem. Two are equal if they answer alike to every generated input.
+
+    The answer of a call that returns None is what it has made of its arguments.
+    """
 
     def __init__(self, case: CodeCase) -> None:
         self._case = case
@@ -191,7 +135,7 @@ class CodeAnswers:
         return self._behaviour(a) == self._behaviour(b)
 
     def _run(self, program: str) -> str:
-        verdict = SANDBOX.get().outputs(program, self._case.entry_point, self._inputs)
+        verdict = SANDBOX.get().outputs(program, self._case.entry_point, self._inputs, in_place=True)
         return repr((verdict.outcome, verdict.recorded))
 
 
@@ -216,25 +160,13 @@ class ShownTests:
             raise ScorerError(f"{problem.id} is no problem of the task {self._task}: no tests to run")
         text = "".join(step.text for step in steps)
         if steps[-1].stop is not Stop.END:
-            return OPEN if _can_continue(case, text) else FAILED
+            return OPEN if may_become_program(text, case.preamble, case.entry_point) else FAILED
         program = program_of(case, text)
         if program is None:
             return FAILED
         if case.public is None:
             return OPEN
         return PASSED if SANDBOX.get().run(program, case.public).passed else FAILED
-
-
-def _can_continue(case: CodeCase, text: str) -> bool:
-    """Whether the text is the beginning of a program; prose around a block always may be."""
-    source = case.preamble + text
-    if "```" in text or f"def {case.entry_point}" not in source:
-        return True
-    try:
-        codeop.compile_command(source, symbol="exec")  # no error while more may follow
-    except (SyntaxError, ValueError, OverflowError):
-        return False
-    return True
 
 
 def literal_calls(code: str, name: str) -> Iterable[tuple[object, ...]]:

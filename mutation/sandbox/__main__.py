@@ -14,8 +14,10 @@ from search.command import Exit, exit_code
 
 ABOUT = """\
 Run one program against its tests, in isolation, and print the verdict: passed, assertion, exception,
-time-out, memory, output limit, killed, or refused (the tests do not test the program). The tests are Python
-code with assertions. Names that they do not define refer to the program.
+time-out, memory, output limit, killed, or refused (the tests cannot be used, and the verdict says why). The
+tests are Python code with assertions, at the top level or in functions named test_*, methods of Test* classes
+or of unittest.TestCase. Names that they do not define refer to the program, which they can also import under
+the name of its file.
 """
 EXIT_CODES = "exit codes: 0 passed; 1 any other verdict; 2 nothing was run, and the message says why"
 

@@ -28,12 +28,13 @@ def check(request: CheckRequest) -> Verdict:
     if not request.isolated:
         print("warning: not isolated; the program can do anything that you can do", file=sys.stderr)
     with Sandbox(request.limits, workers=1, isolated=request.isolated) as sandbox:
-        return sandbox.run_repeatedly(program, Suite(tests, request.provides))
+        suite = Suite(tests, request.provides, module=request.program.stem)
+        return sandbox.run_repeatedly(program, suite)
 
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"cannot read {path}: {error}") from error
 

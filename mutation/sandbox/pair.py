@@ -195,6 +195,7 @@ class Pair:
         cpu_s = suite.cpu_s or self.limits.cpu_s
         job = {
             "program": program, "tests": suite.code, "provides": list(suite.provides), "trace": trace,
+            "module": suite.module,
             "values": {name: pack(value) for name, value in suite.values.items()},
         }  # fmt: skip
         for _ in range(2):  # a server that was killed from outside is restarted once

@@ -11,9 +11,15 @@ What is guaranteed, and how:
   one pipe, on which it receives the arguments of calls and sends the results. Expected values, the text of
   the tests and the verdict never reach the program's process, so it cannot read, patch, print or intercept
   them.
-- Results are plain data, rebuilt from JSON by exact built-in type (inside/wire.py). A method that the
-  program defines, such as `__eq__`, never runs in the judge. An object that is not plain data equals
-  nothing but itself.
+- Results are plain data, rebuilt from JSON by exact built-in type (inside/wire.py), and mirrors: objects
+  that stand for the program's own, by number (inside/mirror.py). No method that the program defines ever
+  runs in the judge. A mirror passes on what has data for an answer (`len`, `str`, an index, an attribute).
+  What would be the verdict itself (`==`, `<`, `bool`, `in`) is decided in the judge, as Python and
+  `dataclasses` do it where a class has no method of its own for it. Where it has one, the tests are refused.
+- Containers that both sides refer to are the same on both (inside/shared.py): an argument that the program
+  changes in place is changed for the tests. The program can change nothing else of theirs.
+- What cannot be carried from one process to the other (a function of the tests, a name that they patch, a
+  file that they write) refuses the tests, and the verdict names it. It never blames the program.
 - A program passes only if every statement of the tests has run and the pipe is intact until the end. A
   program that exits early with any exit code, is killed, or closes the pipe has not passed, even if the
   tests would catch the error. All a program can do is answer calls, and a pass means that the answers were
@@ -48,7 +54,8 @@ REPEATS = 3
 CALLS = """
 for arguments in INPUTS:
     try:
-        record(("value", FUNCTION(*arguments)))
+        result = FUNCTION(*arguments)
+        record(("changed", arguments) if result is None and IN_PLACE else ("value", result))
     except Exception as error:
         record(("raise", type(error).__name__))
 """
@@ -95,13 +102,16 @@ class Sandbox:
         with ThreadPoolExecutor(self.workers) as threads:
             yield from threads.map(lambda job: self.run(*job), jobs)
 
-    def outputs(self, program: str, function: str, inputs: Sequence[Sequence[object]]) -> Verdict:
+    def outputs(
+        self, program: str, function: str, inputs: Sequence[Sequence[object]], *, in_place: bool = False
+    ) -> Verdict:
         """Call a function of the program on each list of arguments.
 
         The verdict's `recorded` has ("value", result) or ("raise", type name) for each call that ended.
+        in_place: for a call that returned None, it has ("changed", arguments) with their state after it.
         """
-        code = CALLS.replace("FUNCTION", function)
-        return self.run(program, Suite(code, (function,)).with_values(INPUTS=[list(i) for i in inputs]))
+        suite = Suite(CALLS.replace("FUNCTION", function), (function,))
+        return self.run(program, suite.with_values(INPUTS=[list(i) for i in inputs], IN_PLACE=in_place))
 
     def close(self) -> None:
         """End every process. No other call may be running."""

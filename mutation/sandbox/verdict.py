@@ -33,7 +33,8 @@ class Outcome(StrEnum):
     KILLED = "killed"
     """Its process ended before its tests did: it exited, crashed, or closed the pipe."""
     REFUSED = "refused"
-    """The tests cannot be used: they do not compile, pass other than plain data, or never use the program."""
+    """The tests cannot be used: they do not compile, never use the program, or do what cannot be carried to
+    another process. The detail names it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ class Limits:
     cpu_s: seconds of processor time, so that the load of the machine does not change a verdict.
     wall_s: seconds of wall-clock time, for programs that sleep.
     memory_mb: address space. file_mb: size of the folder that the program may write to.
-    output_chars: how much it may print in all. The output is not kept.
+    output_chars: how much it may print in all, in characters and bytes. The output is not kept.
     Raises UsageError if a limit is out of range.
     """
 
@@ -70,12 +71,14 @@ class Suite:
         program defines it.
     values: names that the tests can use, with plain data as their values.
     cpu_s: seconds of processor time that a program may take for these tests; None for the sandbox's limit.
+    module: the name under which the tests import the program, "" if they do not.
     """
 
     code: str
     provides: tuple[str, ...] = ()
     values: Mapping[str, Any] = field(default_factory=dict)
     cpu_s: float | None = None
+    module: str = ""
 
     def with_values(self, **values: object) -> Suite:
         return replace(self, values={**self.values, **values})

@@ -20,7 +20,7 @@ from contextlib import suppress
 from typing import Any
 
 from mutation.sandbox.inside.confine import Bounds, call_filter, limit_resources, limit_time
-from mutation.sandbox.inside.program import serve
+from mutation.sandbox.inside.program import prepared, serve
 from mutation.sandbox.inside.wire import SECONDS, Pipe
 
 WARM = "bisect copy functools heapq itertools math operator re string typing".split()
@@ -32,7 +32,7 @@ class Server:
 
     def __init__(self, control: socket.socket, settings: dict[str, Any]) -> None:
         self.control, self.wall_s = control, settings["wall_s"]
-        self.output_chars, self.isolated = settings["output_chars"], settings["isolated"]
+        self.program, self.isolated = prepared(settings["output_chars"]), settings["isolated"]
         self.folder: str = settings["folder"]
         self.filter = call_filter()
         self.ended, woken = os.pipe()
@@ -73,7 +73,7 @@ class Server:
             limit_time(cpu_s)
             if self.filter is not None:
                 self.filter.install()
-            serve(Pipe(3), self.output_chars)
+            serve(Pipe(3), self.program)
             code = 0
         finally:
             os._exit(code)
