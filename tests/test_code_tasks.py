@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from textwrap import indent
 
 import pytest
 from hypothesis import given
@@ -111,6 +113,16 @@ def test_programs_are_equal_if_they_answer_alike() -> None:
     assert answers.equal(crash, also) and not answers.equal(crash, plain)
 
 
+def test_programs_that_change_their_argument_are_compared_by_that() -> None:
+    if reason := why_not():
+        pytest.skip(reason)
+    answers = CodeAnswers(replace(CASE, preamble="", entry_point="put", examples=(([2, 1],), ([3],))))
+    plain, other = "def put(xs):\n    xs.sort()\n", "def put(xs):\n    xs[:] = sorted(xs)\n"
+    wrong, nothing = "def put(xs):\n    xs.reverse()\n", "def put(xs):\n    xs = sorted(xs)\n"
+    assert answers.equal(plain, other)
+    assert not answers.equal(plain, wrong) and not answers.equal(plain, nothing)
+
+
 def test_inputs_are_of_the_examples_types_and_always_the_same() -> None:
     examples = [([1, 2], "ab", 2.5, {"k": True}, (1, 2), None)]
     first = generated_inputs(examples, 20, "p")
@@ -145,6 +157,24 @@ def test_public_tests_hold_and_are_only_what_the_prompt_shows(humaneval: HumanEv
     assert public_tests(PROMPT, "add") == "assert add(2, 3) == 5\nassert add(5, 7) == 12\n"
     arrows = 'def f(x):\n    """f(1) == 2\n    f(2) => 3.\n    f(3) -> x\n    g(1) == 1\n    """\n'
     assert public_tests(arrows, "f") == "assert f(1) == 2\nassert f(2) == 3\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "```python\nfrom __future__ import annotations\n\nfrom typing import List\n\n\nDEF{}```",
+        "BODY<|endoftext|>\n",
+        "BODY```\nThis works because the list is sorted.",
+        "1. Sort, then compare:\n   ```python\nINDENTED   ```\n",
+    ],
+)
+def test_what_stands_around_a_program_does_not_make_it_wrong(humaneval: HumanEval, text: str) -> None:
+    body = "    s = sorted(numbers)\n    return any(b - a < threshold for a, b in zip(s, s[1:]))\n"
+    whole = f"def has_close_elements(numbers: List[float], threshold: float) -> bool:\n{body}"
+    text = text.replace("DEF{}", whole).replace("BODY", body).replace("INDENTED", indent(whole, "   "))
+    problem = Problem("HumanEval/0", humaneval.cases["HumanEval/0"].preamble)
+    grade = humaneval.grade(problem, humaneval.answers(problem).extract(text))
+    assert grade.correct, grade
 
 
 def test_a_program_cannot_pass_by_changing_what_it_is_tested_with(humaneval: HumanEval) -> None:
