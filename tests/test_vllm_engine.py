@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -144,46 +143,3 @@ def test_an_engine_that_fails_otherwise_gives_vllms_reason(
     with pytest.raises(UsageError, match=r"vLLM cannot serve m: Engine core.*its output is in") as raised:
         start_engine("m", share=WHOLE)
     assert "__main__" not in str(raised.value)
-
-
-# -- vLLM itself ---------------------------------------------------------------------------------------
-
-ANSWER = """
-import asyncio
-from bench.runner.checkpoints import BUILTIN
-from search.policies.vllm import VLLMPolicy
-from search.prompts import Prompt
-from search.types import Problem, Until
-
-async def main():
-    async with VLLMPolicy(str(BUILTIN / "policy"), prompt=Prompt("{question}", chat=True)) as policy:
-        problem = Problem(
-            "p", "Ann has 5 coins. Ben owns 3 more coins than Ann. How many coins does Ben have?"
-        )
-        for temperature in (0.0, 0.8):
-            steps = await policy.propose(
-                problem, [], until=Until.END, max_tokens=90, seed=1, temperature=temperature
-            )
-            print(repr(steps[-1].text), steps[-1].logprob < 0)
-
-if __name__ == "__main__":
-    asyncio.run(main())
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(600)
-@pytest.mark.skipif(find_spec("vllm") is None, reason="vLLM is not installed")
-def test_vllm_starts_and_answers_without_a_compiler(tmp_path: Path) -> None:
-    """No C++ compiler can be found, and nothing compiled before can be used."""
-    (tmp_path / "script.py").write_text(ANSWER)
-    (tmp_path / "bin").mkdir()
-    hidden = ("CC", "CXX", "TORCHDYNAMO_DISABLE")
-    env = {name: value for name, value in environment().items() if name not in hidden}
-    env |= {"PATH": str(tmp_path / "bin"), "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "inductor")}
-    done = subprocess.run(
-        [sys.executable, "script.py"], cwd=tmp_path, env=env, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[0] == "'The answer is 8.' True" and len(done.stdout.splitlines()) == 2
-    assert not (tmp_path / "inductor").exists()
