@@ -193,6 +193,7 @@ def test_different_answers(a: str, b: str, how: How) -> None:
         ("x" * 10_000, How.TOO_LONG),
         ("__import__('os').abort()", How.CODE),
         ("import os", How.CODE),
+        ("(lambda: 42)()", How.CODE),
         ("```python\nexit()\n```", How.CODE),
     ],
 )

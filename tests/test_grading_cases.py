@@ -102,6 +102,18 @@ def test_references_that_state_no_answer_are_read_like_solutions(tmp_path: Path)
     assert row["correct"] is True
 
 
+def test_references_of_several_lines(tmp_path: Path) -> None:
+    matrix = "\\begin{pmatrix}\n1 \\\\\n2\n\\end{pmatrix}"
+    pairs = [
+        (f"\\boxed{{{matrix}}}", matrix),
+        ("\\boxed{90\\text{ square\nunits}}", "90\\text{ square\nunits}"),
+        ("\\boxed{90}", "90\\text{ square\nunits}"),
+        ("\\boxed{2, 1}", "1\n2"),
+        ("\\boxed{9}", "There are $4$ odd ones.\nSo there are $9$ of them."),
+    ]
+    assert [row["correct"] for row in graded(tmp_path, "math", pairs)] == [True] * 5
+
+
 def test_all_boxes_of_a_gold_solution_count(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     solution = "The answers are $\\boxed{-2}$ and $\\boxed{1}$."
     rows = [{"problem": "?", "solution": solution, "answer": "1"}, {"problem": "?", "solution": solution}]

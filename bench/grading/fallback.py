@@ -24,13 +24,25 @@ def last_mathematics(text: str) -> str | None:
         if not is_joint(text[piece.end : first.start]):
             break
         first = piece
-    answer = text[first.start : last.end]
-    if first is not last and re.fullmatch(
-        r"[(\[]\0[)\]]", f"{text[first.start - 1 :][:1]}\0{text[last.end :][:1]}"
-    ):
-        answer = text[first.start - 1 : last.end + 1]
+    answer = _last_row(text[first.start : last.end])
+    before, after = text[max(0, first.start - 1) : first.start], text[last.end : last.end + 1]
+    if first is not last and before in ("(", "[") and after in (")", "]"):  # ($3$, $4$) is a point
+        answer = f"{before}{answer}{after}"
     is_closed = len(re.findall(r"[(\[]", answer)) == len(re.findall(r"[)\]]", answer))
     return bare(answer if is_closed else answer.strip("()"))
+
+
+_ALIGNED = re.compile(
+    r"\\(?:begin|end)\{(?:equation|align(?:ed)?|gather(?:ed)?|multline|eqnarray|split)\*?\}|(?<!\\)&"
+)
+
+
+def _last_row(formula: str) -> str:
+    """The formula, or the last row of an alignment without its first equals sign."""
+    if not _ALIGNED.search(formula):
+        return formula
+    rows = [_ALIGNED.sub("", row) for row in formula.split("\\\\")]
+    return next((row.strip().removeprefix("=") for row in reversed(rows) if re.search(r"\w", row)), formula)
 
 
 def is_sentence(text: str) -> bool:

@@ -42,11 +42,8 @@ def math_spans(text: str) -> list[Span]:
             spans.append(Span(start.start(), token.end(), text[start.end() : at]))
             opened = None
         elif token["dollars"] and (not opened or opened[0] == token["dollars"]):
-            opened = (
-                (token[0], token)
-                if not text[token.end() : token.end() + 1].isspace() or token[0] == "$$"
-                else None
-            )
+            opens = token[0] == "$$" or not text[token.end() : token.end() + 1].isspace()
+            opened = (token[0], token) if opens else None
         elif token["open"]:
             opened = (f"\\{_CLOSING[token['open']]}", token)
         elif token["step"] == "begin" and not opened:

@@ -103,8 +103,8 @@ class TextTask(Task):
         """What a text that states no answer ends on, None if it holds no answer."""
         return None
 
-    def is_bare(self, line: str) -> bool:
-        """Whether a line that states no answer is itself one."""
+    def is_bare(self, text: str) -> bool:
+        """Whether a text that states no answer is itself one."""
         return True
 
     def extract(self, text: str) -> str | None:

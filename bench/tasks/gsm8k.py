@@ -45,8 +45,8 @@ class Gsm8k(TextTask):
         """The last number."""
         return last_number(text)
 
-    def is_bare(self, line: str) -> bool:
-        return number(line) is not None
+    def is_bare(self, text: str) -> bool:
+        return number(text) is not None
 
     def equal(self, a: str, b: str) -> bool:
         """True if both are the same number, exactly."""

@@ -50,8 +50,8 @@ class Jsonl(TextTask):
         """The last mathematics of the last sentence, or else the last number."""
         return last_mathematics(text) or last_number(text)
 
-    def is_bare(self, line: str) -> bool:
-        return not is_sentence(line)
+    def is_bare(self, text: str) -> bool:
+        return not is_sentence(text)
 
     def equal(self, a: str, b: str) -> bool:
         """True if both are the same number, or the same mathematically."""

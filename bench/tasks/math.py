@@ -49,8 +49,8 @@ class Math(TextTask):
         """The last mathematics of the last sentence."""
         return last_mathematics(text)
 
-    def is_bare(self, line: str) -> bool:
-        return not is_sentence(line)
+    def is_bare(self, text: str) -> bool:
+        return not is_sentence(text)
 
     def equal(self, a: str, b: str) -> bool:
         """True if both are the same mathematically; symmetric."""

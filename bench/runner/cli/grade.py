@@ -116,7 +116,10 @@ def _write(out: TextIO, pairs: Iterable[tuple[Row, tuple[str, str]]], task: Text
 
 
 def _reference(task: TextTask, text: str) -> str:
-    return task.stated(text) or bare_answer(task, text) or task.fallback(text) or text
+    """The final answer of a reference, which may be a solution or a bare answer, also of several lines."""
+    if answer := task.stated(text) or bare_answer(task, text):
+        return answer
+    return text if task.is_bare(text) else task.fallback(text) or text
 
 
 def _pair(row: Row) -> tuple[str, str]:
