@@ -55,7 +55,8 @@ def stated_number(text: str) -> str | None:
             return answer
     if (box := last_box(text)) is not None and (number_in_box := _first_number(box)):
         return number_in_box
-    statement = _statement(text)
+    heading = _last(_HEADING, text)
+    statement = heading["answer"] if heading else _statement(text)
     return _first_number(statement) if statement is not None else None
 
 
@@ -74,7 +75,8 @@ _BRACKETED = re.compile(
     r"(?P<open>(?<!\\)[(\[]|\\\{)\s*\0(?:\s*[,;]\s*\0)*\s*(?:\\right\s*)?(?P<close>[)\]]|\\\})|\0"
 )
 _INFERENCE = re.compile(
-    r"\b(?:so|thus|hence|therefore|then|gives|means|implies|yields)\b|\\(?:implies|Rightarrow|to|therefore)\b|⇒|→"
+    r"\b(?:so|thus|hence|therefore|then|implies|giving|(?:which|this|that) (?:gives|means|yields))\b"
+    r"|\\(?:implies|Rightarrow|to|therefore)\b|[\u21d2\u2192]"
 )
 _EQUAL = re.compile(r"[\s$]*=[\s$]*")
 _ABOUT = re.compile(r"[\s$]*(?:\\approx|≈)[\s$]*")

@@ -112,7 +112,9 @@ def sentence_ends(text: str, whole: Iterable[Span]) -> list[int]:
 
 
 _DELIMITERS = re.compile(r"\\[\[\]()]|\$+|\\text\s*(?=\{)|[{}*~]|\\(?:q?quad|[,;:! ])|\\\\")
-_JOINED = re.compile(r"[\s,;&•-]*(?:(?:and|or|also)[\s,;&•-]*)?(?:[a-zA-Z](?:_\w)?\s*=\s*)?", re.ASCII)
+_JOINED = re.compile(
+    r"[\s,;&•-]*(?:(?:and|or|also)[\s,;&•-]*|\d{1,2}[.)]\s+)?(?:[a-zA-Z](?:_\w)?\s*=\s*)?", re.ASCII
+)
 
 
 def is_joint(between: str) -> bool:
