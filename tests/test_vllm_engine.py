@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -143,3 +146,58 @@ def test_an_engine_that_fails_otherwise_gives_vllms_reason(
     with pytest.raises(UsageError, match=r"vLLM cannot serve m: Engine core.*its output is in") as raised:
         start_engine("m", share=WHOLE)
     assert "__main__" not in str(raised.value)
+
+
+# -- vLLM itself ---------------------------------------------------------------------------------------
+
+ANSWER = """
+import asyncio
+from bench.runner.checkpoints import BUILTIN
+from search.policies.vllm import VLLMPolicy
+from search.prompts import Prompt
+from search.types import Problem, Until
+
+async def main():
+    async with VLLMPolicy(str(BUILTIN / "policy"), prompt=Prompt("{question}", chat=True)) as policy:
+        problem = Problem(
+            "p", "Ann has 5 coins. Ben owns 3 more coins than Ann. How many coins does Ben have?"
+        )
+        for temperature in (0.0, 0.8):
+            steps = await policy.propose(
+                problem, [], until=Until.END, max_tokens=90, seed=1, temperature=temperature
+            )
+            print(repr(steps[-1].text), steps[-1].logprob < 0)
+
+if __name__ == "__main__":
+    asyncio.run(main())
+"""
+COMPILER = re.compile(r"(.*-)?(gcc|g\+\+|cc|c\+\+|cpp|clang|clang\+\+)(-[\d.]+)?")
+
+
+def without_compilers(folder: Path) -> str:
+    """A PATH with every program of today's but compilers of C and C++."""
+    folder.mkdir()
+    for source in map(Path, os.environ["PATH"].split(os.pathsep)):
+        for program in source.iterdir() if source.is_dir() else ():
+            if not COMPILER.fullmatch(program.name) and not (folder / program.name).is_symlink():
+                (folder / program.name).symlink_to(program)
+    assert not any(shutil.which(name, path=folder) for name in ("cc", "gcc", "c++", "g++", "clang"))
+    return str(folder)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.skipif(find_spec("vllm") is None, reason="vLLM is not installed")
+def test_vllm_starts_and_answers_without_a_compiler(tmp_path: Path) -> None:
+    """Nor does it compile anything, or use what was compiled before."""
+    (tmp_path / "script.py").write_text(ANSWER)
+    hidden = ("CC", "CXX", "TORCHDYNAMO_DISABLE")
+    env = {name: value for name, value in environment().items() if name not in hidden}
+    compiled = tmp_path / "compiled"
+    env |= {"PATH": without_compilers(tmp_path / "bin"), "TORCHINDUCTOR_CACHE_DIR": str(compiled)}
+    done = subprocess.run(
+        [sys.executable, "script.py"], cwd=tmp_path, env=env, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0] == "'The answer is 8.' True" and len(done.stdout.splitlines()) == 2
+    assert [path for path in compiled.rglob("*") if path.is_file()] == []
