@@ -10,16 +10,23 @@ from typing import get_args
 
 from mutation.building import BuildRequest, build
 from mutation.label import After, LabelParams, Survivors
-from mutation.mbpp import SPLITS
+from mutation.mbpp import MBPP
+from mutation.own import EXAMPLE
 from mutation.sandbox.isolation import cores
 from search.command import exit_code
 
 ABOUT = """\
-Change the reference solutions of MBPP, run each changed program against the tests of the problem and of
-MBPP+, and label the steps: those of the reference are positive, and a changed step is negative if a test
-fails and neutral if none does. Programs run only in the sandbox. Beside OUT, three files are written:
-OUT.work (every verdict, so that an interrupted build can resume), OUT.summary.json (the figures and the
-audit) and OUT.png.
+Change the reference solutions of MBPP, or functions of your own, run each changed program against the tests
+of the problem (and of MBPP+), and label the steps: those of the reference are positive, and a changed step is
+negative if a test fails and neutral if none does. Programs run only in the sandbox. Beside OUT, three files
+are written: OUT.work (every verdict, so that an interrupted build can resume), OUT.summary.json (the figures
+and the audit) and OUT.png.
+"""
+EPILOG = f"""\
+functions of your own: --source NAME names the data set, and --data is a folder with name.py and test_name.py
+for each function (in folders named train, validation and test, if there are several splits), or a file of
+JSON lines, in which "question" and "split" are optional:
+{EXAMPLE}
 """
 
 
@@ -36,28 +43,32 @@ def _request(arguments: Sequence[str] | None) -> BuildRequest:
     )  # fmt: skip
     return BuildRequest(
         args.data, args.out, args.split, args.limit, params, args.workers,
-        isolated=not args.unsafe_no_isolation, sample=args.sample,
+        isolated=not args.unsafe_no_isolation, sample=args.sample, source=args.source,
     )  # fmt: skip
 
 
 def _parser() -> argparse.ArgumentParser:
     defaults = LabelParams()
     parser = argparse.ArgumentParser(
-        prog="python -m mutation.build", description=ABOUT,
+        prog="python -m mutation.build", description=ABOUT, epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--source", choices=["mbpp"], default="mbpp", help="data set (default: mbpp)")
     parser.add_argument(
-        "--data", metavar="DIR", type=Path, required=True,
-        help="folder with mbpp.jsonl and, for the tests of MBPP+, MbppPlus*.jsonl",
+        "--source", metavar="NAME", default=MBPP,
+        help="mbpp, or a name for functions of your own, which the labels then have as their source "
+        "(default: mbpp)",
+    )
+    parser.add_argument(
+        "--data", metavar="PATH", type=Path, required=True,
+        help="folder with mbpp.jsonl and, for the tests of MBPP+, MbppPlus*.jsonl; or your own functions",
     )
     parser.add_argument(
         "--out", metavar="FILE", type=Path, required=True, help="file for the labels, as JSON lines"
     )
     parser.add_argument(
-        "--split", choices=[name for name in SPLITS if name != "prompt"], default="train",
-        help="split of MBPP by task id: train 601 to 974, validation 511 to 600, test 11 to 510 "
-        "(default: train)",
+        "--split", metavar="NAME", default="train",
+        help="which problems: train, validation or test, for MBPP by task id (601 to 974, 511 to 600, 11 to "
+        "510); or a split of your own functions (default: train)",
     )
     parser.add_argument("--limit", metavar="N", type=int, help="use only the first N problems")
     parser.add_argument(

@@ -1,4 +1,4 @@
-"""Build labelled solutions from MBPP: run the mutants, label the steps, write the labels and a summary."""
+"""Build labelled solutions: run the mutants of references, label the steps, write labels and a summary."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from pathlib import Path
 from rich.console import Console
 
 from mutation.label import LabelParams, ProblemResult, balanced, contradictions, label
-from mutation.mbpp import CodeProblem, load_mbpp
+from mutation.mbpp import MBPP, SPLITS, CodeProblem, load_mbpp
 from mutation.near import Near, Text, human_eval, near_duplicates
+from mutation.own import load_own
 from mutation.report import Summary, draw, print_summary, write_sample
 from mutation.sandbox.isolation import cores
 from mutation.sandbox.sandbox import Sandbox
@@ -24,8 +25,9 @@ from search.terminal import widened
 
 @dataclass(frozen=True, slots=True)
 class BuildRequest:
-    """data: the folder with MBPP. out: the file of labels. split: of MBPP, see `mutation.mbpp.SPLITS`.
+    """source: "mbpp", or a name for functions of one's own (see `mutation.own`). out: the file of labels.
 
+    data: the folder with MBPP; the file or folder with one's own functions. split: which of their splits.
     limit: the first problems only. workers: processes. isolated: see `Sandbox`.
     sample: a Markdown file for 50 labelled programs, None for none.
     """
@@ -38,6 +40,7 @@ class BuildRequest:
     workers: int = field(default_factory=cores)
     isolated: bool = True
     sample: Path | None = None
+    source: str = MBPP
 
 
 def build(request: BuildRequest) -> None:
@@ -47,9 +50,7 @@ def build(request: BuildRequest) -> None:
     """
     notes = Console(stderr=True)
     _check_out(request.out)
-    problems = [p for p in load_mbpp(request.data) if p.split == request.split][: request.limit]
-    if not problems:
-        raise UsageError(f"{request.data} has no problem of the split {request.split}")
+    problems = _problems(request, notes)
     near = near_duplicates([_text(p) for p in problems], human_eval())
     excluded = {n.id for n in near}
     kept = [p for p in problems if p.id not in excluded]
@@ -64,6 +65,22 @@ def build(request: BuildRequest) -> None:
         notes.print("\ninterrupted; the same command resumes the build")
         raise
     _write(request, results, near)
+
+
+def _problems(request: BuildRequest, notes: Console) -> list[CodeProblem]:
+    if request.source == MBPP:
+        if request.split not in SPLITS or request.split == "prompt":
+            raise UsageError(f"--split: {request.split} is no split of MBPP; use train, validation or test")
+        loaded = load_mbpp(request.data)
+    else:
+        loaded, untested = load_own(request.data, request.source)
+        if untested:
+            notes.print(f"left out, as they have no test_name.py: {', '.join(untested)}", style="yellow")
+    problems = [p for p in loaded if p.split == request.split][: request.limit]
+    if not problems:
+        splits = ", ".join(dict.fromkeys(p.split for p in loaded))
+        raise UsageError(f"{request.data} has no problem of the split {request.split}, only of {splits}")
+    return problems
 
 
 def _check_out(out: Path) -> None:
@@ -87,7 +104,7 @@ def _write(request: BuildRequest, results: Sequence[ProblemResult], near: Sequen
         question = conflicts[0][0]
         raise AssertionError(f"{len(conflicts)} prefixes have two labels; the first is of {question[:80]!r}")
     write_labels(out, solutions)
-    summary = Summary.of(results, kept, near, params, request.split, request.isolated)
+    summary = Summary.of(results, kept, near, params, request.split, request.isolated, request.source)
     path = out.with_name(out.name + ".summary.json")
     path.write_text(json.dumps(summary.as_json(), indent=1) + "\n", encoding="utf-8")
     draw(summary, out.with_name(out.name + ".png"))

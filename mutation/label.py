@@ -15,6 +15,7 @@ from typing import Literal
 
 from mutation.mbpp import CodeProblem
 from mutation.mutate import Mutant, mutants, refactored
+from mutation.operators import UNLIKELY
 from mutation.sandbox.sandbox import Sandbox
 from mutation.sandbox.verdict import Outcome, Suite
 from prm.data.labels import LabelledSolution
@@ -39,6 +40,7 @@ class LabelParams:
     rewordings: whether to add programs with the same meaning as the reference, as further positives.
     exceptions, time_outs: the most of each per failed assertion. Crashes are easier to see than wrong
         results, and would otherwise outnumber them.
+    without: operators to leave out, by name; by default those whose mutants no language model writes.
     """
 
     survivors: Survivors = "neutral"
@@ -49,6 +51,7 @@ class LabelParams:
     exceptions: float = 0.5
     time_outs: float = 0.2
     seed: int = 0
+    without: tuple[str, ...] = UNLIKELY
 
     def __post_init__(self) -> None:
         if not 1 <= self.order <= 3 or self.most < 0:
@@ -112,6 +115,7 @@ class ProblemResult:
     corrected: whether it is MBPP+'s. problem_with: why the problem gives no labels, "" if it does.
     unseen: lines of the reference that no test runs.
     plus_inputs: the number of inputs of MBPP+ that could be used. tried: the changed programs.
+    made_of: the fingerprint of the problem, "" in files of version 0.1.
     """
 
     id: str
@@ -123,6 +127,7 @@ class ProblemResult:
     unseen: tuple[int, ...] = ()
     plus_inputs: int = 0
     tried: tuple[MutantResult, ...] = field(default=())
+    made_of: str = ""
 
 
 def run_mutants(problem: CodeProblem, sandbox: Sandbox, params: LabelParams) -> ProblemResult:
@@ -142,10 +147,12 @@ def run_mutants(problem: CodeProblem, sandbox: Sandbox, params: LabelParams) -> 
         stronger = sandbox.run(reference, plus or base, trace=True)
         ran = own.lines | stronger.lines
         plus = plus and plus.within(stronger, sandbox.limits.cpu_s)
-    result = ProblemResult(problem.id, problem.split, problem.question, reference, corrected)
+    result = ProblemResult(
+        problem.id, problem.split, problem.question, reference, corrected, made_of=problem.fingerprint
+    )
     if not own.passed:
         why = f"the reference does not pass: {own.outcome}{', flaky' if own.flaky else ''}"
-        return replace(result, problem_with=why)
+        return replace(result, problem_with=f"{why} ({own.detail})" if own.detail else why)
     base = base.within(own, sandbox.limits.cpu_s)
     try:
         changed = _changed(reference, params)
@@ -160,7 +167,8 @@ def _changed(reference: str, params: LabelParams) -> list[tuple[Mutant, bool]]:
     """Changed programs, and whether each is a rewording. Raises UsageError if libcst cannot parse it."""
     most = params.most or None
     changed = [(mutant, False) for order in range(1, params.order + 1)
-               for mutant in mutants(reference, order=order, most=most, seed=params.seed)]  # fmt: skip
+               for mutant in mutants(reference, order=order, most=most, seed=params.seed,
+                                     without=params.without)]  # fmt: skip
     if params.rewordings:
         changed += [(mutant, True) for mutant in refactored(reference, most=most, seed=params.seed)]
     return changed

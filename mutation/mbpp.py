@@ -17,6 +17,7 @@ import ast
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ from mutation.sandbox.verdict import Suite
 from prm.data.rows import Row, json_lines
 from search.errors import UsageError
 
+MBPP = "mbpp"
+"""The source of its problems."""
 SPLITS = {
     "prompt": range(1, 11), "test": range(11, 511), "validation": range(511, 601), "train": range(601, 975),
 }  # fmt: skip
@@ -51,6 +54,12 @@ class CodeProblem:
     provides: tuple[str, ...]
     plus: PlusTests | None = None
 
+    @property
+    def fingerprint(self) -> str:
+        """Changes with the reference and with the tests."""
+        tests = self.suite.code, self.suite.provides, dict(self.suite.values), self.plus
+        return blake2b(repr((self.reference, tests)).encode(), digest_size=8).hexdigest()
+
 
 def load_mbpp(folder: Path) -> list[CodeProblem]:
     """All problems of `mbpp.jsonl` in the folder, with those of MBPP+ if it has `MbppPlus*.jsonl`.
@@ -59,7 +68,10 @@ def load_mbpp(folder: Path) -> list[CodeProblem]:
     """
     path = folder / "mbpp.jsonl"
     if not path.exists():
-        raise UsageError(f"there is no {path}; name the folder with MBPP by --data")
+        raise UsageError(
+            f"there is no {path}; name the folder with MBPP by --data, or for functions of your own their "
+            "source by --source NAME"
+        )
     plus = {
         _task_id(row).removeprefix("Mbpp/"): row.fields
         for file in sorted(folder.glob("MbppPlus*.jsonl")) for row in json_lines(file)
@@ -87,16 +99,16 @@ def question_of(text: str, tests: list[str]) -> str:
 
 def _problem(row: dict[str, Any], plus: dict[str, Any] | None) -> CodeProblem:
     number = int(row["task_id"])
-    reference = _lines(row["code"])
-    setup, tests = _lines(row["test_setup_code"]), [_lines(test) for test in row["test_list"]]
+    reference = plain_lines(row["code"])
+    setup, tests = plain_lines(row["test_setup_code"]), [plain_lines(test) for test in row["test_list"]]
     provides = tuple(
         node.name for node in ast.parse(reference).body if isinstance(node, ast.FunctionDef | ast.ClassDef)
     )
-    suite = Suite("\n".join([setup, *tests, *map(_lines, row["challenge_test_list"])]), provides)
+    suite = Suite("\n".join([setup, *tests, *map(plain_lines, row["challenge_test_list"])]), provides)
     split = next(name for name, numbers in SPLITS.items() if number in numbers)
     question = question_of(row["text"], tests)
     return CodeProblem(
-        f"mbpp/{number}", split, question, reference, suite, provides, None if plus is None else _plus(plus)
+        f"{MBPP}/{number}", split, question, reference, suite, provides, None if plus is None else _plus(plus)
     )
 
 
@@ -104,7 +116,7 @@ def _plus(row: dict[str, Any]) -> PlusTests:
     examples = list(_calls(row["assertion"], row["entry_point"]))
     template = examples[0] if examples else ()
     inputs = tuple(_arguments(template, given) for given in [*row["base_input"], *row["plus_input"]])
-    reference = _lines(row["canonical_solution"]).strip() + "\n"
+    reference = plain_lines(row["canonical_solution"]).strip() + "\n"
     name = row["entry_point"]
     return PlusTests(name, reference, inputs, float(row["atol"]), comparison_of(name))
 
@@ -155,7 +167,7 @@ def _calls(assertions: str, name: str) -> Iterator[tuple[Any, ...]]:
                 continue
 
 
-def _lines(text: str) -> str:
+def plain_lines(text: str) -> str:
     """Convert line ends from Windows, and tabs in the indentation to spaces.
 
     A tab advances to the next multiple of eight, as in Python. libcst would count it otherwise.

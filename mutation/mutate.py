@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import random
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from textwrap import dedent
 from typing import Any
@@ -19,7 +19,7 @@ from libcst.metadata import ExpressionContext, ExpressionContextProvider, Metada
 from mutmut.mutation.file_mutation import MutationVisitor
 from mutmut.mutation.pragma_handling import IgnoredCode
 
-from mutation.operators import MUTMUT, OWN, Table, wrong_variable
+from mutation.operators import MUTMUT, OWN, UNLIKELY, Table, wrong_variable
 from mutation.refactorings import refactorings
 from search.errors import UsageError
 
@@ -52,16 +52,23 @@ class Mutant:
         return "+".join(edit.operator for edit in self.edits)
 
 
-def mutants(code: str, *, order: int = 1, most: int | None = None, seed: int = 0) -> list[Mutant]:
+def mutants(
+    code: str, *, order: int = 1, most: int | None = None, seed: int = 0, without: Collection[str] = UNLIKELY
+) -> list[Mutant]:
     """Programs with `order` mistakes, all different from each other and from the program itself.
 
     order: 1 to 3. For order 1 these are all mutants, for higher orders as many random ones.
     most: the most that are returned, sampled with `seed`; None for no limit.
+    without: operators to leave out, by name.
     Raises UsageError if the program cannot be parsed.
     """
     if not 1 <= order <= 3:
         raise UsageError(f"order={order}: it must be 1, 2 or 3")
-    first = _all(code, _mistakes)
+
+    def mistakes(wrapper: MetadataWrapper) -> Table:
+        return [row for row in _mistakes(wrapper) if row[0] not in without]
+
+    first = _all(code, mistakes)
     if order == 1:
         return _some(first, most, seed)
     rng = random.Random(seed)
@@ -71,7 +78,7 @@ def mutants(code: str, *, order: int = 1, most: int | None = None, seed: int = 0
         if len(result) == wanted or not first:
             break
         mutant = rng.choice(first)
-        while len(mutant.edits) < order and (further := _all(mutant.code, _mistakes)):
+        while len(mutant.edits) < order and (further := _all(mutant.code, mistakes)):
             last = rng.choice(further)
             mutant = Mutant(last.code, (*mutant.edits, *last.edits))
         if len(mutant.edits) == order and (normal := _normal(mutant.code)) not in seen:

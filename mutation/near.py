@@ -93,7 +93,11 @@ def _tokens(code: str) -> list[str]:
 def _shapes(code: str) -> set[str]:
     """The syntax tree of each function, with its names numbered in order. Trivial functions are left out."""
     shapes = set()
-    for node in ast.parse(code).body:
+    try:
+        nodes = ast.parse(code).body
+    except SyntaxError:
+        return set()
+    for node in nodes:
         if isinstance(node, ast.FunctionDef):
             if ast.get_docstring(node) is not None:
                 node.body = node.body[1:]

@@ -213,6 +213,9 @@ def wrong_variable(scopes: Mapping[cst.Name, tuple[str, ...]]) -> Operator:
     return operator
 
 
+UNLIKELY = ("if_exp",)
+"""Operators whose mutants no language model writes: mutmut's `if_exp` makes `a if (test) and False else b` of
+`a if test else b`. They are left out unless asked for."""
 MUTMUT: Table = [
     (operator.__name__.removeprefix("operator_"), kind, operator) for kind, operator in mutation_operators
 ]

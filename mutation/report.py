@@ -13,11 +13,14 @@ from rich.console import Console
 from rich.table import Table
 
 from mutation.label import LabelledProgram, LabelParams, MutantResult, ProblemResult
+from mutation.mbpp import MBPP
 from mutation.near import Near
 from mutation.sandbox.verdict import Outcome
 
 SIGNS = {1: "+", 0: "0", -1: "-"}
 SAMPLE = 50
+SHOWN = 10
+"""Problems without labels that are printed with the reason; all are in the summary file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +64,21 @@ class Summary:
     rewordings: dict[str, int]
     audit: dict[str, Audit]
     unseen_lines: int
+    source: str = MBPP
+
+    @property
+    def is_mbpp(self) -> bool:
+        return self.source == MBPP
+
+    @property
+    def title(self) -> str:
+        """The problems, in words."""
+        return f"{'MBPP' if self.is_mbpp else self.source}'s {self.split} split"
 
     @classmethod
     def of(
         cls, results: Sequence[ProblemResult], kept: Sequence[LabelledProgram], near: Sequence[Near],
-        params: LabelParams, split: str, isolated: bool,
+        params: LabelParams, split: str, isolated: bool, source: str = MBPP,
     ) -> Summary:  # fmt: skip
         mutants = [t for one in results for t in one.tried if not t.rewording]
         verdicts: dict[str, Counter[str]] = {}
@@ -79,7 +92,7 @@ class Summary:
             {name: dict(counts) for name, counts in sorted(verdicts.items())},
             dict(Counter(t.fate for t in mutants)),
             dict(Counter(t.fate for one in results for t in one.tried if t.rewording)), _audit(mutants),
-            sum(len(one.unseen) for one in results),
+            sum(len(one.unseen) for one in results), source,
         )  # fmt: skip
 
     @property
@@ -111,26 +124,33 @@ def print_summary(summary: Summary, console: Console) -> None:
     """Print the figures."""
     outcomes = list(dict.fromkeys(o for counts in summary.verdicts.values() for o in counts))
     outcomes.sort(key=lambda o: -sum(counts.get(o, 0) for counts in summary.verdicts.values()))
-    table = Table(title="mutants by operator and verdict, and the audit", title_justify="left")
-    for heading in ("operator", "mutants", *outcomes, "passed MBPP, had MBPP+", "of these wrong"):
+    audit_too = ", and the audit" if summary.is_mbpp else ""
+    table = Table(title=f"mutants by operator and verdict{audit_too}", title_justify="left")
+    audited = ("passed MBPP, had MBPP+", "of these wrong") if summary.is_mbpp else ()
+    for heading in ("operator", "mutants", *outcomes, *audited):
         table.add_column(heading, justify="left" if heading == "operator" else "right")
     for name, counts in sorted(summary.verdicts.items(), key=lambda item: -sum(item[1].values())):
-        table.add_row(name, *_row(counts, outcomes, summary.audit.get(name, Audit(0, 0))))
+        audit = summary.audit.get(name, Audit(0, 0)) if summary.is_mbpp else None
+        table.add_row(name, *_row(counts, outcomes, audit))
     total: Counter[str] = Counter()
     for counts in summary.verdicts.values():
         total.update(counts)
-    table.add_row("all", *_row(total, outcomes, summary.audited), style="bold")
+    table.add_row("all", *_row(total, outcomes, summary.audited if summary.is_mbpp else None), style="bold")
     console.print(table)
     signs = ", ".join(f"{SIGNS[value]} {summary.labels.get(value, 0):,}" for value in (1, 0, -1))
     lines = [
-        f"{summary.problems} problems of MBPP's {summary.split} split, {summary.with_plus} with MBPP+; "
-        f"{len(summary.near)} near-duplicates of HumanEval left out; "
-        f"{len(summary.corrected)} references fail MBPP+ and were replaced by its own; "
-        f"{len(summary.without_labels)} give no labels",
+        f"{summary.problems} problems of {summary.title}"
+        + (f", {summary.with_plus} with MBPP+" if summary.is_mbpp else "")
+        + f"; {len(summary.near)} near-duplicates of HumanEval left out; "
+        + (f"{len(summary.corrected)} references fail MBPP+ and were replaced by its own; "
+           if summary.is_mbpp else "")
+        + f"{len(summary.without_labels)} give no labels",
+        *(f"  {name}: {why}" for name, why in list(summary.without_labels.items())[:SHOWN]),
         "mutants: " + _counts(summary.fates),
         "rewordings: " + _counts(summary.rewordings),
-        f"audit: of {summary.audited.survived} mutants that pass MBPP's own tests, MBPP+ fails "
-        f"{summary.audited.failed_by_plus} ({summary.audited.share:.1%}): neutral labels that were wrong",
+        *([f"audit: of {summary.audited.survived} mutants that pass MBPP's own tests, MBPP+ fails "
+           f"{summary.audited.failed_by_plus} ({summary.audited.share:.1%}): neutral labels that were wrong"]
+          if summary.is_mbpp else []),
         f"{summary.unseen_lines} lines of the references are not run by any test",
         f"{summary.records:,} records; labels: {signs}; no prefix has two labels",
     ]
@@ -138,9 +158,12 @@ def print_summary(summary: Summary, console: Console) -> None:
         console.print(line, highlight=False, soft_wrap=True)
 
 
-def _row(counts: dict[str, int], outcomes: Sequence[str], audit: Audit) -> list[str]:
-    cells = [f"{sum(counts.values()):,}", *(f"{counts.get(o, 0):,}" for o in outcomes), f"{audit.survived:,}"]
-    return [*cells, f"{audit.failed_by_plus:,} ({audit.share:.0%})" if audit.survived else ""]
+def _row(counts: dict[str, int], outcomes: Sequence[str], audit: Audit | None) -> list[str]:
+    cells = [f"{sum(counts.values()):,}", *(f"{counts.get(o, 0):,}" for o in outcomes)]
+    if audit is None:
+        return cells
+    wrong = f"{audit.failed_by_plus:,} ({audit.share:.0%})" if audit.survived else ""
+    return [*cells, f"{audit.survived:,}", wrong]
 
 
 def _counts(counts: dict[str, int]) -> str:
@@ -164,7 +187,7 @@ def draw(summary: Summary, path: Path) -> None:
             axes.barh(names, counts, left=left, label=outcome, color=f"C{number}")
             left = [a + b for a, b in zip(left, counts, strict=True)]
     axes.set_xlabel("mutants")
-    axes.set_title(f"MBPP, {summary.split} split: mutants by operator and verdict")
+    axes.set_title(f"{summary.title}: mutants by operator and verdict")
     axes.legend(loc="lower right")
     figure.savefig(path, dpi=110)
     pyplot.close(figure)

@@ -6,7 +6,7 @@ import atexit
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -41,13 +41,14 @@ def run_problems(
     """
     work = WorkFile(out.with_name(out.name + ".work"), params, isolated)
     try:
-        todo = [p for p in problems if p.id not in work.results or work.results[p.id].question != p.question]
+        todo = [p for p in problems if not work.has(p)]
+        running = replace(params, without=work.without)
         with Progress(console=Console(stderr=True), transient=True) as progress:
             bar = progress.add_task("problems", total=len(problems), completed=len(problems) - len(todo))
-            for result in _in_processes(todo, params, workers or cores(), isolated):
+            for result in _in_processes(todo, running, workers or cores(), isolated):
                 work.add(result)
                 progress.advance(bar)
-        return [work.results[p.id] for p in problems]
+        return [_left(work.results[p.id], params.without) for p in problems]
     finally:
         work.close()
 
@@ -55,24 +56,35 @@ def run_problems(
 class WorkFile:
     """The results of a build, written while it runs: a line of settings, then a line for each problem.
 
-    results: by problem id, those of earlier runs included.
+    results: by problem id, those of earlier runs included. without: the operators that it leaves out. A file
+    that leaves out fewer than `params` serves as well; one of version 0.1 leaves out none.
     """
 
     def __init__(self, path: Path, params: LabelParams, isolated: bool) -> None:
         settings: dict[str, Any] = {
             "version": VERSION, "isolated": isolated, "limits": asdict(LIMITS), "order": params.order,
             "most": params.most, "rewordings": params.rewordings, "seed": params.seed,
+            "without": list(params.without),
         }  # fmt: skip
         self._file = JsonLinesFile(path, kind="work file", begins='{"version":')
         if not self._file.rows:
             self._file.append([settings])
-        elif self._file.rows[0] != settings:
+        found: dict[str, Any] = {"without": []} | self._file.rows[0] if self._file.rows else settings
+        self.without = tuple(found["without"])
+        if found | {"without": []} != settings | {"without": []} or set(self.without) - set(params.without):
             self.close()
             raise UsageError(
                 f"{path} belongs to a build with other settings: choose another --out, or delete the file"
             )
         self.results = {result.id: result for result in map(_result, self._file.rows[1:])}
         self._file.rows = []  # each is kept once, as a result
+
+    def has(self, problem: CodeProblem) -> bool:
+        """Whether there are results of this problem, with the same reference and the same tests."""
+        result = self.results.get(problem.id)
+        if result is None or result.question != problem.question:
+            return False
+        return result.made_of in ("", problem.fingerprint)
 
     def add(self, result: ProblemResult) -> None:
         self.results[result.id] = result
@@ -81,6 +93,11 @@ class WorkFile:
     def close(self) -> None:
         """Close the file and release its lock."""
         self._file.close()
+
+
+def _left(result: ProblemResult, without: Sequence[str]) -> ProblemResult:
+    """A result without the programs of some operators."""
+    return replace(result, tried=tuple(t for t in result.tried if not set(t.operators) & set(without)))
 
 
 def _result(row: dict[str, Any]) -> ProblemResult:

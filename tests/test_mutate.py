@@ -110,6 +110,15 @@ def test_a_program_that_cannot_be_parsed_is_refused(wrong: str) -> None:
         mutants(wrong)
 
 
+def test_mutants_that_no_model_writes_are_left_out_unless_asked_for() -> None:
+    code = "def f(a, b):\n    return a if a > b else b\n"
+    assert not made(code, "if_exp")
+    assert [m for m in mutants(code, without=()) if m.operator == "if_exp"]
+    assert all("and False" not in m.code and "or True" not in m.code for m in mutants(code, order=2))
+    names = {m.operator for m in mutants(code, without=("swap_op", "return_value"))}
+    assert "if_exp" in names and not names & {"swap_op", "return_value"}
+
+
 def test_the_order_must_be_1_2_or_3() -> None:
     with pytest.raises(UsageError, match="order=4"):
         mutants(COUNT, order=4)

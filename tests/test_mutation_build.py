@@ -11,9 +11,10 @@ import pytest
 
 from mutation import build
 from mutation.label import LabelParams, MutantResult, ProblemResult, contradictions
-from mutation.mbpp import SPLITS, like, load_mbpp
+from mutation.mbpp import SPLITS, CodeProblem, like, load_mbpp
 from mutation.near import Text, human_eval, near_duplicates
-from mutation.work import WorkFile
+from mutation.sandbox.verdict import Suite
+from mutation.work import WorkFile, run_problems
 from prm.data.labels import read_labels
 from search.errors import UsageError
 from tests.sandboxed import alive, descendants, why_not
@@ -186,7 +187,8 @@ def test_a_wrong_request_is_refused_before_any_work(
     assert build.main(["--data", str(tmp_path / "none"), "--out", str(out)]) == 2
     assert build.main(["--data", str(mbpp), "--out", str(out), "--order", "9"]) == 2
     assert build.main(["--data", str(mbpp), "--out", str(tmp_path)]) == 2
-    assert not out.exists() and capsys.readouterr().err.count("error:") == 3
+    assert build.main(["--data", str(mbpp), "--out", str(out), "--split", "prompt"]) == 2
+    assert not out.exists() and capsys.readouterr().err.count("error:") == 4
 
 
 # -- the .work file ------------------------------------------------------------------------------------
@@ -238,6 +240,35 @@ def test_a_work_file_of_version_0_1_resumes_and_one_of_other_settings_is_refused
     path.write_text("not a work file")
     with pytest.raises(UsageError, match="work file"):
         WorkFile(path, LabelParams(), isolated=True)
+
+
+def test_a_work_file_without_left_out_operators_serves_builds_that_leave_some_out(tmp_path: Path) -> None:
+    path = tmp_path / "x.jsonl"
+    changed = replace(RESULT.tried[0], operators=("if_exp",))
+    every, fewer = LabelParams(without=()), LabelParams()
+    first = WorkFile(path.with_name("x.jsonl.work"), every, isolated=True)
+    first.add(replace(RESULT, tried=(changed, *RESULT.tried)))
+    first.close()
+    problem = CodeProblem("mbpp/601", "train", RESULT.question, LARGEST, Suite(""), ("largest",))
+    assert len(run_problems([problem], every, path)[0].tried) == 3
+    assert run_problems([problem], fewer, path)[0].tried == RESULT.tried
+    other = tmp_path / "y.work"
+    WorkFile(other, fewer, isolated=True).close()
+    with pytest.raises(UsageError, match="other settings"):
+        WorkFile(other, every, isolated=True)
+
+
+def test_results_of_another_reference_or_of_other_tests_do_not_count(tmp_path: Path) -> None:
+    problem = CodeProblem("own/largest", "train", RESULT.question, LARGEST, Suite("assert 1"), ("largest",))
+    result = replace(RESULT, id=problem.id, made_of=problem.fingerprint)
+    work = WorkFile(tmp_path / "x.work", LabelParams(), isolated=True)
+    work.add(result)
+    assert work.has(problem)
+    assert not work.has(replace(problem, reference=SPAN))
+    assert not work.has(replace(problem, suite=Suite("assert 2")))
+    work.add(replace(result, made_of=""))
+    assert work.has(problem), "version 0.1 kept no fingerprint"
+    work.close()
 
 
 def test_only_one_build_writes_to_a_work_file(tmp_path: Path) -> None:

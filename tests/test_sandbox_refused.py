@@ -178,10 +178,15 @@ assert len(w) == 1
         "collect warnings",
     ),
     "numpy": ("def f(): return 1", "import numpy as np\nassert f() == 1", "import numpy"),
-    "pytest import": (
+    "pytest skip": (
         "def f(x): return x * 2",
-        "import pytest\ndef test_a():\n    with pytest.raises(TypeError):\n        f(None)",
-        "import pytest",
+        "import pytest\n@pytest.mark.skip\ndef test_a():\n    assert f(1) == 2",
+        "pytest.mark.skip",
+    ),
+    "pytest warns": (
+        "def f(x): return x * 2",
+        "import pytest\nwith pytest.warns(UserWarning):\n    f(None)",
+        "pytest.warns",
     ),
     "test fixture": ("def f(x): return x + 2", "def test_a(capsys):\n    assert f(0) == 2", "takes capsys"),
     "unittest skip": (

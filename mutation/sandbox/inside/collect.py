@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from mutation.sandbox.inside.mirror import is_mirror
+from mutation.sandbox.inside.pytest_names import FIXTURE, arguments_of
 
 
 class Refuses(Protocol):
@@ -20,29 +21,60 @@ def run(names: dict[str, Any], only: frozenset[str] | None, border: Refuses) -> 
 
     only: the names of those that the tests do not call themselves; None for all.
     """
-    for name, value in list(names.items()):
+    own = {
+        name: value for name, value in names.items()
+        if not is_mirror(value) and getattr(value, "__module__", None) == names["__name__"]
+    }  # fmt: skip
+    tests = _Tests({n: f for n, f in own.items() if getattr(f, FIXTURE, False)}, border)
+    for name, value in own.items():
         if only is not None and name not in only:
             continue
-        if is_mirror(value) or getattr(value, "__module__", None) != names["__name__"]:
-            continue
         if isinstance(value, types.FunctionType) and name.startswith("test"):
-            _call(value, border)
+            tests.call(value, [])
         elif isinstance(value, type) and _is_case(value):
             _run_case(value, border)
         elif isinstance(value, type) and name.startswith("Test"):
-            for method in (m for m in vars(value) if m.startswith("test")):
+            for method in [m for m in dir(value) if m.startswith("test")]:
                 instance = value()
-                for step in ("setup_method", method, "teardown_method"):
-                    if (bound := getattr(instance, step, None)) is not None:
-                        _call(bound, border)
+                around = [getattr(instance, step, None) for step in ("setup_method", "teardown_method")]
+                tests.call(getattr(instance, method), around)
 
 
-def _call(function: Callable[..., object], border: Refuses) -> None:
-    needed = [p for p in inspect.signature(function).parameters.values() if p.default is p.empty]
-    if needed:
-        border.refuse(f"{function.__name__} takes {needed[0].name}: the sandbox has no fixtures of pytest's")
-    if inspect.isawaitable(function()):
-        border.refuse(f"{function.__name__} is a coroutine: the sandbox has no event loop")
+class _Tests:
+    """fixtures: functions that make arguments, by name."""
+
+    def __init__(self, fixtures: dict[str, Any], border: Refuses) -> None:
+        self._fixtures, self._border = fixtures, border
+
+    def call(self, function: Callable[..., object], around: list[Any]) -> None:
+        """Call a test as often as its decorators say. around: what is called before and after it, or None."""
+        for given in arguments_of(function):
+            for step in around[:1]:
+                _ = step and step()
+            made, opened = dict(given), list[Any]()
+            try:
+                result = function(**self._arguments(function, made, opened))
+                if inspect.isawaitable(result):
+                    self._border.refuse(f"{function.__name__} is a coroutine: the sandbox has no event loop")
+            finally:
+                for generator in reversed(opened):
+                    next(generator, None)
+            for step in around[1:]:
+                _ = step and step()
+
+    def _arguments(self, function: Any, made: dict[str, Any], opened: list[Any]) -> dict[str, Any]:
+        """made: all that has been made for this test. opened: the generators among its fixtures."""
+        needed = inspect.signature(function).parameters.values()
+        for name in [p.name for p in needed if p.name not in made and p.default is p.empty]:
+            if name not in self._fixtures:
+                self._border.refuse(f"{function.__name__} takes {name}: the sandbox has no such fixture")
+            fixture = self._fixtures[name]
+            value = fixture(**self._arguments(fixture, made, opened))
+            if inspect.isgenerator(value):
+                opened.append(value)
+                value = next(value)
+            made[name] = value
+        return {p.name: made[p.name] for p in needed if p.name in made}
 
 
 def _is_case(kind: type) -> bool:

@@ -32,6 +32,7 @@ from mutation.sandbox.inside import collect
 from mutation.sandbox.inside.border import STREAMS, Border, Broken, Overflow, Raised
 from mutation.sandbox.inside.confine import Bounds, call_filter, limit_resources
 from mutation.sandbox.inside.mirror import FROM_PROGRAM, Mirror, Refused, is_mirror
+from mutation.sandbox.inside.pytest_names import Pytest
 from mutation.sandbox.inside.unshared import unshared
 from mutation.sandbox.inside.wire import Pipe, TooLong, WireError, unpack
 
@@ -112,10 +113,18 @@ def _is_known(name: str) -> bool:
 
 
 def _importer(module: str, border: Border) -> Any:
-    """The tests' `import`. They import the program by this name, where it has one."""
+    """The tests' `import`. They import the program by this name, where it has one, from any package."""
 
-    def find(name: str, *arguments: Any, **keywords: Any) -> Any:
-        return border.module if name == module else __import__(name, *arguments, **keywords)
+    def find(
+        name: str, names: Any = None, local: Any = None, wanted: tuple[str, ...] | None = (), level: int = 0
+    ) -> Any:
+        if module and (name == module or (wanted and name.endswith("." + module))):
+            return border.module
+        if level and wanted and module in wanted:  # from . import program
+            return types.SimpleNamespace(**{module: border.module})
+        if name == "pytest":
+            return Pytest()
+        return __import__(name, names, local, wanted or (), level)
 
     return find
 
