@@ -110,6 +110,27 @@ def installed() -> dict[str, object]:
     return stamp
 
 
+def install_bubblewrap() -> None:
+    """The tests run programs inside it. Where it cannot be installed, one line says how to."""
+    if platform.system() != "Linux" or shutil.which("bwrap") is not None:
+        return
+    command = ("apt-get", "install", "--yes", "--quiet", "bubblewrap")
+    why = "run as root, this would install it"
+    if os.geteuid() == 0 and shutil.which("apt-get") is not None:
+        say("bubblewrap, by apt-get: the tests run programs inside it")
+        for commands in ((command,), (("apt-get", "update", "--quiet"), command)):  # an old list may do
+            try:
+                for one in commands:
+                    execute("env", "DEBIAN_FRONTEND=noninteractive", *one)
+                return
+            except Failed as error:
+                lines = str(error).splitlines() or ["no reason given"]
+                why = f"apt-get failed: {lines[-1]}"
+    elif os.geteuid() == 0:
+        why = "there is no apt-get"
+    say(f"without bubblewrap, tests that run programs are skipped ({why}): sudo apt-get install bubblewrap")
+
+
 def make_venv() -> None:
     if VENV.exists():
         shutil.rmtree(VENV)
@@ -199,6 +220,8 @@ def main() -> None:
     if sys.version_info < (3, 11):  # noqa: UP036  (whoever calls this may have an older one)
         parser.error(f"Python 3.11 or later is needed, this is {platform.python_version()}")
 
+    if options.dev:
+        install_bubblewrap()
     before, now = installed(), digest()
     if options.engine:
         engine, why = options.engine, "as asked"

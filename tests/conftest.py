@@ -7,9 +7,12 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
+
+from tests.sandboxed import skipped_line
 
 settings.register_profile("untimed", deadline=None)  # how fast a test runs is not what it tests
 settings.load_profile("untimed")
@@ -19,6 +22,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files with slow tests first, so that two workers end at about the same time."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
+
+
+LAST_LINE = pytest.StashKey[str]()
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    reports = terminalreporter.stats.get("skipped", [])
+    reasons = [report.longrepr[2] for report in reports if isinstance(report.longrepr, tuple)]
+    terminalreporter.config.stash[LAST_LINE] = skipped_line(reasons)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """The last line says which tests were skipped for want of bubblewrap, where some were."""
+    if line := config.stash.get(LAST_LINE, ""):
+        print(line)
 
 
 @dataclass(frozen=True)

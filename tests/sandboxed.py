@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -12,6 +14,8 @@ from typing import Any
 from mutation.sandbox.isolation import SandboxError
 from mutation.sandbox.sandbox import Sandbox
 
+CANNOT_RUN = "the sandbox cannot run here: "
+
 
 @cache
 def why_not() -> str:
@@ -19,8 +23,23 @@ def why_not() -> str:
     try:
         Sandbox(workers=1).close()
     except SandboxError as error:
-        return f"the sandbox cannot run here: {error}"
+        return f"{CANNOT_RUN}{error}"
     return ""
+
+
+def skipped_line(reasons: Iterable[str]) -> str:
+    """How many tests were skipped for want of the sandbox, why, and the command that helps; "" for none."""
+    ours = [reason.partition(CANNOT_RUN)[2] for reason in reasons if CANNOT_RUN in reason]
+    if not ours:
+        return ""
+    tests = f"{len(ours)} test{'s' if len(ours) > 1 else ''} skipped, as programs cannot be run here"
+    if shutil.which("bwrap") is not None:
+        return f"{tests}: {ours[0]}"
+    sudo = "" if os.geteuid() == 0 else "sudo "
+    return (
+        f"{tests}: bubblewrap is not installed. To run them too: {sudo}apt-get install bubblewrap "
+        f"(Fedora: {sudo}dnf install bubblewrap)"
+    )
 
 
 def descendants(pid: int) -> set[int]:
