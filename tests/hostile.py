@@ -129,6 +129,14 @@ HOSTILE = [
             raise RuntimeError("reached")
         builtins.sorted = reached
         """, PASSED, tests="assert sorted([answer(3), 1]) == [1, 7]"),
+    _at_import("replaces the built-in functions that describe its objects", """
+        import builtins
+        def reached(*_):
+            raise RuntimeError("reached")
+        builtins.sorted = builtins.next = builtins.any = builtins.vars = builtins.hasattr = reached
+        class Number(int):
+            __lt__ = __index__ = int.__add__
+        """, PASSED, tests="assert Number(7).real == answer(3)"),
     _at_import("defines a built-in name", """
         def sorted(*_):
             raise RuntimeError("reached")
@@ -139,6 +147,11 @@ HOSTILE = [
             def floor(x):
                 raise RuntimeError("reached")
         """, PASSED, tests="assert math.floor(answer(3)) == 7"),
+    _in_call("rebinds a name that the tests have bound", """
+        def reached(*_):
+            raise RuntimeError("reached")
+        globals()["floor"] = reached
+        """, PASSED, tests="from math import *\nassert answer(3) == 7 and floor(7.5) == 7"),
     _at_import("replaces a module", """
         import sys, types
         sys.modules["math"] = types.ModuleType("math")

@@ -16,8 +16,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from bench.runner.checkpoints import BUILTIN
 from bench.runner.cli.run import main
-from bench.runner.models import BUILTIN
 from search.errors import ContextError, PolicyError
 from search.limits import metered
 from search.policies.openai_client import OpenAIPolicy

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import unittest
 from collections import Counter, OrderedDict
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,6 +16,7 @@ from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
 from textwrap import indent
+from typing import NoReturn
 
 import pytest
 from hypothesis import given, settings
@@ -22,6 +24,7 @@ from hypothesis import strategies as st
 
 from mutation.sandbox import __main__ as command
 from mutation.sandbox import isolation
+from mutation.sandbox.inside.rebuild import Rebuilder
 from mutation.sandbox.inside.wire import WireError, pack, unpack
 from mutation.sandbox.isolation import SandboxError
 from mutation.sandbox.sandbox import Sandbox
@@ -363,6 +366,18 @@ def test_plain_data_crosses_unchanged(value: object) -> None:
 def test_types_of_the_standard_library_cross_unchanged(value: object) -> None:
     back = unpack(json.loads(json.dumps(pack(value))))
     assert repr(back) == repr(value)
+
+
+def test_a_program_cannot_raise_what_skips_tests() -> None:
+    def refuse(reason: str) -> NoReturn:
+        raise AssertionError(reason)
+
+    about = {
+        "name": "SkipTest", "module": "unittest.case", "path": "SkipTest", "bases": [["class", "Exception"]],
+        "specials": [], "without": [], "meta": [], "library": ["unittest.case:SkipTest"],
+    }  # fmt: skip
+    kind = Rebuilder(lambda *_: None, refuse, {}).unpack(["own", 1, about])
+    assert issubclass(kind, Exception) and not issubclass(kind, unittest.SkipTest)
 
 
 @given(st.recursive(st.none() | st.integers() | st.text() | st.floats(), lambda inner: st.lists(inner)

@@ -12,6 +12,7 @@ from mutation.sandbox.inside.mirror import FROM_PROGRAM, Refused
 from mutation.sandbox.inside.rebuild import Rebuilder
 from mutation.sandbox.inside.wire import UNREADABLE, Closed, Json, NotPlain, Pipe, TooLong, WireError
 
+MISSING = object()
 MODULE = 1
 """The number of the program's module."""
 STREAMS = {name: getattr(sys, name) for name in ("stdin", "stdout", "stderr")}
@@ -47,13 +48,13 @@ class Border:
         self.names = names
         self._pipe = pipe
         self._objects = Rebuilder(self.ask, self.refuse, names)
-        self._watched: frozenset[str] = frozenset()
+        self._watched: dict[str, object] = {}
         self.module = self._objects.unpack(["object", MODULE, ["type", "module"]])
 
     def load(self, source: str, trace: bool, wanted: Iterable[str]) -> dict[str, Any]:
         """Have the program run. Returns the wanted names that it defines, which are then watched."""
         values: dict[str, Any] = self.ask("load", source, trace, list(wanted))
-        self._watched = frozenset(wanted)
+        self._watched = {name: values.get(name, MISSING) for name in wanted}
         return values
 
     def ask(self, verb: str, *arguments: object, **keywords: object) -> Any:
@@ -137,8 +138,9 @@ class Border:
         for number, parts in reply.get("changed", ()):
             objects.shared.change(number, list(objects.unpack(parts)))
         for name, packed in reply.get("names", {}).items():
-            if name in self._watched:
-                self.names[name] = objects.unpack(packed)
+            value = objects.unpack(packed)
+            if self.names.get(name, MISSING) is self._watched.get(name, self):  # the tests have not bound it
+                self.names[name] = self._watched[name] = value
         objects.shared.forget(reply.get("released", []))
         objects.shared.mark()
         for name in ("stdout", "stderr"):

@@ -6,6 +6,7 @@ call at a time and sends back a value. It holds no tests, no expected values and
 
 from __future__ import annotations
 
+import builtins
 import copy
 import io
 import json
@@ -137,6 +138,9 @@ class Program:
         code = compile(source, FILENAME, "exec", dont_inherit=True)
         if trace:
             sys.settrace(self._trace)
+        own = sys.modules["builtins"] = types.ModuleType("builtins")  # what carries its values keeps Python's
+        vars(own).update(vars(builtins))
+        vars(self.module)["__builtins__"] = own
         exec(code, self.module.__dict__)
         self._watched = {name: self.module.__dict__.get(name, MISSING) for name in wanted}
         return {name: value for name, value in self._watched.items() if value is not MISSING}

@@ -6,7 +6,6 @@ import sys
 import types
 from abc import ABCMeta
 from collections.abc import Callable
-from contextlib import suppress
 from functools import cache
 from itertools import islice
 from typing import Any, NoReturn
@@ -102,7 +101,8 @@ class Rebuilder:
                     self.shared.keep(error, self._free(number))
                 error.__cause__, error.__context__ = self.unpack(cause), self.unpack(context)
                 for name, value in more.items():
-                    BaseException.__setattr__(error, name, self.unpack(value))
+                    if not name.startswith("__") or name == "__notes__":
+                        BaseException.__setattr__(error, name, self.unpack(value))
                 return error
         raise WireError(f"the program sent {tag}")
 
@@ -131,13 +131,16 @@ class Rebuilder:
 
     def _know(self, mirror: type, library: list[type]) -> None:
         """Have `isinstance` find the classes of the standard library that a program's class derives from."""
-        others = []
+        others: list[type] = []
         for kind in library:
             if isinstance(kind, ABCMeta) and kind.__module__ not in ("abc", "typing"):
                 Mirror.making = True  # nothing is asked of the program for it
-                with suppress(TypeError, RuntimeError):
+                try:
                     kind.register(mirror)
-                Mirror.making = False
+                except (TypeError, RuntimeError):  # the two would contain each other
+                    others.append(kind)
+                finally:
+                    Mirror.making = False
             else:
                 others.append(kind)
         if others:
