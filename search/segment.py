@@ -153,7 +153,7 @@ SEGMENTERS: Mapping[str, Segmenter] = {
     s.name: s
     for s in (
         Segmenter("newline", ("\n",), _line_ends),
-        Segmenter("blank_line", ("\n\n",), _paragraph_ends),
+        Segmenter("blank_line", ("\n\n", "\n\r\n"), _paragraph_ends),
         Segmenter("step_marker", ("\nStep ", "\n**Step ", "# Step "), _before_markers),
         Segmenter("python", ("\n",), _statement_ends, _has_text, NEVER),
     )

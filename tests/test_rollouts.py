@@ -201,6 +201,20 @@ def test_evaluation_problems_are_not_labelled(tmp_path: Path, capsys: pytest.Cap
         read_examples(Counting(), None, None)
 
 
+def test_an_odd_problem_is_left_out_and_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "problems.jsonl"
+    rows = ['{"question": "What is 1 + 1?", "answer": "2"}', '{"question": "What is 1 + 2?"}',
+            '{"question": " ", "answer": "2"}', '{"problem": "What is 2 + 2?", "answer": null}']  # fmt: skip
+    path.write_text("\n".join(rows))
+    [example] = read_examples(Counting(), str(path), None)
+    assert example.problem.question == "What is 1 + 1?"
+    printed = capsys.readouterr().err
+    assert "rows left out: 3 of 4" in printed and "1 x no field 'answer'" in printed
+    path.write_text("\n".join(rows[1:]))
+    with pytest.raises(UsageError, match="nothing is left to label: .*line 1: no field 'answer'"):
+        read_examples(Counting(), str(path), None)
+
+
 def test_labels_are_compared_with_the_exact_checker() -> None:
     from prm.data.labels import LabelledSolution
 

@@ -170,3 +170,11 @@ def test_everything_that_is_wrong_is_said_at_once(
     assert [line.split(":")[0] for line in err.splitlines()] == ["error"] * 4, err
     for wrong in ("--out: cannot write", "cannot read nowhere", "./absent: there is no such", "--prm: "):
         assert wrong in err
+
+
+def test_a_policy_is_looked_at_although_the_task_is_unknown(
+    here: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--engine", "hf", "--task", "gsm8", "--policy", "./absent"]) == 2
+    err = capfd.readouterr().err
+    assert "unknown task 'gsm8'" in err and "./absent: there is no such" in err

@@ -20,7 +20,7 @@ from bench.runner.pairing import mismatches
 from bench.runner.resolve import ResolvedPolicy, ResolvedPRM, check_policy, resolve_policy, resolve_prm
 from bench.runner.specs import PolicySpec, PRMSpec
 from bench.tasks import TASKS
-from bench.tasks.base import Example, Task
+from bench.tasks.base import Defaults, Example, Task
 from search.engine import check_strategy
 from search.errors import UsageError
 from search.limits import CostLimits, LengthLimits
@@ -83,14 +83,13 @@ class RunRequest:
         with faults.collected():
             task = self._task()
             examples = self._examples(task)
+        engine: Engine | None = None
         prm: ResolvedPRM | None = None
-        if task is not None:
-            engine: Engine | None = None
+        with faults.collected():
+            engine = check_policy(self.policy, Defaults() if task is None else task.defaults)
+        if task is not None and self.prm is not None and self._guided:
             with faults.collected():
-                engine = check_policy(self.policy, task)
-            if self.prm is not None and self._guided:
-                with faults.collected():
-                    prm = resolve_prm(self.prm, task, engine)
+                prm = resolve_prm(self.prm, task, engine)
         strategies: dict[str, Strategy] = {}
         with faults.collected():
             strategies = self._with_defaults_of(prm)

@@ -20,7 +20,7 @@ from bench.runner.checkpoints import (
     tokenizer_of,
 )
 from bench.runner.specs import PolicySpec, PRMSpec
-from bench.tasks.base import Task
+from bench.tasks.base import Defaults, Task
 from prm.reading.bundled import bundled_policy, bundled_prm
 from prm.reading.checkpoint import check_on_hub
 from prm.reading.fingerprint import fingerprint, old_fingerprint, old_prm_fingerprint, prm_fingerprint
@@ -148,7 +148,7 @@ def resolve_policy(spec: PolicySpec, task: Task, problems: Sequence[Problem]) ->
 
     problems: each must leave room in the model's context.
     """
-    engine = check_policy(spec, task)
+    engine = check_policy(spec, task.defaults)
     name = spec.name or task.defaults.policy
     path = bundled_policy(name) or name
     tokenizer = None if spec.tokenizer is None else bundled_policy(spec.tokenizer) or spec.tokenizer
@@ -173,15 +173,15 @@ def resolve_policy(spec: PolicySpec, task: Task, problems: Sequence[Problem]) ->
     )
 
 
-def check_policy(spec: PolicySpec, task: Task) -> Engine:
+def check_policy(spec: PolicySpec, defaults: Defaults) -> Engine:
     """Check all of the spec that takes no tokenizer to check; a local checkpoint is checked at once.
 
-    Returns the engine. Raises UsageError.
+    defaults: of the task. Returns the engine. Raises UsageError.
     """
-    name = spec.name or task.defaults.policy
+    name = spec.name or defaults.policy
     _check_sampling(spec.sampling)
     check_dtype(spec.dtype)
-    segment = spec.segment or task.defaults.segment
+    segment = spec.segment or defaults.segment
     if segment not in SEGMENTERS:
         raise UsageError(f"unknown segmentation {segment!r}{nearest(segment, SEGMENTERS)}")
     if "" in spec.stop:

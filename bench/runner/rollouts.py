@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, closing
@@ -21,6 +22,7 @@ from bench.tasks.generated.problems import WordProblem, generate
 from prm.data.estimation import Bisect, Estimate, records
 from prm.data.guard import Guard
 from prm.data.labels import LabelledSolution, to_fields
+from prm.data.left_out import LeftOut
 from prm.data.rows import parsed, read_rows
 from search.engine import Outcome, solve
 from search.errors import UsageError
@@ -168,15 +170,22 @@ def _builtin_examples(task: TextTask, limit: int | None) -> list[Example]:
 def _own_examples(task: TextTask, problems: str, limit: int | None) -> list[Example]:
     def parse(row: dict[str, Any]) -> list[tuple[str, str]]:
         question = row["problem"] if "problem" in row else row["question"]
-        return [(question, str(row["answer"]).rpartition("####")[2].strip())]
+        answer = str(row["answer"]).rpartition("####")[2].strip()
+        if not isinstance(question, str) or not question.strip() or row["answer"] is None or not answer:
+            raise UsageError("a problem needs a question and an answer")
+        return [(question, answer)]
 
-    pairs = list(parsed(read_rows(problems), parse))[:limit]
+    left_out = LeftOut()
+    pairs = list(parsed(read_rows(problems), parse, source=problems, left_out=left_out))[:limit]
+    if left_out:
+        print(left_out.describe(), file=sys.stderr)
     guard = Guard.known()
     asked = [LabelledSolution(question, ("",), (0,), "", "train", "") for question, _ in pairs]
     kept = {solution.question for solution in guard.filter(asked)}
     print(guard.describe())
     if not kept:
-        raise UsageError(f"{problems}: nothing is left to label")
+        why = left_out.first_of(problems)
+        raise UsageError(f"{problems}: nothing is left to label{'' if why is None else f': {why}'}")
     return [
         Example(Problem(f"{task.name}/train/{n}", question), answer)
         for n, (question, answer) in enumerate(pairs)
