@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from search.errors import UsageError
 from search.limits import Cost, CostLimits, Events, LengthLimits, LimitReached
 from search.node import Node, TreeEvent
+from search.speculation import Load, Speculate
 from search.trace import Trace
 from search.tree import StepGuided, Strategy, Tree
 from search.types import Answers, AnswersByProblem, Policy, Problem, Step, StepScorer
@@ -67,6 +68,7 @@ async def solve(
     aggregate: Aggregate = "product",
     outcome: bool = False,
     concurrency: int = 64,
+    speculate: Speculate = 0,
     trace: Trace | None = None,
     watch: Watch = lambda problem, event, node: None,
 ) -> AsyncGenerator[Outcome, None]:
@@ -81,10 +83,12 @@ async def solve(
     lengths: how long a step and a solution may get.
     aggregate: how the reward model's step values make a solution's value, unless the strategy says.
     outcome: the reward model scores whole solutions only, at their end.
+    speculate: how many calls of one problem may run ahead of what its strategy asks for, or "auto": as many
+        as keep the policy busy. Answers are the same, sooner; what was not asked for is counted in the cost.
     answers: how answers are read, for all problems alike or for each (`AnswersByProblem`); the default
         compares whole texts.
     """
-    trace = trace or Trace()
+    trace, load = trace or Trace(), Load()
     todo = list(problems)
     check_strategy(strategy, outcome=outcome)
     if twice := [id for id, count in Counter(problem.id for problem in todo).items() if count > 1]:
@@ -101,13 +105,14 @@ async def solve(
             tree = Tree(
                 problem, policy, scorer, seed=seed, limits=limits, lengths=lengths, answers=own,
                 aggregate=aggregate, outcome=outcome, recorder=recorder,
-                watch=lambda event, node: watch(problem, event, node),
+                watch=lambda event, node: watch(problem, event, node), speculate=speculate, load=load,
             )
             try:
                 leaf = await strategy(tree)
             except LimitReached:  # an outcome, not an error: answer with the best so far
                 leaf = tree.best_so_far()
             finally:
+                await tree.close()
                 cost, events = tree.cost, tree.events
             if (reason := tree.broken or leaf.failed) is not None:
                 return _failed(problem, cost, events, start, reason)

@@ -129,9 +129,9 @@ _METER: ContextVar[Cost | None] = ContextVar("meter", default=None)
 
 
 @contextmanager
-def metered() -> Iterator[Cost]:
-    """Collect what the block, and the tasks it starts, `charge`."""
-    spent = Cost()
+def metered(spent: Cost | None = None) -> Iterator[Cost]:
+    """Collect what the block, and the tasks it starts, `charge`; added to `spent`, if given."""
+    spent = Cost() if spent is None else spent
     token = _METER.set(spent)
     try:
         yield spent

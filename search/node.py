@@ -15,7 +15,8 @@ class Node:
     duplicate_of: the earlier sibling with the same text, None if this is the first. They share a score.
     failed: why sampling or scoring this candidate failed, None if it did not. It has no step, or no score;
         nothing can follow it, and it is never a solution.
-    reserved: child addresses given out, children still being sampled included.
+    reserved: child addresses given out, children still being sampled included. scratch: those of scratch
+        children, which are not in `children`; their addresses end in -1, -2 and so on.
     """
 
     address: Address
@@ -26,6 +27,7 @@ class Node:
     children: list[Node] = field(default_factory=list)
     failed: str | None = None
     reserved: int = 0
+    scratch: int = 0
 
     @property
     def path(self) -> list[Node]:
@@ -36,6 +38,11 @@ class Node:
             path.append(node)
             node = node.parent
         return path[::-1]
+
+    @property
+    def is_scratch(self) -> bool:
+        """Whether the node was sampled to look ahead: nothing that is searched contains it."""
+        return any(index < 0 for index in self.address)
 
     @property
     def steps(self) -> list[Step]:

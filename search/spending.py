@@ -1,43 +1,54 @@
-"""The only code that spends: calls of the policy and the reward model, within limits, recorded."""
+"""Samples of one problem: calls of the policy, within limits, recorded."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from search.errors import PolicyError, ScorerError, UsageError
+from search.errors import PolicyError
 from search.limits import Cost, CostLimits, LengthLimits, LimitReached, Scope, metered
-from search.node import Node, TreeEvent, num_scored, same_text
-from search.scopes import Limited
+from search.node import Node, TreeEvent, same_text
+from search.scoring import Scoring, Watcher
 from search.seeds import derive
+from search.speculation import Early, Load, Speculate, Speculation
 from search.trace import Recorder
-from search.types import Address, BoundedScorer, Policy, Problem, Step, StepScore, StepScorer, Stop, Until
-
-Watcher = Callable[[TreeEvent, Node], None]
-
-BLANK_SCORE = StepScore(negative=1.0, neutral=0.0, positive=0.0)
-"""The score of a solution that ends before its first word; the reward model is not called for it."""
+from search.types import Address, Ahead, Policy, Problem, Step, StepScorer, Stop, Until
 
 
 @dataclass(frozen=True, slots=True)
+class How:
+    """What is sampled: up to where, at which temperature, whether steps are scored at once.
+
+    scratch: the nodes are not added to the tree. ahead: what may be asked for next.
+    """
+
+    until: Until
+    temperature: float | None = None
+    scored: bool = False
+    scratch: bool = False
+    ahead: Ahead | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class _Call:
     """A policy call that the limits admit.
 
-    max_tokens: promised to it. cut_by: the limits that leave it less than the lengths allow.
-    scopes: the limits it counts against.
+    how: what is asked of the policy. max_tokens: promised to it. cut_by: the limits that leave it less than
+    the lengths allow. scopes: the limits it counts against.
     """
 
     parent: Node
     address: Address
+    how: How
     max_tokens: int
     cut_by: tuple[Scope, ...]
     scopes: tuple[Scope, ...]
 
 
-class Spending(Limited):
-    """Samples and scores nodes of one problem. `Tree` is what strategies see of it."""
+class Spending(Scoring):
+    """With `Scoring`, the only code that spends. `Tree` is what strategies see of it."""
 
     def __init__(
         self,
@@ -51,34 +62,34 @@ class Spending(Limited):
         outcome: bool,
         recorder: Recorder | None,
         watch: Watcher,
+        speculate: Speculate,
+        load: Load | None,
     ):
-        super().__init__(limits)
-        if limits.prm_tokens is not None and not isinstance(scorer, BoundedScorer):
-            raise UsageError(
-                "a limit on prm_tokens needs a scorer that says beforehand what a call may cost: "
-                f"{type(scorer).__name__} has no method max_tokens(problem, steps)"
-            )
-        self.problem = problem
+        super().__init__(
+            problem, scorer, limits=limits, outcome=outcome, recorder=recorder, watch=watch
+        )
         self.root = Node((), None, None)
-        self.watch = watch
-        self._policy, self._scorer, self._seed = policy, scorer, seed
-        self._lengths, self._outcome = lengths, outcome
-        self._recorder = recorder or Recorder()
-        self._scoring: dict[Node, asyncio.Future[None]] = {}  # nodes whose scores are on their way
-        self._first_with: dict[tuple[Address, str, Stop], Node] = {}  # of equal siblings, the one scored
-        self._first_failures: dict[str, str] = {}  # by "policy" and "reward model", while none succeeded
-        self._succeeded: set[str] = set()
+        self._policy, self._seed, self._lengths = policy, seed, lengths
+        self._load = load or Load()
+        self._early = Speculation(
+            speculate, self._load, self._recorder, self._propose_early, self._score_early
+        )
+        self.cost += self._recorder.unused
+
+    async def close(self) -> None:
+        """Stop what was drawn ahead and is not asked for any more; its cost is counted."""
+        for early in await self._early.close():
+            self.cost += early.spent
+            self._recorder.note_unused(early.at, early.spent)
 
     # -- sampling --------------------------------------------------------------------------------
 
-    async def _sample(
-        self, nodes: Sequence[Node], width: int, until: Until, temperature: float | None
-    ) -> list[Node]:
+    async def _sample(self, nodes: Sequence[Node], width: int, how: How) -> list[Node]:
         """Sample `width` continuations of each node, as many at once as the limits have room for.
 
-        Steps (`Until.STEP`) are scored as they come. Returns fewer where limits allow fewer; raises
-        LimitReached where they allow none, or not the scores.
+        Returns fewer where limits allow fewer; raises LimitReached where they allow none, or not the scores.
         """
+        how = replace(how, ahead=self._within_limits(how.ahead))
         for node in nodes:
             if node.is_terminal:
                 raise ValueError(f"node {node.address} is terminal: nothing can follow it")
@@ -88,14 +99,17 @@ class Spending(Limited):
         while todo and refused is None:
             calls: list[_Call] = []
             try:
-                while todo and (call := self._admit(todo[0], until, alone=not calls)):
+                while todo and (call := self._admit(todo[0], how, alone=not calls)):
                     calls.append(call)
                     todo.popleft()
             except LimitReached as reached:
                 refused = reached
             if calls:
                 grown: dict[_Call, Node] = {}
-                await self._all(self._run(call, until, temperature, grown) for call in calls)
+                if how.ahead is not None:
+                    asked_for = [call.address for call in calls]
+                    self._early.expect(calls[-1].parent, asked_for, how.temperature, how.ahead)
+                await self._all(self._run(call, grown) for call in calls)
                 made += [(call.parent, grown[call]) for call in calls]
             elif refused is None:
                 await self._released()
@@ -107,14 +121,14 @@ class Spending(Limited):
             self._link_duplicate(parent, leaf)
         return [leaf for _, leaf in made]
 
-    def _admit(self, parent: Node, until: Until, *, alone: bool) -> _Call | None:
+    def _admit(self, parent: Node, how: How, *, alone: bool) -> _Call | None:
         """Promise a call what it can really use; None if it must wait for tokens promised to others.
 
         A call that cannot have all it may use gets the rest, but only once no other call is in flight: what
         those leave is for it. Raises LimitReached if there is nothing left.
         """
         scopes = self._scopes
-        wanted = self._wanted(parent, until)
+        wanted = self._wanted(parent, how.until)
         room, cut_by = wanted, list[Scope]()
         for scope in scopes:
             if scope.left("samples") == 0:
@@ -128,29 +142,39 @@ class Spending(Limited):
                 raise self._refuse(scope, "policy_tokens", 1)
             room = min(room, left)
             cut_by.append(scope)
-        parent.reserved += 1
+        address = self._next(parent, scratch=how.scratch)
         self._spend(scopes, Cost(samples=1))
         self._promise(scopes, Cost(policy_tokens=room))
-        return _Call(parent, (*parent.address, parent.reserved - 1), room, tuple(cut_by), scopes)
+        return _Call(parent, address, how, room, tuple(cut_by), scopes)
 
     def _wanted(self, parent: Node, until: Until) -> int:
         """The most tokens that a continuation of `parent` may take."""
         left = self._lengths.solution_tokens - sum(step.n_tokens for step in parent.steps)
         return left if until is Until.END else min(left, self._lengths.step_tokens)
 
-    async def _run(
-        self, call: _Call, until: Until, temperature: float | None, grown: dict[_Call, Node]
-    ) -> None:
-        """Make a call, add what it gives to the tree, and score it if it is a step."""
+    def _within_limits(self, ahead: Ahead | None) -> Ahead | None:
+        """What may be drawn ahead: nothing that would take from a limit what the strategy may need."""
+        scopes = self._scopes
+        limited = ("policy_tokens", "scores", "prm_tokens")
+        if ahead is None or any(scope.left(name) is not None for scope in scopes for name in limited):
+            return None
+        left = [n for scope in scopes if (n := scope.left("samples")) is not None]
+        return replace(ahead, siblings=ahead.siblings[: max(0, min(left) - 1)]) if left else ahead
+
+    async def _run(self, call: _Call, grown: dict[_Call, Node]) -> None:
+        """Make a call, add what it gives to the tree, and score it if that is asked for."""
+        how = call.how
         try:
-            leaf = await self._grow(call, until, temperature)
+            leaf = await self._grow(call)
         finally:
             self._release(call.scopes, Cost(policy_tokens=call.max_tokens))
         grown[call] = leaf
-        if until is Until.STEP and leaf.failed is None:
+        if how.ahead is not None and not leaf.is_terminal:
+            self._early.children(leaf, how.ahead)
+        if how.scored and leaf.failed is None:
             await self._score_child(leaf)
 
-    async def _grow(self, call: _Call, until: Until, temperature: float | None) -> Node:
+    async def _grow(self, call: _Call) -> Node:
         """Add what the policy proposes: one node a step, the first at the call's address."""
         if (failure := self._recorder.failure(call.address)) is not None:
             self._spend(call.scopes, failure.spent)
@@ -160,10 +184,19 @@ class Spending(Limited):
             steps, spent = recorded
             self.events.replayed += 1
         else:
+            early = self._take_early(call)
+            spent = Cost() if early is None else early.spent
             try:
-                with metered() as spent:
-                    steps = await self._propose(call, until, temperature)
+                if early is not None:
+                    steps = await early.task
+                else:
+                    with metered(spent):
+                        steps = await self._propose(call)
                 _check_charge(self.problem, steps, spent)
+            except asyncio.CancelledError:
+                self._spend(call.scopes, spent)
+                self._recorder.note_unused(call.address, spent)
+                raise
             except Exception as error:  # whatever it is, it is this candidate's, not the problem's
                 self._spend(call.scopes, spent)
                 reason = f"{type(error).__name__}: {error}"
@@ -178,50 +211,61 @@ class Spending(Limited):
         self.events.repetitions += steps[-1].stop is Stop.REPETITION
         node = call.parent
         for step in steps:
-            node = self._attach(node, call.address if node is call.parent else self._next(node), step)
+            address = call.address if node is call.parent else self._next(node)
+            node = self._attach(node, address, step)
         return node
 
-    async def _propose(self, call: _Call, until: Until, temperature: float | None) -> list[Step]:
-        steps = await self._policy.propose(
-            self.problem, call.parent.steps, until=until, max_tokens=call.max_tokens,
-            seed=derive(self._seed, self.problem.id, *call.address), temperature=temperature,
-        )
-        _check_steps(self.problem, call.address, steps, until)
+    def _take_early(self, call: _Call) -> Early[list[Step]] | None:
+        """The same call, made ahead, if there is one: for one step, which may take all its tokens."""
+        if call.how.until is Until.END or call.max_tokens < self._wanted(call.parent, Until.STEP):
+            return None
+        return self._early.take_sample(call.address, call.how.temperature)
+
+    async def _propose_early(self, parent: Node, address: Address, temperature: float | None) -> list[Step]:
+        how = How(Until.STEP, temperature)
+        return await self._propose(_Call(parent, address, how, self._wanted(parent, Until.STEP), (), ()))
+
+    async def _propose(self, call: _Call) -> list[Step]:
+        self._load.calls += 1
+        try:
+            steps = await self._policy.propose(
+                self.problem, call.parent.steps, until=call.how.until, max_tokens=call.max_tokens,
+                seed=derive(self._seed, self.problem.id, *call.address), temperature=call.how.temperature,
+            )
+        finally:
+            self._load.calls -= 1
+        _check_steps(self.problem, call.address, steps, call.how.until)
         left = self._lengths.solution_tokens - sum(step.n_tokens for step in call.parent.steps)
         if steps[-1].stop is Stop.STEP and sum(step.n_tokens for step in steps) >= left:
             return [*steps[:-1], replace(steps[-1], stop=Stop.LENGTH)]  # nothing can follow it
         return steps
 
-    def _next(self, parent: Node) -> Address:
+    def _next(self, parent: Node, *, scratch: bool = False) -> Address:
+        """The address of the next child."""
+        if scratch:
+            parent.scratch += 1
+            return (*parent.address, -parent.scratch)
         parent.reserved += 1
         return (*parent.address, parent.reserved - 1)
 
-    def _attach(self, parent: Node, address: Address, step: Step) -> Node:
+    def _attach(self, parent: Node, address: Address, step: Step | None) -> Node:
+        """Add a child; what is scratch has its parent, but is not among the children of the tree."""
         node = Node(address, parent, step)
-        parent.children.append(node)
-        self.watch(TreeEvent.SAMPLE, node)
+        if address[-1] >= 0:
+            parent.children.append(node)
+        if step is not None:
+            self.watch(TreeEvent.SAMPLE, node)
         return node
 
     def _attach_failed(self, call: _Call, reason: str) -> Node:
-        node = Node(call.address, call.parent, None)
-        call.parent.children.append(node)
+        node = self._attach(call.parent, call.address, None)
         self._fail(node, reason, "policy")
         return node
 
-    @property
-    def broken(self) -> str | None:
-        """The first failure of the policy or the reward model, if every call of it failed; else None."""
-        reasons = (why for which, why in self._first_failures.items() if which not in self._succeeded)
-        return next(reasons, None)
-
-    def _fail(self, node: Node, reason: str, which: str = "reward model") -> None:
-        self._first_failures.setdefault(which, reason)
-        node.failed = reason
-        self.events.failed += 1
-        self.watch(TreeEvent.FAIL, node)
-
     def _link_duplicate(self, parent: Node, leaf: Node) -> None:
         """Link a leaf to the first one with the same text from `parent` on, step by step."""
+        if leaf.is_scratch:
+            return
         first, *later = leaf.path[len(parent.path) :]
         same = [c for c in parent.children if c.address < first.address and same_text(c, first)]
         for node in later:
@@ -231,130 +275,6 @@ class Spending(Limited):
             self.events.duplicates += 1
             if leaf.score is not None:  # the first may come from a rollout, without a score
                 self._set_score(leaf.duplicate_of, leaf.score)
-
-    # -- scoring ---------------------------------------------------------------------------------
-
-    async def _score_child(self, child: Node) -> None:
-        """Score a step that was just sampled. Of equal siblings the first to come is scored, for all."""
-        assert child.parent is not None and child.step is not None
-        if self._outcome and not child.is_finished:
-            return
-        key = (child.parent.address, child.step.text, child.step.stop)
-        original = self._first_with.setdefault(key, child)
-        await self._score_path(original)
-        self._copy(original, child)
-
-    async def _score_path(self, node: Node) -> None:
-        """Score the unscored steps on the path to `node`: in one call, of what no other call is scoring."""
-        if node.step is not None and node.step.is_blank and node.parent is not None:
-            if node.parent.step is None:
-                self._set_score(node, BLANK_SCORE)
-                return
-            await self._score_path(node.parent)
-            self._copy(node.parent, node)
-            return
-        while busy := next((self._scoring[n] for n in node.path if n in self._scoring), None):
-            await asyncio.shield(busy)
-        path = node.path
-        known = len(path) - 1 if self._outcome else num_scored(node)
-        if node.score is not None or node.failed is not None or known == len(path):
-            return
-        if (recorded := self._recorder.score_failure(node.address)) is not None:
-            self._fail(node, recorded)
-            return
-        ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        todo = path[known:]
-        self._scoring.update(dict.fromkeys(todo, ended))
-        try:
-            scores = await self._score(node, known)
-            self._succeeded.add("reward model")
-            for one, score in zip(path[-len(scores) :], scores, strict=True):
-                self._set_score(one, score)
-        except (asyncio.CancelledError, LimitReached):
-            raise
-        except Exception as error:  # this candidate's, not the problem's
-            reason = f"{type(error).__name__}: {error}"
-            self._recorder.note_score_failure(node.address, reason)
-            self._fail(node, reason)
-        finally:
-            for one in todo:
-                del self._scoring[one]
-            ended.set_result(None)
-
-    async def _score(self, node: Node, known: int) -> list[StepScore]:
-        """The scores of the steps to `node` after the first `known`, recorded or new.
-
-        Recorded steps are taken whatever the calls were in which they were scored.
-        """
-        path, scopes = node.path, self._scopes
-        recorded, spent = self._recorder.scores(path[known:])
-        if recorded:
-            self.events.replayed += 1
-            self._spend(scopes, spent)
-            known += len(recorded)
-        if known == len(path):
-            return recorded
-        promise = Cost(scores=len(path) - known, prm_tokens=self._most_tokens(node, scopes))
-        await self._reserve(scopes, promise)
-        try:
-            with metered() as spent:
-                scores = await self._scorer.score(self.problem, node.steps, num_scored=known)
-            if len(scores) != len(path) - known:
-                raise ScorerError(
-                    f"{self.problem.id}: the reward model returned {len(scores)} scores for "
-                    f"{len(path) - known} steps at {node.address}"
-                )
-            spent.scores += len(scores)
-        finally:
-            self._spend(scopes, spent)
-            self._release(scopes, promise)
-        self._recorder.write_scores(node.address, known, scores, spent)
-        return [*recorded, *scores]
-
-    def _most_tokens(self, node: Node, scopes: Iterable[Scope]) -> int:
-        """The most reward-model tokens that scoring `node` may compute; 0 if no limit asks."""
-        if all(scope.limits.prm_tokens is None for scope in scopes):
-            return 0
-        assert isinstance(self._scorer, BoundedScorer)
-        return self._scorer.max_tokens(self.problem, node.steps)
-
-    async def _reserve(self, scopes: Sequence[Scope], promise: Cost) -> None:
-        """Promise a scoring call what it needs; wait for what is promised to others. Raises LimitReached."""
-        for name in ("scores", "prm_tokens"):
-            need = getattr(promise, name)
-            for scope in scopes:
-                while (left := scope.left(name)) is not None and left < need:
-                    if not getattr(scope.promised, name):
-                        raise self._refuse(scope, name, need)
-                    await self._released()
-        self._promise(scopes, promise)
-
-    def _copy_scores(self, node: Node) -> None:
-        """Give a duplicate the scores of its original, and a blank step that of the step before it."""
-        original = node.duplicate_of
-        if node.score is None and original is not None:
-            self._copy_scores(original)
-            for n, first in zip(node.path, original.path, strict=True):
-                self._copy(first, n)
-        if node.score is None and node.step is not None and node.step.is_blank and node.parent is not None:
-            self._copy_scores(node.parent)
-            if node.parent.step is None:
-                self._set_score(node, BLANK_SCORE)
-            self._copy(node.parent, node)
-
-    def _copy(self, original: Node, node: Node) -> None:
-        """Give `node` the score of `original`, or its failure."""
-        if node.failed is not None or node is original:
-            return
-        if original.failed is not None:
-            self._fail(node, original.failed)
-        elif original.score is not None:
-            self._set_score(node, original.score)
-
-    def _set_score(self, node: Node, score: StepScore) -> None:
-        if node.score is None:  # the first score stands, however often the path is read
-            node.score = score
-            self.watch(TreeEvent.SCORE, node)
 
 
 def _check_steps(problem: Problem, address: Address, steps: Sequence[Step], until: Until) -> None:

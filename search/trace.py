@@ -1,8 +1,8 @@
 """JSONL trace of a run. Resuming replays it: strategies rerun, recorded calls cost nothing.
 
 One event a line: `run` (first; the configuration), then for each problem `problem`, `sample`, `score`,
-`reject`, `backtrack`, `failed` and `chosen`, each keyed by problem id and node address. The schema is in
-docs/guides/traces.md.
+`reject`, `backtrack`, `failed`, `unused` and `chosen`, each keyed by problem id and node address. The schema
+is in docs/guides/traces.md.
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ class _Recorded:
     failures: dict[Address, Failure] = field(default_factory=dict)
     score_failures: dict[Address, str] = field(default_factory=dict)
     marks: Counter[tuple[str, Address]] = field(default_factory=Counter)
+    unused: dict[Address, Cost] = field(default_factory=dict)
     chosen: tuple[Address, str | None] | None = None
 
 
@@ -142,6 +143,9 @@ class Trace:
                 recorded.failures[tuple(event["at"])] = Failure(event["reason"], spent)
             case "failed":
                 recorded.score_failures[tuple(event["at"])] = event["reason"]
+            case "unused":
+                at = tuple(event["at"])
+                recorded.unused[at] = recorded.unused.get(at, Cost()) + Cost(**event["spent"])
             case "reject" | "backtrack" as mark:
                 recorded.marks[mark, tuple(event["at"])] += 1
             case "chosen":
@@ -153,8 +157,8 @@ class Trace:
 class Recorder:
     """The part of a trace that belongs to one problem.
 
-    Failures are written once the problem has an answer in spite of them. A problem that fails as a whole, or
-    is interrupted, tries its failed candidates again when it is resumed.
+    Failures, and calls that were not used, are written once the problem has an answer. A problem that fails
+    as a whole, or is interrupted, tries its failed candidates again when it is resumed.
     """
 
     def __init__(self, recorded: _Recorded | None = None, trace: Trace | None = None, problem: str = ""):
@@ -183,6 +187,24 @@ class Recorder:
     def score_failure(self, at: Address) -> str | None:
         """Why scoring the node at an address failed, None if it is not recorded or did not fail."""
         return self._recorded.score_failures.get(at)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the problem is recorded to its end."""
+        return self._recorded.chosen is not None
+
+    @property
+    def unused(self) -> Cost:
+        """What calls have cost whose results were not used."""
+        return sum(self._recorded.unused.values(), Cost())
+
+    def was_stopped(self, at: Address) -> bool:
+        """Whether a call for this address was made and not used, and no other."""
+        return at in self._recorded.unused and not self.holds(at)
+
+    def holds(self, at: Address) -> bool:
+        """Whether it is recorded what sampling at an address gave."""
+        return at in self._recorded.samples or at in self._recorded.failures
 
     def scores(self, nodes: Sequence[Node]) -> tuple[list[StepScore], Cost]:
         """The recorded scores of the first of these nodes, up to one that has none.
@@ -220,15 +242,22 @@ class Recorder:
         self._write(mark, at)
 
     def note_failure(self, at: Address, reason: str, spent: Cost) -> None:
-        self._unwritten.append({"at": at, "of": "sample", "reason": reason, "spent": _nonzero(spent)})
+        self._unwritten.append(
+            {"event": "failed", "at": at, "of": "sample", "reason": reason, "spent": _nonzero(spent)}
+        )
 
     def note_score_failure(self, at: Address, reason: str) -> None:
-        self._unwritten.append({"at": at, "of": "score", "reason": reason})
+        self._unwritten.append({"event": "failed", "at": at, "of": "score", "reason": reason})
+
+    def note_unused(self, at: Address, spent: Cost) -> None:
+        """Note a call that was stopped, or whose result was not used."""
+        if cost := _nonzero(spent):
+            self._unwritten.append({"event": "unused", "at": at, "spent": cost})
 
     def write_chosen(self, at: Address, answer: str | None) -> None:
-        """Record the end of the problem, and the failures on the way; nothing that is recorded already."""
-        for failure in self._unwritten:
-            self._write("failed", **failure)
+        """Record the end of the problem, and what failed or was not used on the way."""
+        for noted in self._unwritten:
+            self._write(**noted)
         self._unwritten.clear()
         if self._recorded.chosen != (at, answer):
             self._write("chosen", at, answer=answer)

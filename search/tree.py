@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import AsyncGenerator, Awaitable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol, TypeVar
 
 from search.limits import CostLimits, LengthLimits, LimitReached, Scope
 from search.node import Node, TreeEvent, num_scored
+from search.scoring import Watcher
 from search.seeds import derive
-from search.spending import Spending, Watcher
+from search.speculation import Load, Speculate
+from search.spending import How, Spending
 from search.trace import Recorder
-from search.types import Answers, Policy, Problem, StepScorer, Until
+from search.types import Ahead, Answers, Policy, Problem, StepScorer, Until
 from search.values import Aggregate, path_value
 
 T = TypeVar("T")
@@ -58,6 +61,8 @@ class Tree(Spending):
 
     aggregate: how the reward model's step values make a solution's value, where a strategy does not say.
     outcome: whether the reward model scores whole solutions only, at their end.
+    speculate: how much is drawn ahead where a strategy says what it may ask for next. load: of the policy,
+        shared by the problems of a run.
     """
 
     def __init__(
@@ -74,10 +79,12 @@ class Tree(Spending):
         outcome: bool = False,
         recorder: Recorder | None = None,
         watch: Watcher = lambda event, node: None,
+        speculate: Speculate = 0,
+        load: Load | None = None,
     ):
         super().__init__(
             problem, policy, scorer, seed=seed, limits=limits, lengths=lengths, outcome=outcome,
-            recorder=recorder, watch=watch,
+            recorder=recorder, watch=watch, speculate=speculate, load=load,
         )
         self.rng = random.Random(derive(seed, problem.id, "strategy"))
         self._answers: Answers = answers or TextAnswers()
@@ -86,14 +93,27 @@ class Tree(Spending):
     # -- growing ---------------------------------------------------------------------------------
 
     async def expand(
-        self, nodes: Sequence[Node], width: int = 1, *, temperature: float | None = None
-    ) -> list[Node]:
+        self, nodes: Sequence[Node], width: int = 1, *, temperature: float | None = None,
+        ahead: Ahead | None = None,
+    ) -> list[Node]:  # fmt: skip
         """Sample and score `width` next steps of each node. Returns [len(nodes) * width].
 
         Each child is scored as soon as it is sampled. temperature: None is the policy's own.
+        ahead: what may be asked for next, and may be drawn meanwhile; it changes no result.
         Raises LimitReached if the limits allow no sample, or not the scores of what was sampled.
         """
-        return await self._sample(nodes, width, Until.STEP, temperature)
+        return await self._sample(nodes, width, How(Until.STEP, temperature, scored=True, ahead=ahead))
+
+    async def sample(
+        self, nodes: Sequence[Node], width: int = 1, *, temperature: float | None = None,
+        scratch: bool = False,
+    ) -> list[Node]:  # fmt: skip
+        """Sample `width` next steps of each node, without scores. Returns [len(nodes) * width].
+
+        scratch: to look ahead; the new nodes are not added to the tree, and can be scored and continued.
+        Raises LimitReached if the limits allow no sample.
+        """
+        return await self._sample(nodes, width, How(Until.STEP, temperature, scratch=scratch))
 
     async def complete(
         self, nodes: Sequence[Node], n: int = 1, *, temperature: float | None = None
@@ -103,9 +123,38 @@ class Tree(Spending):
         A terminal node is its own completion. Raises LimitReached if the limits allow no sample.
         """
         open_ = [node for node in nodes if not node.is_terminal]
-        leaves = iter(await self._sample(open_, n, Until.END, temperature))
+        leaves = iter(await self._sample(open_, n, How(Until.END, temperature)))
         wanted = ((node if node.is_terminal else next(leaves, None)) for node in nodes for _ in range(n))
         return [leaf for leaf in wanted if leaf is not None]
+
+    async def completions(
+        self, node: Node, n: int, *, at_once: int = 1, temperature: float | None = None
+    ) -> AsyncGenerator[Node, None]:
+        """Yield up to `n` full solutions from a node in the order of their addresses, `at_once` in flight.
+
+        Closing it stops those that are being sampled; what they have cost is counted. It ends where limits
+        allow no more.
+        """
+        running: deque[asyncio.Task[list[Node]]] = deque()
+        left = n
+        try:
+            while left or running:
+                while left and len(running) < at_once and not self._is_stopped(node):
+                    running.append(asyncio.ensure_future(self.complete([node], temperature=temperature)))
+                    await asyncio.sleep(0)  # it has its address now
+                    left -= 1
+                for leaf in await running.popleft():
+                    yield leaf
+        except LimitReached:
+            return
+        finally:
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+
+    def _is_stopped(self, node: Node) -> bool:
+        """Whether it is recorded that the next child of a node was stopped while it was sampled."""
+        return self._recorder.was_stopped((*node.address, node.reserved))
 
     async def finish(self, node: Node) -> Node:
         """Complete a node greedily, for an answer in any case; once more from the root if that fails."""

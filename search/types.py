@@ -3,6 +3,7 @@
 Problem     a question, without its reference answer
 Step        one reasoning step, as the policy emitted it
 StepScore   a reward model's probabilities for one step
+Ahead       what a strategy may ask for next
 Policy      proposes steps
 StepScorer  scores steps
 Answers     reads the final answer in a solution's text
@@ -121,6 +122,17 @@ class StepScore:
     def value(self) -> float:
         """P(step is not wrong), in [0, 1]."""
         return min(1.0, self.positive + self.neutral)
+
+
+@dataclass(frozen=True, slots=True)
+class Ahead:
+    """What a strategy may ask for next, by temperature.
+
+    siblings: further children of the same node, in order. children: the first children of each new node.
+    """
+
+    siblings: Sequence[float | None] = ()
+    children: Sequence[float | None] = ()
 
 
 class Policy(Protocol):

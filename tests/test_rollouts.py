@@ -211,7 +211,7 @@ def test_an_odd_problem_is_left_out_and_counted(tmp_path: Path, capsys: pytest.C
     printed = capsys.readouterr().err
     assert "rows left out: 3 of 4" in printed and "1 x no field 'answer'" in printed
     path.write_text("\n".join(rows[1:]))
-    with pytest.raises(UsageError, match="nothing is left to label: .*line 1: no field 'answer'"):
+    with pytest.raises(UsageError, match=r"nothing is left to label: .*line 1: no field 'answer'"):
         read_examples(Counting(), str(path), None)
 
 

@@ -27,7 +27,7 @@ from search.strategies.best_of_n import BestOfN
 from search.strategies.cot import ChainOfThought
 from search.trace import Trace
 from search.tree import Strategy, Tree
-from search.types import Problem, Until
+from search.types import Problem
 from tests.fakes import FractionAnswers, RandomWorld
 from tests.test_engine import SMALL
 from tests.test_engine_faults import Flaky
@@ -136,7 +136,7 @@ async def test_two_scores_of_one_prefix_at_once_replay_whatever_order_they_end_i
         with closing(Trace(path, {})) as trace:
             tree = Tree(problem, world, world, recorder=trace.recorder(problem))
             [a] = await tree.complete([tree.root])
-            first, second = await tree._sample([a.path[0]], 2, Until.END, None)
+            first, second = await tree.complete([a.path[0]], 2)
             await tree.gather(tree.score([first]), tree.score([second]))
         costs.append(tree.cost)
         values.append([node.value for leaf in (first, second) for node in leaf.path])

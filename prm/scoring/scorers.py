@@ -123,7 +123,11 @@ class VLLMScorer(ManagedScorer):
         raw = None if self._read is None else False  # an embedding would be scaled to length 1
         prompt, params = TokensPrompt(prompt_token_ids=ids), PoolingParams(task=task, use_activation=raw)
         request = self._engine.encode(prompt, params, f"prm-{next(self._requests)}")
-        result = await final(request, ScorerError)
+        try:
+            result = await final(request, ScorerError)
+        except asyncio.CancelledError:
+            charge(prm_tokens=len(ids))  # at most; vLLM does not say how far it came
+            raise
         cached = result.num_cached_tokens or 0
         charge(prm_tokens=len(ids) - cached, prm_tokens_cached=cached)
         return result.outputs.data

@@ -6,6 +6,7 @@ rest of the batch (except for the rounding of batched kernels).
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -40,6 +41,7 @@ class _Request:
     seed: int
     temperature: float
     cancelled: bool = False
+    sampled: int = 0
 
 
 UNBOUNDED = 1 << 20
@@ -85,6 +87,9 @@ class HFPolicy(SteppingPolicy):
         request = _Request(prefix.token_ids, tuple(stop), max_tokens, seed, temperature)
         try:
             return await self._batch(request)
+        except asyncio.CancelledError:
+            charge(policy_tokens=request.sampled)
+            raise
         finally:
             request.cancelled = True  # no effect if it is done; else its batch continues without it
 
@@ -185,6 +190,7 @@ class _Row:
         """Draw the next token from logits [vocabulary], and set `stop` if it ends the request."""
         token = self._draw(logits.cpu())
         self._sampled.append(token)
+        self._request.sampled = len(self._sampled)
         self._logprobs.append(float(logits.log_softmax(-1)[token]))
         if token in self._policy._eos:
             self.stop = Stop.END

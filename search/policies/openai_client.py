@@ -19,14 +19,15 @@ end of turn. Three ways to tell them apart are tried in order:
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from search.errors import ContextError, PolicyError, UsageError
-from search.limits import charge
+from search.limits import charge, metered
 from search.policies.http import TURN, RefusedError, Servers, reported_tokens
 from search.policies.prompt_lengths import PromptLengths
 from search.policies.stepping import (
@@ -63,7 +64,8 @@ class OpenAIPolicy(SteppingPolicy):
 
     Cached prompt tokens are counted if `usage` reports them (vLLM: --enable-prompt-tokens-details).
     vLLM on a CPU serves seeded samples only with --no-enable-chunked-prefill.
-    The prompt tokens of a streamed sample are counted only if the stream ended by itself.
+    The prompt tokens of a streamed sample are counted only if the stream ended by itself. A call that is
+    cancelled is charged all tokens that it might have sampled: servers do not say how many they were.
     """
 
     def __init__(
@@ -163,8 +165,13 @@ class OpenAIPolicy(SteppingPolicy):
             return max_tokens
         if self._tokenizer is not None:
             length: int | None = len(self._tokenizer(text).input_ids)
+        elif max_tokens == 1:
+            return 1
         else:
-            length = await self._counted.count(text, self._count)
+            with metered() as counting:  # a token is drawn for it, of those that may be
+                length = await self._counted.count(text, self._count)
+            charge(**asdict(counting))
+            max_tokens -= counting.policy_tokens
         if length is None:  # the server does not report it
             return max_tokens
         if length >= self._context:
@@ -204,6 +211,9 @@ class OpenAIPolicy(SteppingPolicy):
             try:
                 data = await self._servers.request("completions", body | fields, salt=salt, until=stop)
                 break
+            except asyncio.CancelledError:
+                charge(policy_tokens=sampling["max_tokens"])  # at most
+                raise
             except RefusedError as refusal:
                 refused = {name for name in fields if name in str(refusal)}
                 if not refused:
@@ -237,9 +247,7 @@ class OpenAIPolicy(SteppingPolicy):
             return False
         try:
             prompt = self._tokenizer("1 2 3").input_ids
-            reply = await self._complete(prompt, {"max_tokens": 1, "temperature": 0.0}, ())
-            charge(policy_tokens=reply.n_tokens)
-            if reply.token_ids:
+            if (await self._complete(prompt, {"max_tokens": 1, "temperature": 0.0}, ())).token_ids:
                 return True
         except RefusedError:
             pass

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -25,6 +27,8 @@ from search.vllm_engine import final, start_engine
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
+    from vllm import RequestOutput, SamplingParams
+    from vllm.inputs import TokensPrompt
 
 
 class VLLMPolicy(SteppingPolicy):
@@ -80,8 +84,7 @@ class VLLMPolicy(SteppingPolicy):
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
         prompt = TokensPrompt(prompt_token_ids=list(prefix.token_ids))
-        request = self._engine.generate(prompt, params, f"policy-{next(self._requests)}")
-        result = await final(request, PolicyError)
+        result = await self._result(prompt, params, f"policy-{next(self._requests)}")
         if not result.outputs:
             raise PolicyError("vLLM returned nothing")
         [sampled] = result.outputs
@@ -100,3 +103,15 @@ class VLLMPolicy(SteppingPolicy):
         if stopped is Stop.END and pieces:  # the end token is no text, also if it is not a special token
             pieces[-1] = replace(pieces[-1], text="")
         return Completion(pieces, stopped)
+
+    async def _result(self, prompt: TokensPrompt, params: SamplingParams, request: str) -> RequestOutput:
+        """The finished request. If this is cancelled, the request is too, and what it sampled is charged."""
+        result = asyncio.ensure_future(final(self._engine.generate(prompt, params, request), PolicyError))
+        try:
+            return await asyncio.shield(result)
+        except asyncio.CancelledError:
+            await self._engine.abort(request)
+            with suppress(PolicyError):
+                [sampled] = (await result).outputs
+                charge(policy_tokens=len(sampled.token_ids))
+            raise

@@ -1,7 +1,4 @@
-"""HGS-PRM: heuristic greedy search with step-level backtracking.
-
-Ma et al. 2023, "Let's reward step by step", arXiv:2310.10080. What the paper leaves open is a parameter.
-"""
+"""HGS-PRM: heuristic greedy search with step-level backtracking (Ma et al. 2023, arXiv:2310.10080)."""
 
 from __future__ import annotations
 
@@ -10,13 +7,14 @@ from typing import Literal
 
 from search.node import Node
 from search.tree import StepGuided, Tree
-from search.types import Label
+from search.types import Ahead, Label
 from search.values import at_least, path_value, share
 
 
 @dataclass(frozen=True, slots=True)
 class HGS(StepGuided):
     """Descend into the first positive child, else into the best neutral one, else backtrack.
+    What the paper leaves open is a parameter.
 
     width: children sampled at a node before backtracking from it (the paper's bandwidth B).
     max_samples, max_tokens: limits on the search; None is unbounded.
@@ -41,8 +39,8 @@ class HGS(StepGuided):
 
     def __post_init__(self) -> None:
         at_least(1, width=self.width)
-        at_least(0, max_samples=self.max_samples, max_tokens=self.max_tokens)
-        at_least(0, temperature=self.temperature, escalation=self.escalation)
+        at_least(0, max_samples=self.max_samples, max_tokens=self.max_tokens, escalation=self.escalation)
+        at_least(0, temperature=self.temperature)
         share(accept=self.accept, reject=self.reject)
 
     async def __call__(self, tree: Tree) -> Node:
@@ -74,9 +72,11 @@ class HGS(StepGuided):
 
     async def _next(self, tree: Tree, node: Node, entered: list[Node], rejected: list[Node]) -> Node | None:
         """The child to enter next: the first positive one, else the best neutral one, else None."""
+        start, up = self.temperature, self.escalation
+        heats = [None if start is None else start + retry * up for retry in range(self.width)]
         for retry in range(len(node.children), self.width):
-            heat = None if self.temperature is None else self.temperature + retry * self.escalation
-            [child] = await tree.expand([node], temperature=heat)
+            ahead = Ahead(siblings=heats[retry + 1 :], children=heats[:1])
+            [child] = await tree.expand([node], temperature=heats[retry], ahead=ahead)
             if (label := self._verdict(tree, child)) is Label.POSITIVE:
                 return child
             if label is Label.NEGATIVE:
