@@ -9,7 +9,7 @@ import re
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -18,6 +18,7 @@ from search.errors import SearchError, UsageError
 from search.precision import served_by_vllm
 
 if TYPE_CHECKING:
+    from vllm.config import VllmConfig
     from vllm.v1.engine.async_llm import AsyncLLM
 
 T = TypeVar("T")
@@ -75,6 +76,7 @@ def _start(model: str, share: DeviceShare, settings: dict[str, Any]) -> AsyncLLM
     from vllm.engine.arg_utils import AsyncEngineArgs
     from vllm.platforms import current_platform
     from vllm.v1.engine.async_llm import AsyncLLM
+    from vllm.v1.executor import UniProcExecutor
 
     logging.getLogger("vllm").setLevel(logging.ERROR)
     settings["dtype"] = served_by_vllm(settings.get("dtype", "auto"), model)
@@ -92,6 +94,10 @@ def _start(model: str, share: DeviceShare, settings: dict[str, Any]) -> AsyncLLM
         # The CPU engine crashes on a seeded request whose prompt is computed in chunks: vLLM rewinds the
         # request's generator, which CPU generators do not support (0.32, `_bookkeeping_sync`).
         settings.setdefault("enable_chunked_prefill", False)
+        # vLLM turns "uni" into "mp" here, and the engine and its worker then wait for each other on busy
+        # cores. The executor's class is left as it is: one process for each engine.
+        if settings.get("tensor_parallel_size", 1) == settings.get("pipeline_parallel_size", 1) == 1:
+            settings.setdefault("distributed_executor_backend", UniProcExecutor)
     elif share != WHOLE:
         settings.setdefault("gpu_memory_utilization", share.gpu_memory)
     added = [name for name in environment if name not in os.environ]
@@ -100,10 +106,23 @@ def _start(model: str, share: DeviceShare, settings: dict[str, Any]) -> AsyncLLM
         args = AsyncEngineArgs(
             model=model, disable_log_stats=True, **{"enable_prefix_caching": True, **settings}
         )
-        return AsyncLLM.from_engine_args(args)
+        config = args.create_engine_config()
+        with _threads(config):
+            return AsyncLLM.from_vllm_config(config, disable_log_stats=True)
     finally:
         for name in added:  # the engine's process has inherited them; the next engine gets its own
             del os.environ[name]
+
+
+def _threads(config: VllmConfig) -> AbstractContextManager[None]:
+    """Set the environment for the threads of an engine's process, as vLLM does for a worker of its own."""
+    from vllm.utils.ompmultiprocessing import OMPProcessManager
+    from vllm.v1.executor import UniProcExecutor
+
+    if config.parallel_config.distributed_executor_backend is not UniProcExecutor:
+        return nullcontext()
+    threads: AbstractContextManager[None] = OMPProcessManager(config).configure_omp_envs(0, 0)
+    return threads
 
 
 async def final(outputs: AsyncIterator[T], failure: type[SearchError]) -> T:
