@@ -67,6 +67,7 @@ async def solve(
     answers: Answers | AnswersByProblem | None = None,
     aggregate: Aggregate = "product",
     outcome: bool = False,
+    deadline: float | None = None,
     concurrency: int = 64,
     speculate: Speculate = 0,
     trace: Trace | None = None,
@@ -81,6 +82,7 @@ async def solve(
     problems: read to their end before the first is started.
     limits: what one problem may cost; where they end a search, the best solution so far is the answer.
     lengths: how long a step and a solution may get.
+    deadline: seconds that one problem may take; then the best solution so far is the answer.
     aggregate: how the reward model's step values make a solution's value, unless the strategy says.
     outcome: the reward model scores whole solutions only, at their end.
     speculate: how many calls of one problem may run ahead of what its strategy asks for, or "auto": as many
@@ -93,6 +95,8 @@ async def solve(
     check_strategy(strategy, outcome=outcome)
     if twice := [id for id, count in Counter(problem.id for problem in todo).items() if count > 1]:
         raise UsageError(f"problem ids must be unique; given more than once: {', '.join(twice[:3])}")
+    if deadline is not None and not deadline > 0:
+        raise UsageError(f"deadline={deadline}: it must be above 0 seconds")
     if concurrency < 1:
         raise UsageError(f"concurrency={concurrency}: it must be at least 1")
 
@@ -107,13 +111,15 @@ async def solve(
                 aggregate=aggregate, outcome=outcome, recorder=recorder,
                 watch=lambda event, node: watch(problem, event, node), speculate=speculate, load=load,
             )
-            try:
-                leaf = await strategy(tree)
-            except LimitReached:  # an outcome, not an error: answer with the best so far
-                leaf = tree.best_so_far()
-            finally:
-                await tree.close()
-                cost, events = tree.cost, tree.events
+            if (ended := recorder.ended) is not None:  # what was in flight then cannot be replayed
+                leaf, cost, events = tree.restore(ended.at), ended.cost, ended.events
+            else:
+                try:
+                    leaf = await _searched(tree, strategy, deadline)
+                finally:
+                    cost, events = tree.cost, tree.events
+                if events.late:
+                    recorder.note_deadline(leaf.address, cost, events)
             if (reason := tree.broken or leaf.failed) is not None:
                 return _failed(problem, cost, events, start, reason)
             answer = tree.answer(leaf)
@@ -143,6 +149,23 @@ async def solve(
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
+
+
+async def _searched(tree: Tree, strategy: Strategy, deadline: float | None) -> Node:
+    """The strategy's leaf, or the best so far where a limit or the deadline ends the search."""
+    timer = asyncio.timeout(deadline)
+    try:
+        async with timer:
+            return await strategy(tree)
+    except LimitReached:  # an outcome, not an error
+        return await tree.best_so_far()
+    except TimeoutError:
+        if not timer.expired():
+            raise
+        tree.events.late += 1
+        return await tree.best_so_far()
+    finally:
+        await tree.close()
 
 
 def check_strategy(strategy: Strategy, *, outcome: bool) -> None:

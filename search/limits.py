@@ -52,6 +52,8 @@ class Events:
     """Candidates that were lost because sampling or scoring them failed."""
     replayed: int = 0
     """Calls served from a trace; their cost is counted as if they had been made."""
+    late: int = 0
+    """Problems whose search was ended by the deadline."""
 
     def __add__(self, other: Events) -> Events:
         return Events(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(Events)))

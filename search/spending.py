@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from search.errors import PolicyError
+from search.errors import PolicyError, TraceError
 from search.limits import Cost, CostLimits, LengthLimits, LimitReached, Scope, metered
 from search.node import Node, TreeEvent, same_text
 from search.scoring import Scoring, Watcher
@@ -81,6 +81,20 @@ class Spending(Scoring):
         for early in await self._early.close():
             self.cost += early.spent
             self._recorder.note_unused(early.at, early.spent)
+
+    def restore(self, address: Address) -> Node:
+        """The recorded node at an address, with those above it; nothing is spent. Raises TraceError."""
+        node, steps = self.root, deque[Step]()
+        while node.address != address:
+            at = address[: len(node.address) + 1]
+            if recorded := self._recorder.sample(at):
+                steps = deque(recorded[0])
+            elif at[-1] != 0 or not steps:
+                raise TraceError(f"{self.problem.id}: the trace has no node at {address}, which it chooses")
+            node = self._attach(node, at, steps.popleft())
+            for score in self._recorder.scores([node])[0]:
+                self._set_score(node, score)
+        return node
 
     # -- sampling --------------------------------------------------------------------------------
 

@@ -1,8 +1,8 @@
 """JSONL trace of a run. Resuming replays it: strategies rerun, recorded calls cost nothing.
 
 One event a line: `run` (first; the configuration), then for each problem `problem`, `sample`, `score`,
-`reject`, `backtrack`, `failed`, `unused` and `chosen`, each keyed by problem id and node address. The schema
-is in docs/guides/traces.md.
+`reject`, `backtrack`, `failed`, `unused`, `deadline` and `chosen`, each keyed by problem id and node address.
+The schema is in docs/guides/traces.md.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 
 from search.errors import ScorerError, TraceError
 from search.jsonl import JsonLinesFile
-from search.limits import Cost
+from search.limits import Cost, Events
 from search.node import Node
 from search.types import Address, Problem, Step, StepScore, Stop
 
@@ -38,6 +38,15 @@ class Failure:
     spent: Cost
 
 
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a problem stood when its deadline ended the search: its leaf, its cost, what had happened."""
+
+    at: Address
+    cost: Cost
+    events: Events
+
+
 @dataclass(slots=True)
 class _Recorded:
     """What is recorded of one problem, by node address."""
@@ -49,6 +58,7 @@ class _Recorded:
     score_failures: dict[Address, str] = field(default_factory=dict)
     marks: Counter[tuple[str, Address]] = field(default_factory=Counter)
     unused: dict[Address, Cost] = field(default_factory=dict)
+    ended: Ended | None = None
     chosen: tuple[Address, str | None] | None = None
 
 
@@ -146,6 +156,9 @@ class Trace:
             case "unused":
                 at = tuple(event["at"])
                 recorded.unused[at] = recorded.unused.get(at, Cost()) + Cost(**event["spent"])
+            case "deadline":
+                at = tuple(event["at"])
+                recorded.ended = Ended(at, Cost(**event["spent"]), Events(**event["events"]))
             case "reject" | "backtrack" as mark:
                 recorded.marks[mark, tuple(event["at"])] += 1
             case "chosen":
@@ -197,6 +210,11 @@ class Recorder:
     def unused(self) -> Cost:
         """What calls have cost whose results were not used."""
         return sum(self._recorded.unused.values(), Cost())
+
+    @property
+    def ended(self) -> Ended | None:
+        """How the problem stood at its deadline, if that ended it."""
+        return self._recorded.ended if self.is_complete else None
 
     def was_stopped(self, at: Address) -> bool:
         """Whether a call for this address was made and not used, and no other."""
@@ -253,6 +271,11 @@ class Recorder:
         """Note a call that was stopped, or whose result was not used."""
         if cost := _nonzero(spent):
             self._unwritten.append({"event": "unused", "at": at, "spent": cost})
+
+    def note_deadline(self, at: Address, spent: Cost, events: Events) -> None:
+        """Note that the deadline ended the search. What was in flight is lost, so all of it is recorded."""
+        counts = {name: count for name, count in asdict(events).items() if count and name != "replayed"}
+        self._unwritten.append({"event": "deadline", "at": at, "spent": _nonzero(spent), "events": counts})
 
     def write_chosen(self, at: Address, answer: str | None) -> None:
         """Record the end of the problem, and what failed or was not used on the way."""

@@ -258,11 +258,11 @@ class Tree(Spending):
         answered = [node for node in nodes if self.answer(node) is not None]
         return answered or [node for node in nodes if node.failed is None] or list(nodes[:1])
 
-    def best_so_far(self) -> Node:
-        """The solution to answer with where a limit ends the search.
+    async def best_so_far(self) -> Node:
+        """The solution to answer with where a limit or the deadline ends the search.
 
-        The one with the highest value among those with an answer, else the first that is finished, else the
-        deepest prefix; the root if there is nothing.
+        The one with the highest value among those with an answer; without scores, the first of the most
+        frequent answer. Else the first that is finished, else the deepest prefix, else the root.
         """
         nodes = list(self._all_nodes(self.root))
         finished = [node for node in nodes if node.is_finished]
@@ -270,8 +270,10 @@ class Tree(Spending):
         scored = [node for node in answered if node.score is not None and self._is_scored(node)]
         if scored:
             return self.best(scored)
-        if answered or finished:
-            return (answered or finished)[0]
+        if answered:
+            return max(await self.vote(answered), key=len)[0]
+        if finished:
+            return finished[0]
         return max((n for n in nodes if n.failed is None), key=lambda n: (len(n.path), n.step is not None))
 
     async def vote(self, nodes: Sequence[Node]) -> list[list[Node]]:

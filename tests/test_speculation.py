@@ -41,7 +41,7 @@ def grown(
         try:
             chosen = await strategy(tree)
         except LimitReached:
-            chosen = tree.best_so_far()
+            chosen = await tree.best_so_far()
         await tree.close()
         told.append((chosen.address,))
         return tree

@@ -52,6 +52,7 @@ class Graded:
             "policy_tokens": outcome.cost.policy_tokens, "prm_tokens": outcome.cost.prm_tokens,
             "samples": outcome.cost.samples, "backtracks": outcome.events.backtracks,
             "failed_candidates": outcome.events.failed, "hit_limit": outcome.events.exhausted > 0,
+            "late": outcome.events.late > 0,
             "seconds": round(outcome.seconds, 3),
         }  # fmt: skip
 
@@ -136,6 +137,7 @@ class Summary:
             **{ending.value: endings[ending] for ending in Ending if ending is not Ending.FAILED},
             "failed_candidates": events.failed,
             "repetitions": events.repetitions,
+            "late": events.late,
             "by_group": {
                 name: {"n": len(right), "accuracy": sum(right) / len(right)}
                 for name in sorted(groups, key=_natural) if name and (right := groups[name])

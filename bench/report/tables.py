@@ -87,6 +87,8 @@ def _search(rows: Sequence[dict[str, Any]]) -> list[Column]:
         "samples": "samples", "judgements": "scored\nsteps", "backtracks": "back-\ntracks",
         "duplicates": "dupli-\ncates", "exhausted": "hit\nlimit",
     }  # fmt: skip
+    if any(row["late"] for row in rows):
+        heads["late"] = "ended by\ndeadline"
     columns = [Column(head, [f"{row[field]:,}" for row in rows]) for field, head in heads.items()]
     return [*columns, Column("seconds", [f"{row['seconds']:,.1f}" for row in rows])]
 

@@ -61,8 +61,8 @@ async def execute_strategy(
         outcomes = solve(
             [example.problem for example in run.examples], strategy, models.policy, models.scorer,
             seed=request.seed, limits=request.limits, lengths=request.lengths, answers=run.task,
-            aggregate=run.aggregate, outcome=run.is_outcome, concurrency=request.concurrency, trace=trace,
-            watch=watch.event,
+            aggregate=run.aggregate, outcome=run.is_outcome, deadline=request.deadline,
+            concurrency=request.concurrency, speculate=request.speculate, trace=trace, watch=watch.event,
         )
         async with aclosing(outcomes):
             grading = [asyncio.create_task(grade(outcome)) async for outcome in outcomes]
@@ -81,7 +81,7 @@ async def answer(run: Run, models: Models, watch: RunWatch) -> Outcome:
     outcomes = solve(
         [example.problem], strategy, models.policy, models.scorer, seed=request.seed,
         limits=request.limits, lengths=request.lengths, answers=run.task, aggregate=run.aggregate,
-        outcome=run.is_outcome, watch=watch.event,
+        outcome=run.is_outcome, deadline=request.deadline, speculate=request.speculate, watch=watch.event,
     )
     [outcome] = [outcome async for outcome in outcomes]
     return outcome

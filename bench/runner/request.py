@@ -25,6 +25,7 @@ from search.engine import check_strategy
 from search.errors import UsageError
 from search.limits import CostLimits, LengthLimits
 from search.params import nearest, params, with_params
+from search.speculation import Speculate
 from search.strategies.cot import ChainOfThought
 from search.trace import Trace
 from search.tree import Strategy, Unguided
@@ -44,9 +45,10 @@ class RunRequest:
     prm: None runs without a reward model.
     fitted_thresholds: thresholds that `prm.calibrate` fitted are used by strategies that have them as
         parameters (`accept`, `reject`).
-    limits: what one problem may cost. lengths: how long a step and a solution may get.
-    concurrency: problems at a time. out: the folder of the traces, None is a new one in runs/.
-    resume: continue the run in `out`.
+    limits: what one problem may cost. lengths: how long a step and a solution may get. deadline: seconds that
+        one problem may take.
+    concurrency: problems at a time. speculate: as for `search.solve`.
+    out: the folder of the traces, None is a new one in runs/. resume: continue the run in `out`.
     """
 
     strategies: Mapping[str, Strategy]
@@ -60,7 +62,9 @@ class RunRequest:
     limits: CostLimits = field(default_factory=CostLimits)
     lengths: LengthLimits = LengthLimits()
     seed: int = 0
+    deadline: float | None = None
     concurrency: int = 64
+    speculate: Speculate = 0
     out: Path | None = None
     resume: bool = False
 
@@ -120,6 +124,10 @@ class RunRequest:
             faults.add("no strategy is named")
         if self.concurrency < 1:
             faults.add(f"concurrency={self.concurrency}: it must be at least 1")
+        if self.deadline is not None and not self.deadline > 0:
+            faults.add(f"deadline={self.deadline}: it must be above 0 seconds")
+        if self.speculate != "auto" and self.speculate < 0:
+            faults.add(f"speculate={self.speculate}: it must be 0 or more, or auto")
         if self.limit is not None and self.limit < 1:
             faults.add(f"limit={self.limit}: it must be at least 1")
 
@@ -213,6 +221,7 @@ class Run:
             "seed": request.seed,
             "lengths": [request.lengths.step_tokens, request.lengths.solution_tokens],
             "limits": [request.limits.samples, request.limits.policy_tokens, request.limits.scores],
+            **({} if request.deadline is None else {"deadline": request.deadline}),
             **self.policy.identity(),
             **({"prm": None, "prm_weights": None} if self.prm is None else self.prm.identity()),
         }

@@ -75,7 +75,7 @@ class HGS(StepGuided):
         start, up = self.temperature, self.escalation
         heats = [None if start is None else start + retry * up for retry in range(self.width)]
         for retry in range(len(node.children), self.width):
-            ahead = Ahead(siblings=heats[retry + 1 :], children=heats[:1])
+            ahead = Ahead(heats[retry + 1 :], [] if retry else heats[:1])
             [child] = await tree.expand([node], temperature=heats[retry], ahead=ahead)
             if (label := self._verdict(tree, child)) is Label.POSITIVE:
                 return child

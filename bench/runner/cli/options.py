@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import json
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ from textwrap import wrap
 from typing import NoReturn
 
 from bench.runner.checkpoints import BUILTIN_POLICIES, DTYPES
+from bench.runner.cli.recorded import COMMAND, read_command
 from bench.runner.faults import Faults
 from bench.runner.request import BASELINE, RunRequest, greedy_baseline
 from bench.runner.specs import PolicySpec, PRMSpec
@@ -21,12 +22,11 @@ from search.limits import CostLimits, LengthLimits
 from search.params import describe, has_param, make_strategy, nearest, params
 from search.policies.stepping import Sampling
 from search.segment import SEGMENTERS, Repetition
+from search.speculation import Speculate
 from search.strategies import STRATEGIES
 from search.tree import Strategy
 
 DEBUG = "PRM_SEARCH_DEBUG"
-COMMAND = "command.json"
-"""The file beside the traces that holds the command line, so that --resume needs no other option."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,9 @@ def parse(words: Sequence[str]) -> CommandLine:
         limits=CostLimits(policy_tokens=args.max_tokens),
         lengths=LengthLimits(args.step_tokens, args.solution_tokens),
         seed=args.seed,
+        deadline=args.deadline,
         concurrency=args.concurrency,
+        speculate=args.speculate,
         out=args.out,
         resume=args.resume,
     )
@@ -122,25 +124,6 @@ def _parse_args(words: Sequence[str]) -> argparse.Namespace:
     if given & {"task", "problems", "question"}:  # one of them replaces another
         given |= {"task", "problems", "question"}
     return argparse.Namespace(**{**vars(before), **{name: getattr(args, name) for name in given}})
-
-
-def read_command(out: Path) -> list[str]:
-    """The words that the run in `out` was started with. Raises UsageError if its record is damaged."""
-    path = out / COMMAND
-    try:
-        words = json.loads(path.read_text(encoding="utf-8"))["words"]
-        return [str(word) for word in words]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UsageError(f"cannot read {path}: {error}; give all options of the run again") from error
-
-
-def write_command(out: Path, words: Sequence[str]) -> None:
-    """Record the words of a run beside its traces, unless they are recorded."""
-    path = out / COMMAND
-    if not path.exists():
-        out.mkdir(parents=True, exist_ok=True)
-        kept = json.dumps({"command": "python -m search.run", "words": list(words)}, indent=1)
-        path.write_text(kept + "\n", encoding="utf-8")
 
 
 def _strategies(args: argparse.Namespace, settings: dict[str, str]) -> dict[str, Strategy]:
@@ -265,6 +248,10 @@ def _parser() -> argparse.ArgumentParser:
         help="policy tokens that one problem may cost in all; where they end, the best solution so far is "
         "the answer",
     )
+    how.add_argument(
+        "--deadline", metavar="SECONDS", type=_seconds,
+        help="what one problem may take; then the best solution so far is the answer",
+    )
 
     models = options.add_argument_group("models")
     models.add_argument(
@@ -331,6 +318,12 @@ def _parser() -> argparse.ArgumentParser:
         help="problems worked on at a time; with --engine server, also requests in flight (default: 64)",
     )
     output.add_argument(
+        "--speculate", metavar="N", type=_speculate, default="auto",
+        help="draw up to N samples of a problem ahead of what its search asks for; auto: as many as keep the "
+        "policy busy; 0: none. Answers are the same, sooner; the tokens of samples that were not asked for "
+        "are counted (default: auto)",
+    )
+    output.add_argument(
         "--out", metavar="DIR", type=Path,
         help="folder that the run is recorded in (default: runs/TASK-DATE-TIME)",
     )
@@ -351,6 +344,22 @@ def _repetition(text: str) -> Repetition:
         return Repetition(int(times), int(chars)) if chars else Repetition(int(times))
     except (ValueError, UsageError):
         raise argparse.ArgumentTypeError(f"takes N or N,CHARS with N 0 or at least 2, not {text!r}") from None
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"takes a number of seconds above 0, not {text!r}")
+    return seconds
+
+
+def _speculate(text: str) -> Speculate:
+    if text == "auto" or text.isdecimal():
+        return "auto" if text == "auto" else int(text)
+    raise argparse.ArgumentTypeError(f"takes a whole number or auto, not {text!r}")
 
 
 def _positive(text: str) -> int:

@@ -17,7 +17,8 @@ from rich.console import Console
 from bench.report.summary import Summary
 from bench.runner.checkpoints import BUILTIN_POLICIES
 from bench.runner.cli.display import ProgressLines, Transcript, progress
-from bench.runner.cli.options import DEBUG, CommandLine, parse, write_command
+from bench.runner.cli.options import DEBUG, CommandLine, parse
+from bench.runner.cli.recorded import write_command
 from bench.runner.cli.report import report, resume_command, say
 from bench.runner.execute import answer, execute, replay
 from bench.runner.models import Models, load_run

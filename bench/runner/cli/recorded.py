@@ -1,0 +1,30 @@
+"""The command line of a run, kept beside its traces, so that --resume needs no other option."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from search.errors import UsageError
+
+COMMAND = "command.json"
+
+
+def read_command(out: Path) -> list[str]:
+    """The words that the run in `out` was started with. Raises UsageError if its record is damaged."""
+    path = out / COMMAND
+    try:
+        words = json.loads(path.read_text(encoding="utf-8"))["words"]
+        return [str(word) for word in words]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"cannot read {path}: {error}; give all options of the run again") from error
+
+
+def write_command(out: Path, words: Sequence[str]) -> None:
+    """Record the words of a run beside its traces, unless they are recorded."""
+    path = out / COMMAND
+    if not path.exists():
+        out.mkdir(parents=True, exist_ok=True)
+        kept = json.dumps({"command": "python -m search.run", "words": list(words)}, indent=1)
+        path.write_text(kept + "\n", encoding="utf-8")
