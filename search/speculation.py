@@ -23,7 +23,7 @@ Speculate = int | Literal["auto"]
 
 BUSY = 48
 """Calls of the policy in flight, of all problems, from which on "auto" draws nothing ahead."""
-EAGERNESS = 3
+EAGERNESS = 7
 """Siblings that are drawn ahead for each one that was turned down before."""
 
 
