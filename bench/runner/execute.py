@@ -12,12 +12,13 @@ from typing import Any
 from bench.report.summary import Graded, Summary
 from bench.runner.checkpoints import revision
 from bench.runner.models import Models, NoScorer
+from bench.runner.pool import BoundedPooledScorer, PooledPolicy, PooledScorer
 from bench.runner.request import Run
 from search.engine import Outcome, solve
 from search.errors import PolicyError
 from search.node import Node, TreeEvent
 from search.params import params
-from search.types import Problem, Step
+from search.types import BoundedScorer, Problem, Step
 
 
 class RunWatch:
@@ -34,7 +35,11 @@ class RunWatch:
 
 
 async def execute(run: Run, models: Models, watch: RunWatch) -> list[Summary]:
-    """Run all strategies of `run`, one after the other."""
+    """Run all strategies of `run`, one after the other; what several of them sample is sampled once."""
+    if len(run.strategies) > 1:
+        scorer = models.scorer
+        bounded = BoundedPooledScorer(scorer, scorer) if isinstance(scorer, BoundedScorer) else None
+        models = Models(PooledPolicy(models.policy), bounded or PooledScorer(scorer))
     return [await execute_strategy(run, models, name, watch) for name in run.strategies]
 
 
