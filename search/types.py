@@ -11,10 +11,11 @@ Answers     reads the final answer in a solution's text
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
-from math import isfinite
+from math import isfinite, log
 from typing import Protocol, runtime_checkable
 
 from search.errors import ScorerError
@@ -122,6 +123,15 @@ class StepScore:
     def value(self) -> float:
         """P(step is not wrong), in [0, 1]."""
         return min(1.0, self.positive + self.neutral)
+
+    @property
+    def logit(self) -> float:
+        """ln(P(not wrong) / P(wrong)), within +-708.4: a probability of 0 counts as the smallest float.
+
+        It tells sure steps apart where `value` is 1.0 for all: P(wrong) is as small as 1e-38 in float32.
+        """
+        least = sys.float_info.min
+        return log(max(self.positive + self.neutral, least)) - log(max(self.negative, least))
 
 
 @dataclass(frozen=True, slots=True)

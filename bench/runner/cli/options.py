@@ -105,7 +105,7 @@ def parse(words: Sequence[str]) -> CommandLine:
         seed=args.seed,
         deadline=args.deadline,
         concurrency=args.concurrency,
-        speculate=args.speculate,
+        speculate=args.speculate if args.speculate is not None else 0 if args.question is None else "auto",
         out=args.out,
         resume=args.resume,
     )
@@ -318,10 +318,10 @@ def _parser() -> argparse.ArgumentParser:
         help="problems worked on at a time; with --engine server, also requests in flight (default: 64)",
     )
     output.add_argument(
-        "--speculate", metavar="N", type=_speculate, default="auto",
+        "--speculate", metavar="N", type=_speculate,
         help="draw up to N samples of a problem ahead of what its search asks for; auto: as many as keep the "
         "policy busy; 0: none. Answers are the same, sooner; the tokens of samples that were not asked for "
-        "are counted (default: auto)",
+        "are counted (default: auto for --question, else 0, so that equal runs have equal costs)",
     )
     output.add_argument(
         "--out", metavar="DIR", type=Path,
