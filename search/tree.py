@@ -17,7 +17,7 @@ from search.speculation import Load, Speculate
 from search.spending import How, Spending
 from search.trace import Recorder
 from search.types import Ahead, Answers, Policy, Problem, StepScorer, Until
-from search.values import Aggregate, path_value
+from search.values import Aggregate, Choice, path_value
 
 T = TypeVar("T")
 
@@ -257,6 +257,31 @@ class Tree(Spending):
         """The nodes to choose from: those with an answer, else those that did not fail, else the first."""
         answered = [node for node in nodes if self.answer(node) is not None]
         return answered or [node for node in nodes if node.failed is None] or list(nodes[:1])
+
+    async def choose(
+        self, solutions: Sequence[Node], how: Choice, aggregate: Aggregate | None = None
+    ) -> Node:
+        """The solution to answer with, of at least one; scores those that it must compare.
+
+        "best": the one with the highest value (best-of-N). "vote": the first of the most frequent answer
+        (Wang et al. 2022, arXiv:2203.11171). "weighted_vote": each solution votes for its answer with its
+        value, and the best one of the winning answer is returned (Uesato et al. 2022, arXiv:2211.14275).
+        One without an answer is chosen only if none has an answer. Ties go to the first.
+
+        aggregate: None is the reward model's own. Raises LimitReached if the limits do not allow the scores.
+        """
+        if how == "best":
+            eligible = self.eligible(solutions)
+            await self.score(eligible)
+            return self.best(eligible, aggregate)
+        groups = await self.vote(solutions)
+        if not groups:
+            return self.eligible(solutions)[0]
+        if how == "vote":
+            return max(groups, key=len)[0]
+        await self.score([node for group in groups for node in group])
+        weights = [sum(self.value(n, aggregate) for n in group if n.failed is None) for group in groups]
+        return self.best(groups[weights.index(max(weights))], aggregate)
 
     async def best_so_far(self) -> Node:
         """The solution to answer with where a limit or the deadline ends the search.

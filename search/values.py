@@ -11,6 +11,9 @@ from search.node import Node
 
 Aggregate = Literal["last", "min", "product", "mean"]
 
+Choice = Literal["best", "vote", "weighted_vote"]
+"""How one of several solutions is chosen: see `Tree.choose`."""
+
 AGGREGATES: dict[Aggregate, Callable[[Sequence[float]], float]] = {
     "last": lambda values: values[-1],
     "min": min,

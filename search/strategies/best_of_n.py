@@ -29,6 +29,4 @@ class BestOfN:
 
     async def __call__(self, tree: Tree) -> Node:
         solutions = await tree.complete([tree.root], self.n, temperature=self.temperature)
-        eligible = tree.eligible(solutions)
-        await tree.score(eligible)
-        return tree.best(eligible, self.aggregate)
+        return await tree.choose(solutions, "best", self.aggregate)

@@ -22,5 +22,4 @@ class SelfConsistency(Unguided):
 
     async def __call__(self, tree: Tree) -> Node:
         solutions = await tree.complete([tree.root], self.n, temperature=self.temperature)
-        groups = await tree.vote(solutions)
-        return max(groups, key=len)[0] if groups else tree.eligible(solutions)[0]
+        return await tree.choose(solutions, "vote")

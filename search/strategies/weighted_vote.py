@@ -29,11 +29,4 @@ class WeightedVote:
 
     async def __call__(self, tree: Tree) -> Node:
         solutions = await tree.complete([tree.root], self.n, temperature=self.temperature)
-        groups = await tree.vote(solutions)
-        if not groups:
-            return tree.eligible(solutions)[0]
-        await tree.score([node for group in groups for node in group])
-        weights = [
-            sum(tree.value(node, self.aggregate) for node in group if node.failed is None) for group in groups
-        ]
-        return tree.best(groups[weights.index(max(weights))], self.aggregate)
+        return await tree.choose(solutions, "weighted_vote", self.aggregate)
