@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from bench.report.summary import Summary
+from bench.tasks.oracle import guided_name, is_oracle
 from search.strategies import STRATEGIES
 
 if TYPE_CHECKING:
@@ -140,10 +141,12 @@ def _notes(summaries: Sequence[Summary], baseline: Summary | None) -> list[Rende
 
     lines = []
     for summary in summaries:
-        default = asdict(STRATEGIES[summary.strategy]())  # type: ignore[call-overload]
+        default = asdict(STRATEGIES[guided_name(summary.strategy)]())  # type: ignore[call-overload]
         changed = [f"{param}={value}" for param, value in summary.params.items() if value != default[param]]
         if changed:
             lines.append(f"{summary.strategy} with {' '.join(changed)}")
+    if any(is_oracle(summary.strategy) for summary in summaries):
+        lines.append("oracle_...: guided by the reference answers, an upper bound and not a result")
     if baseline is not None and len(summaries) > 1:
         lines.append(f"gain: over {baseline.strategy}, greedy, on the same problems; p: McNemar's exact test")
     lines.append(

@@ -14,11 +14,12 @@ from bench.runner.checkpoints import revision
 from bench.runner.models import Models, NoScorer
 from bench.runner.pool import BoundedPooledScorer, PooledPolicy, PooledScorer
 from bench.runner.request import Run
+from bench.tasks.oracle import OracleScorer, is_oracle
 from search.engine import Outcome, solve
 from search.errors import PolicyError
 from search.node import Node, TreeEvent
 from search.params import params
-from search.types import BoundedScorer, Problem, Step
+from search.types import BoundedScorer, Problem, Step, StepScorer
 
 
 class RunWatch:
@@ -61,19 +62,23 @@ async def execute_strategy(
         watch.graded(graded)
         return graded if keep_steps else replace(graded, outcome=replace(outcome, steps=()))
 
+    oracle = is_oracle(name)
+    scorer: StepScorer = OracleScorer(run.task) if oracle else models.scorer
     watch.begin(name, len(examples))
     with closing(run.trace(name)) as trace:
         outcomes = solve(
-            [example.problem for example in run.examples], strategy, models.policy, models.scorer,
+            [example.problem for example in run.examples], strategy, models.policy, scorer,
             seed=request.seed, limits=request.limits, lengths=request.lengths, answers=run.task,
-            aggregate=run.aggregate, outcome=run.is_outcome, deadline=request.deadline,
+            aggregate="product" if oracle else run.aggregate,
+            outcome=not run.task.checks_steps if oracle else run.is_outcome, deadline=request.deadline,
             concurrency=request.concurrency, speculate=request.speculate, trace=trace, watch=watch.event,
         )
         async with aclosing(outcomes):
             grading = [asyncio.create_task(grade(outcome)) async for outcome in outcomes]
         graded = await asyncio.gather(*grading)
     return Summary(
-        name, params(strategy), run.task.name, request.seed, run.policy.name, run.prm_name, revision(),
+        name, params(strategy), run.task.name, request.seed, run.policy.name,
+        "the references" if oracle else run.prm_name, revision(),
         perf_counter() - start, graded,
     )
 

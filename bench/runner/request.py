@@ -21,6 +21,7 @@ from bench.runner.resolve import ResolvedPolicy, ResolvedPRM, check_policy, reso
 from bench.runner.specs import PolicySpec, PRMSpec
 from bench.tasks import TASKS
 from bench.tasks.base import Defaults, Example, Task
+from bench.tasks.oracle import guided_name, is_oracle
 from search.engine import check_strategy
 from search.errors import UsageError
 from search.limits import CostLimits, LengthLimits
@@ -28,7 +29,7 @@ from search.params import nearest, params, with_params
 from search.speculation import Speculate
 from search.strategies.cot import ChainOfThought
 from search.trace import Trace
-from search.tree import Strategy, Unguided
+from search.tree import StepGuided, Strategy, Unguided
 from search.types import Problem
 from search.values import Aggregate
 
@@ -96,6 +97,7 @@ class RunRequest:
                 prm = resolve_prm(self.prm, task, engine)
         strategies: dict[str, Strategy] = {}
         with faults.collected():
+            self._check_oracles(task)
             strategies = self._with_defaults_of(prm)
         faults.raise_if_any()  # before a tokenizer is read, which takes seconds
         assert task is not None
@@ -113,7 +115,9 @@ class RunRequest:
     @property
     def _guided(self) -> bool:
         """Whether any strategy uses the reward model; if none does, none is looked at."""
-        return not all(isinstance(strategy, Unguided) for strategy in self.strategies.values())
+        return not all(
+            isinstance(strategy, Unguided) or is_oracle(name) for name, strategy in self.strategies.items()
+        )
 
     @property
     def _source(self) -> str:
@@ -156,10 +160,27 @@ class RunRequest:
             return [Example(Problem("question", self.question), "")]
         return task.load(self.data, self.limit)
 
+    def _check_oracles(self, task: Task | None) -> None:
+        """Raise UsageError for a strategy that the task's references cannot guide."""
+        for name, strategy in self.strategies.items():
+            if not is_oracle(name):
+                continue
+            if isinstance(strategy, Unguided):
+                raise UsageError(f"{name}: nothing guides {guided_name(name)}, nor can an oracle")
+            if self.question is not None:
+                raise UsageError(f"{name}: one question has no reference answer")
+            if task is not None and not task.checks_steps and isinstance(strategy, StepGuided):
+                raise UsageError(
+                    f"{name}: the task {task.name} can tell whether answers are right, not whether steps "
+                    "are; take oracle_best_of_n"
+                )
+
     def _with_defaults_of(self, prm: ResolvedPRM | None) -> dict[str, Strategy]:
         """The strategies with the reward model's own thresholds and aggregate, where they name none."""
         strategies = dict(self.strategies)
         for name, strategy in self.strategies.items():
+            if is_oracle(name):
+                continue
             check_strategy(strategy, outcome=prm is not None and prm.is_outcome)
             own: dict[str, Any] = {} if prm is None or not self.fitted_thresholds else dict(prm.thresholds)
             named = params(strategy)
@@ -223,8 +244,13 @@ class Run:
             "limits": [request.limits.samples, request.limits.policy_tokens, request.limits.scores],
             **({} if request.deadline is None else {"deadline": request.deadline}),
             **self.policy.identity(),
-            **({"prm": None, "prm_weights": None} if self.prm is None else self.prm.identity()),
+            **self._prm_identity(name),
         }
+
+    def _prm_identity(self, name: str) -> dict[str, Any]:
+        if is_oracle(name) or self.prm is None:
+            return {"prm": "the references" if is_oracle(name) else None, "prm_weights": None}
+        return self.prm.identity()
 
     def recorded_identity(self, name: str) -> dict[str, Any]:
         """The identity as the trace of this strategy holds it, if there is one and it is this run's."""

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from bench.grading.grade import Grade
 from search.prompts import Prompt
-from search.types import Answers, Problem, Step, StepScore
+from search.types import Answers, Label, Problem, Step, StepScore
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +50,14 @@ class Task(ABC):
     """A benchmark.
 
     prompts: by model family; the first is for base models, "chat" for models with a chat template.
-    public_tests: None if answers are not programs.
+    public_tests: None if answers are not programs. checks_steps: whether `step_labels` tells right steps from
+        wrong ones.
     """
 
     name: str
     prompts: Mapping[str, Prompt]
     defaults = Defaults()
+    checks_steps = False
 
     @property
     def public_tests(self) -> PublicTests | None:
@@ -71,6 +73,10 @@ class Task(ABC):
     @abstractmethod
     def answers(self, problem: Problem) -> Answers:
         """How the answers to this problem are read and compared."""
+
+    def step_labels(self, problem: Problem, steps: Sequence[str]) -> list[Label]:
+        """Exact labels of the steps of a solution to a loaded problem, if `checks_steps`."""
+        raise NotImplementedError(f"{self.name} has no checker of steps")
 
     @abstractmethod
     def grade(self, problem: Problem, answer: str | None) -> Grade:

@@ -6,16 +6,17 @@ Needs no data; see `bench.tasks.generated.problems` for what they look like.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
 from bench.grading.grade import Grade
 from bench.tasks.base import Example, TextTask
+from bench.tasks.generated.checker import label_steps
 from bench.tasks.generated.problems import PROMPT, generate
 from search.errors import UsageError
 from search.prompts import Prompt
-from search.types import Problem
+from search.types import Label, Problem
 
 TEST_SEED = 0
 DEFAULT_SIZE = 100
@@ -28,6 +29,7 @@ class Builtin(TextTask):
     """The test split, in a fixed order: --limit N takes the first N of them."""
 
     name = "builtin"
+    checks_steps = True
     prompts: Mapping[str, Prompt] = MappingProxyType(
         {"plain": Prompt(PROMPT), "chat": Prompt("{question}", chat=True)}
     )
@@ -36,8 +38,12 @@ class Builtin(TextTask):
         """The first `limit` test problems, grouped by their number of steps. Raises UsageError."""
         if data is not None:
             raise UsageError("the built-in task is generated: it takes no --data")
-        problems = generate("test", TEST_SEED, DEFAULT_SIZE if limit is None else limit)
+        problems = list(generate("test", TEST_SEED, DEFAULT_SIZE if limit is None else limit))
+        self._problems = {problem.id: problem for problem in problems}
         return [Example(Problem(p.id, p.question), str(p.answer), f"{p.n_steps} steps") for p in problems]
+
+    def step_labels(self, problem: Problem, steps: Sequence[str]) -> list[Label]:
+        return [Label(label) for label in label_steps(self._problems[problem.id], steps)]
 
     def stated(self, text: str) -> str | None:
         """The number of a last line "The answer is N."."""

@@ -17,6 +17,7 @@ from bench.runner.faults import Faults
 from bench.runner.request import BASELINE, RunRequest, greedy_baseline
 from bench.runner.specs import PolicySpec, PRMSpec
 from bench.tasks import TASKS
+from bench.tasks.oracle import guided_name
 from search.errors import UsageError
 from search.limits import CostLimits, LengthLimits
 from search.params import describe, has_param, make_strategy, nearest, params
@@ -131,11 +132,12 @@ def _strategies(args: argparse.Namespace, settings: dict[str, str]) -> dict[str,
     names = list(STRATEGIES) if args.strategy == "all" else [n.strip() for n in args.strategy.split(",")]
     strategies = {}
     for name in names:
-        alone = len(names) == 1 or name not in STRATEGIES
-        own = {param: text for param, text in settings.items() if alone or has_param(name, param)}
-        strategies[name] = make_strategy(name, own)
+        plain = guided_name(name)
+        alone = len(names) == 1 or plain not in STRATEGIES
+        own = {param: text for param, text in settings.items() if alone or has_param(plain, param)}
+        strategies[name] = make_strategy(plain, own)
     for param in settings:
-        if not any(has_param(name, param) for name in names):
+        if not any(has_param(guided_name(name), param) for name in names):
             known = {known for name in names for known in params(strategies[name])}
             raise UsageError(f"none of {', '.join(names)} has a parameter {param!r}{nearest(param, known)}")
     if args.question is not None:
