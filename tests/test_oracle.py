@@ -48,7 +48,6 @@ def request(tmp_path: Path, **fields: object) -> RunRequest:
 def test_oracle_best_of_n_is_pass_at_n(tmp_path: Path) -> None:
     strategies = {"cot": ChainOfThought(), "oracle_best_of_n": BestOfN(n=2)}
     run = request(tmp_path, strategies=strategies).validate()
-    [example] = run.examples
     assert run.prm is None, "no reward model is looked at"
     assert run.identity("oracle_best_of_n")["prm"] == "the references"
     pass_at = {}
