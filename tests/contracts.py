@@ -119,6 +119,20 @@ class PolicyContract:
         await asyncio.gather(doomed, return_exceptions=True)
         assert tokens(await self._solution(policy, 0, 0.0)) == tokens(want)
 
+    async def test_a_cancelled_call_is_charged_what_it_may_have_sampled(self, policy: Policy) -> None:
+        with metered() as whole:
+            await self._solution(policy, 2, 1.0)
+        for pause_s in (0.0, 0.02, 0.2):
+            with metered() as spent:
+                doomed = asyncio.ensure_future(self._solution(policy, 2, 1.0))
+                await asyncio.sleep(pause_s)
+                doomed.cancel()
+                [ended] = await asyncio.gather(doomed, return_exceptions=True)
+            if isinstance(ended, asyncio.CancelledError):
+                assert spent.policy_tokens <= self.max_tokens
+            else:
+                assert spent.policy_tokens == whole.policy_tokens
+
     async def _solution(self, policy: Policy, seed: int, temperature: float | None) -> list[Step]:
         return await policy.propose(
             self.problem, [], until=Until.END, max_tokens=self.max_tokens, seed=seed,

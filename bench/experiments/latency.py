@@ -12,7 +12,9 @@ from time import perf_counter
 
 from bench.runner.models import Models, load_run
 from bench.runner.request import Run, RunRequest
+from prm.scoring.scorers import VLLMScorer
 from search.engine import Outcome, solve
+from search.policies.vllm import VLLMPolicy
 from search.speculation import Speculate
 from search.strategies.cot import ChainOfThought
 from search.tree import Strategy
@@ -88,6 +90,9 @@ async def _measure(run: Run, at_a_time: Sequence[int]) -> list[Measured]:
 async def _round(
     run: Run, models: Models, name: str, concurrency: int, strategy: Strategy, speculate: Speculate
 ) -> Measured:
+    for model in (models.policy, models.scorer):
+        if isinstance(model, VLLMPolicy | VLLMScorer):
+            await model.reset()
     start, outcomes = perf_counter(), list[Outcome]()
     async for outcome in solve(
         [example.problem for example in run.examples], strategy, models.policy, models.scorer,

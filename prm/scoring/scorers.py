@@ -95,6 +95,10 @@ class VLLMScorer(ManagedScorer):
     async def close(self) -> None:
         self._engine.shutdown()
 
+    async def reset(self) -> None:
+        """Empty the prefix cache, e.g. between the rounds of a measurement."""
+        await self._engine.reset_prefix_cache()
+
     async def score(self, problem: Problem, steps: Sequence[Step], *, num_scored: int = 0) -> list[StepScore]:
         pieces = self._encode(problem.question, [step.text for step in steps])
         ids = [token for piece in pieces for token in piece]
