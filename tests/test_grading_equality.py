@@ -90,6 +90,8 @@ SAME = {
         12^{\\text{th}} == 12
         2^{nd} == 2
         21st == 21
+        the 101st == 101
+        the twelfth == 12
         12th grade == 12
         2nd == \\text{second}
         twelfth == 12""",

@@ -126,6 +126,7 @@ def test_statements(text: str, answer: str) -> None:
         ("\\boxed{70\\,000}", "70000"),
         ("\\boxed{2\\frac{1}{2}}", "2 \\frac{1}{2}"),
         ("\\boxed{1.2 \\times 10^3}", "1.2 \\times 10^3"),
+        ("#### 10^3", "10^3"), ("The answer is 10^{2}.", "10^{2}"),
         ("about 25 m²", "25"),
         ("about 25 m^{2}", "25"),
         ("121, 484", "484"),

@@ -144,6 +144,7 @@ _ORDINAL = re.compile(
     r"(?<=\d)\s*(?:\^\s*|\\textsuperscript\s*|-)?(?:{0}(?![a-zA-Z])|\{{\s*{0}\s*\}}|\\text\{{\s*{0}\s*\}}"
     r"|\{{\s*\\text\{{\s*{0}\s*\}}\s*\}})".format("(?:st|nd|rd|th)")
 )
+_ARTICLE = re.compile(r"^[Tt]he\s+(?=\d|[a-z]+(?:st|nd|rd|th)$)")
 _TEXT_UNIT = re.compile(
     r"(?<=[\w})!])\s*\\text\{(?!\s*[ap]\.?\s?m\b|\s*-)(?=[^{}]*(?:[a-zA-Z]{2}|[mgshLNJWVAKCF.\s]\}))[^{}]*\}"
     r"(?:\^\{?[23]\}?)?$"
@@ -184,7 +185,7 @@ def expression(part: str) -> str:
     text = _DEGREES.sub(" ", part).strip().rstrip(".,;: ")
     while text.startswith("{") and brace_pairs(text).get(0) == len(text) - 1:
         text = text[1:-1].strip()
-    text = _REMARK.sub("", _ORDINAL.sub("", text))
+    text = _REMARK.sub("", _ORDINAL.sub("", _ARTICLE.sub("", text)))
     text = _PLAIN_UNIT.sub("", _TEXT_UNIT.sub("", text)).strip().rstrip(".")
     if measured := _LETTER_UNIT.fullmatch(text):
         text = measured[1]

@@ -58,11 +58,12 @@ _EXPONENT = (
     r"(?:[eE][-+]?\d{1,4}(?!\w)"
     r"|\s{0,2}(?:\\times|\\cdot|[x*])\s{0,2}10\s?\^\s?(?:\{\s?[-+]?\d{1,4}\s?\}|[-+]?\d{1,4}))"
 )
+_TEN_TO = r"10\s?\^\s?(?:\{\s?[-+]?\d{1,4}\s?\}|[-+]?\d{1,4}(?!\w))"
 _FRACTION = r"\\[dtc]?frac\s?\{\s?-?\d+\s?\}\s?\{\s?\d+\s?\}"
 _IN_TEXT = re.compile(
     r"(?P<sign>(?<![\w)])-)?(?:\\?[$€£¥]\s?(?P<owed>-)?)?(?<!\d)(?<![_^])(?<![_^]\{)"
     rf"(?:(?P<mixed>\d+)(?:\s?(?={_FRACTION})|\ (?:and\ )?(?=\d+/\d)))?"
-    rf"(?P<rest>{_FRACTION}|(?:{_WHOLE}(?:\.\d+)?|\.\d+){_EXPONENT}?(?:/\d+)?)"
+    rf"(?P<rest>{_FRACTION}|{_TEN_TO}|(?:{_WHOLE}(?:\.\d+)?|\.\d+){_EXPONENT}?(?:/\d+)?)"
 )
 _PLAIN = re.compile(rf"{_WHOLE}(?:\.\d+)?(?:/\d+)?|\.\d+")
 
