@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -29,19 +30,39 @@ class Started:
     environment: dict[str, str]
 
 
+class Uni:
+    """In place of vLLM's executor that works in the engine's own process."""
+
+
 @pytest.fixture(params=["cpu", "gpu"])
 def started(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Started]:
     seen = Started()
 
-    def from_engine_args(args: dict[str, Any]) -> str:
-        seen.settings, seen.environment = args, dict(os.environ)
+    def from_vllm_config(config: SimpleNamespace, **how: object) -> str:
+        seen.settings, seen.environment = config.settings, dict(os.environ)
         return request.param  # type: ignore[no-any-return]
 
+    def engine_args(**settings: Any) -> SimpleNamespace:
+        backend = settings.get("distributed_executor_backend", "uni")
+        parallel = SimpleNamespace(distributed_executor_backend=backend)
+        config = SimpleNamespace(settings=settings, parallel_config=parallel)
+        return SimpleNamespace(create_engine_config=lambda: config)
+
+    @contextmanager
+    def threads(rank: int, local_rank: int) -> Iterator[None]:
+        with monkeypatch.context() as patch:
+            patch.setenv("OMP_NUM_THREADS", "1")
+            yield
+
     stubs = {
-        "vllm": {}, "vllm.engine": {}, "vllm.v1": {}, "vllm.v1.engine": {},
-        "vllm.engine.arg_utils": {"AsyncEngineArgs": lambda **settings: settings},
+        "vllm": {}, "vllm.engine": {}, "vllm.v1": {}, "vllm.v1.engine": {}, "vllm.utils": {},
+        "vllm.v1.executor": {"UniProcExecutor": Uni},
+        "vllm.utils.ompmultiprocessing": {
+            "OMPProcessManager": lambda config: SimpleNamespace(configure_omp_envs=threads)
+        },
+        "vllm.engine.arg_utils": {"AsyncEngineArgs": engine_args},
         "vllm.platforms": {"current_platform": SimpleNamespace(is_cpu=lambda: request.param == "cpu")},
-        "vllm.v1.engine.async_llm": {"AsyncLLM": SimpleNamespace(from_engine_args=from_engine_args)},
+        "vllm.v1.engine.async_llm": {"AsyncLLM": SimpleNamespace(from_vllm_config=from_vllm_config)},
     }  # fmt: skip
     for name, content in stubs.items():
         module = ModuleType(name)
@@ -68,6 +89,18 @@ def test_only_the_process_of_an_engine_on_a_cpu_compiles_nothing(
     monkeypatch.setenv("TORCHDYNAMO_DISABLE", "0")
     start_engine(model)
     assert started.environment["TORCHDYNAMO_DISABLE"] == "0", "the user's own setting stands"
+
+
+def test_an_engine_on_a_cpu_is_one_process_with_its_own_threads(
+    started: Started, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    on_cpu = str(start_engine(model)) == "cpu"
+    assert started.settings.get("distributed_executor_backend") is (Uni if on_cpu else None)
+    assert started.environment.get("OMP_NUM_THREADS") == ("1" if on_cpu else None)
+    start_engine(model, tensor_parallel_size=2)
+    assert "distributed_executor_backend" not in started.settings
+    assert "OMP_NUM_THREADS" not in started.environment
 
 
 def test_weights_in_float32_are_served_in_bfloat16(started: Started, model: str) -> None:
