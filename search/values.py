@@ -1,8 +1,9 @@
-"""Values of paths, aggregated from the values of their steps; checks of strategy parameters."""
+"""Values of paths, aggregated from the values of their steps; visit statistics; checks of parameters."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from math import prod
 from statistics import fmean
 from typing import Literal
@@ -30,6 +31,35 @@ def path_value(node: Node, how: Aggregate = "last") -> float:
     """
     values = [n.value for n in node.path if n.step and not (n.step.is_blank and n.address[1:])]
     return AGGREGATES[how](values) if values else 1.0
+
+
+@dataclass(slots=True)
+class Stats:
+    """What a Monte Carlo tree search knows of a node. It belongs to the search; the tree does not hold it.
+
+    total: sum of the backed-up values, each in [0, 1]. children: those to choose from, none before the node
+    is expanded.
+    """
+
+    visits: int = 0
+    total: float = 0.0
+    children: list[Node] = field(default_factory=list)
+
+
+def descend(stats: Mapping[Node, Stats], node: Node, score: Callable[[Node], float]) -> Node:
+    """Follow the highest scores from a node down to one without children. Ties go to the first child."""
+    while children := stats[node].children:
+        node = max(children, key=score)
+    return node
+
+
+def back_up(stats: Mapping[Node, Stats], end: Node, value: float, *, visits: int = 1) -> None:
+    """Add visits and a value to every node from the root to `end`."""
+    node: Node | None = end
+    while node is not None:
+        stats[node].visits += visits
+        stats[node].total += value
+        node = node.parent
 
 
 def at_least(minimum: float, **params: float | None) -> None:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from dataclasses import replace
 from math import log, sqrt
+from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from search.limits import LengthLimits
 from search.seeds import derive
@@ -83,6 +87,7 @@ class SlowMCTS:
         self.options: dict[Address, list[Address]] = {}
         self.visits: dict[Address, int] = {(): 0}
         self.totals: dict[Address, float] = {(): 0.0}
+        self.flying: Counter[Address] = Counter()
         self.solutions: set[Address] = set()
 
     def steps(self, at: Address) -> list[Step]:
@@ -130,63 +135,84 @@ class SlowMCTS:
         return leaf
 
     async def run(self) -> None:
-        for _ in range(self.params.simulations):
-            path: list[Address] = [()]
-            while path[-1] in self.options:
-                scores = [await self.uct(child, path[-1]) for child in self.options[path[-1]]]
-                path.append(self.options[path[-1]][scores.index(max(scores))])
-            leaf = path[-1]
-            done = leaf != () and self.said[leaf].stop is not Stop.STEP
-            live: list[Address] = []
-            if not done and len(leaf) < self.params.depth:
-                sampled = {await self.sample(leaf, Until.STEP) for _ in range(self.params.width)}
-                live = sorted(child for child in sampled if not self.is_dead(child))
-                if live:
-                    self.options[leaf] = live
-                for child in live:
-                    self.visits[child], self.totals[child] = 0, 0.0
-                    if self.said[child].stop is not Stop.STEP:
-                        self.solutions.add(child)
-                if live:
-                    values = [await self.value(child) for child in live]
-                    leaf = live[values.index(max(values))]
-                    path.append(leaf)
-                    done = self.said[leaf].stop is not Stop.STEP
-                else:  # only dead ends: worth nothing, unless a rollout from here is asked for
-                    done = True
-                    for node in path:
-                        self.visits[node] += 1
-                    continue
-            end = leaf
-            if not done and (self.params.value == "rollout" or len(leaf) >= self.params.depth):
-                end = await self.sample(leaf, Until.END)
-                if not self.is_dead(end):
-                    self.solutions.add(end)
-            for node in path:
-                self.visits[node] += 1
-                self.totals[node] += 0.0 if self.is_dead(end) else await self.value(end)
+        left = self.params.simulations
+        while left:
+            paths: list[list[Address]] = []
+            while len(paths) < min(left, self.params.at_once):
+                path = await self.select()
+                if path in paths:
+                    break
+                paths.append(path)
+                self.flying.update(path)
+            left -= len(paths)
+            backups = [await self.simulate(path) for path in paths]
+            self.flying.clear()
+            for path, value in backups:
+                for node in path:
+                    self.visits[node] += 1
+                    self.totals[node] += value
+
+    async def select(self) -> list[Address]:
+        path: list[Address] = [()]
+        while path[-1] in self.options:
+            scores = [await self.uct(child, path[-1]) for child in self.options[path[-1]]]
+            path.append(self.options[path[-1]][scores.index(max(scores))])
+        return path
+
+    async def simulate(self, path: list[Address]) -> tuple[list[Address], float]:
+        """Where to back up, and what."""
+        leaf = path[-1]
+        done = leaf != () and self.said[leaf].stop is not Stop.STEP
+        if not done and len(leaf) < self.params.depth:
+            sampled = {await self.sample(leaf, Until.STEP) for _ in range(self.params.width)}
+            live = sorted(child for child in sampled if not self.is_dead(child))
+            if not live:
+                return path, 0.0  # only dead ends: worth nothing, also where rollouts are asked for
+            self.options[leaf] = live
+            for child in live:
+                self.visits[child], self.totals[child] = 0, 0.0
+                if self.said[child].stop is not Stop.STEP:
+                    self.solutions.add(child)
+            values = [await self.value(child) for child in live]
+            leaf = live[values.index(max(values))]
+            path = [*path, leaf]
+            done = self.said[leaf].stop is not Stop.STEP
+        if not done and (self.params.value == "rollout" or len(leaf) >= self.params.depth):
+            leaf = await self.sample(leaf, Until.END)
+            if not self.is_dead(leaf):
+                self.solutions.add(leaf)
+        return path, 0.0 if self.is_dead(leaf) else await self.value(leaf)
 
     def is_dead(self, at: Address) -> bool:
         """A dead end is finished or cut, without an answer."""
         return at != () and self.said[at].stop is not Stop.STEP and self.answer(at) is None
 
     async def uct(self, child: Address, parent: Address) -> float:
-        n = self.visits[child]
+        """Simulations in flight count as visits with value 0."""
+        n, above = (self.visits[at] + self.flying[at] for at in (child, parent))
         q = self.totals[child] / n if n else await self.value(child)
-        return q + self.params.exploration * sqrt(log(max(1, self.visits[parent])) / max(1, n))
+        return q + self.params.exploration * sqrt(log(max(1, above)) / max(1, n))
 
 
-@pytest.mark.parametrize("value", ["prm", "rollout"])
-@pytest.mark.parametrize("seed", range(5))
-def test_mcts_statistics_are_those_of_a_plain_slow_reference(value: str, seed: int) -> None:
-    params = MCTS(simulations=24, width=3, value=value, depth=4, temperature=0.9)  # type: ignore[arg-type]
+@given(
+    problem=st.integers(0, 400), seed=st.integers(0, 3), at_once=st.sampled_from([1, 2, 3, 8]),
+    value=st.sampled_from(["prm", "rollout"]), exploration=st.sampled_from([0.0, 0.3, 1.0, 5.0]),
+)  # fmt: skip
+@settings(max_examples=40, deadline=None)
+def test_mcts_statistics_are_those_of_a_plain_slow_reference(
+    problem: int, seed: int, at_once: int, value: Any, exploration: float
+) -> None:
+    params = MCTS(
+        simulations=24, width=3, value=value, depth=4, temperature=0.9, exploration=exploration,
+        at_once=at_once,
+    )  # fmt: skip
     lengths = LengthLimits(step_tokens=9, solution_tokens=30)
-    problem = Problem(f"p{seed}", "?")
+    question = Problem(f"p{problem}", "?")
     world = RandomWorld(depth=6)
-    tree = Tree(problem, world, world, seed=seed, lengths=lengths, answers=FractionAnswers())
+    tree = Tree(question, world, world, seed=seed, lengths=lengths, answers=FractionAnswers())
     stats, solutions = asyncio.run(params.search(tree))
 
-    slow = SlowMCTS(params, world, problem, seed, lengths)
+    slow = SlowMCTS(params, world, question, seed, lengths)
     asyncio.run(slow.run())
     assert {node.address: own.visits for node, own in stats.items()} == slow.visits
     for node, own in stats.items():
@@ -196,12 +222,72 @@ def test_mcts_statistics_are_those_of_a_plain_slow_reference(value: str, seed: i
     assert first_to_say == slow.solutions
 
 
-def test_mcts_counts_add_up() -> None:
+@pytest.mark.parametrize("at_once", [1, 4])
+def test_mcts_counts_add_up(at_once: int) -> None:
     world = RandomWorld()
     tree = Tree(Q, world, world, answers=FractionAnswers())
-    stats, _ = asyncio.run(MCTS(simulations=30).search(tree))
+    stats, _ = asyncio.run(MCTS(simulations=30, at_once=at_once).search(tree))
     assert stats[tree.root].visits == 30
     for own in stats.values():
         assert 0 <= own.total <= own.visits
         below = sum(stats[child].visits for child in own.children)
         assert below <= own.visits
+
+
+# -- several simulations in flight ------------------------------------------------------------------
+
+TWO_BRANCHES = {"": ["a,", "b,"], "a,": ["x.", "y."], "b,": ["x.", "y."]}
+NEARLY_EQUAL = {"a,": of_value(0.62), "b,": of_value(0.6)}
+
+
+def test_virtual_loss_sends_a_simulation_in_flight_another_way() -> None:
+    """Alone, the second simulation goes on below "a,": beside another in flight there, it tries "b,"."""
+    alone = Picture(MCTS(simulations=2, width=2, exploration=0.1), TWO_BRANCHES, NEARLY_EQUAL)
+    assert alone.path == ["", "", "a,", "a,"]
+    both = Picture(MCTS(simulations=3, width=2, exploration=0.1, at_once=2), TWO_BRANCHES, NEARLY_EQUAL)
+    assert both.path == ["", "", "a,", "a,", "b,", "b,"]
+
+
+def test_a_leaf_in_flight_is_not_expanded_twice() -> None:
+    """All of the first round would select the root: it is one simulation, and none is lost."""
+    seen = Picture(MCTS(simulations=3, width=2, exploration=0.1, at_once=8), TWO_BRANCHES, NEARLY_EQUAL)
+    assert seen.path.count("") == 2
+    assert seen.cost.samples == 6
+
+
+@given(problem=st.integers(0, 400), value=st.sampled_from(["prm", "rollout"]))
+@settings(max_examples=15, deadline=None)
+def test_what_ends_first_changes_nothing(problem: int, value: Any) -> None:
+    """With calls in flight that end in another order each time."""
+    trees = []
+    for jitter in (1, 2, 3):
+        world = RandomWorld(jitter, depth=6)
+        tree = Tree(Problem(f"p{problem}", "?"), world, world, answers=FractionAnswers())
+        chosen = asyncio.run(MCTS(simulations=24, at_once=4, value=value)(tree))
+        trees.append((chosen.address, tree.cost, tree.events))
+    assert trees[0] == trees[1] == trees[2]
+
+
+class Busy(RandomWorld):
+    """Counts the calls of the policy in flight."""
+
+    most = running = 0
+
+    async def propose(self, *args: Any, **how: Any) -> list[Step]:
+        self.running += 1
+        self.most = max(self.most, self.running)
+        await asyncio.sleep(0)
+        try:
+            return await super().propose(*args, **how)
+        finally:
+            self.running -= 1
+
+
+def test_simulations_at_once_keep_the_policy_busy() -> None:
+    most = []
+    for at_once in (1, 4):
+        world = Busy(depth=6)
+        tree = Tree(Problem("p0", "?"), world, world, answers=FractionAnswers())
+        asyncio.run(MCTS(simulations=24, width=3, at_once=at_once)(tree))
+        most.append(world.most)
+    assert most == [3, 12]
