@@ -14,6 +14,7 @@ from search.strategies.best_of_n import BestOfN
 from search.strategies.cot import ChainOfThought
 from search.strategies.hgs import HGS
 from search.strategies.mcts import MCTS
+from search.strategies.puct import PUCT
 from search.strategies.self_consistency import SelfConsistency
 from search.strategies.weighted_vote import WeightedVote
 from search.tree import Strategy, Tree
@@ -73,6 +74,7 @@ def test_a_strategy_is_one_file_of_less_than_a_hundred_lines(name: str) -> None:
         (HGS, {"width": 0}), (HGS, {"max_samples": -1}), (HGS, {"accept": 1.5}), (HGS, {"reject": -0.1}),
         (HGS, {"escalation": -1.0}), (BestOfN, {"n": 0}), (SelfConsistency, {"temperature": -1.0}),
         (WeightedVote, {"n": 0}), (MCTS, {"simulations": 0}), (ChainOfThought, {"temperature": -0.5}),
+        (MCTS, {"at_once": 0}), (PUCT, {"width": 0}), (PUCT, {"c_init": -1.0}), (PUCT, {"c_base": 0.0}),
     ],
 )  # fmt: skip
 def test_a_knob_that_makes_no_sense_is_refused_by_name(strategy: type, params: dict[str, float]) -> None:

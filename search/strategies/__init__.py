@@ -6,6 +6,7 @@ from search.strategies.best_of_n import BestOfN
 from search.strategies.cot import ChainOfThought
 from search.strategies.hgs import HGS
 from search.strategies.mcts import MCTS
+from search.strategies.puct import PUCT
 from search.strategies.self_consistency import SelfConsistency
 from search.strategies.weighted_vote import WeightedVote
 from search.tree import Strategy
@@ -17,4 +18,5 @@ STRATEGIES: Mapping[str, type[Strategy]] = {
     "best_of_n": BestOfN,
     "weighted_vote": WeightedVote,
     "mcts": MCTS,
+    "puct": PUCT,
 }
