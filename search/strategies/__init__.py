@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from search.strategies.adaptive_vote import AdaptiveVote
 from search.strategies.best_of_n import BestOfN
 from search.strategies.cot import ChainOfThought
 from search.strategies.hgs import HGS
@@ -15,6 +16,7 @@ STRATEGIES: Mapping[str, type[Strategy]] = {
     "cot": ChainOfThought,
     "hgs": HGS,
     "self_consistency": SelfConsistency,
+    "adaptive_vote": AdaptiveVote,
     "best_of_n": BestOfN,
     "weighted_vote": WeightedVote,
     "mcts": MCTS,
