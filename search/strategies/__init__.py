@@ -7,6 +7,7 @@ from search.strategies.best_of_n import BestOfN
 from search.strategies.cot import ChainOfThought
 from search.strategies.hgs import HGS
 from search.strategies.mcts import MCTS
+from search.strategies.particle import ParticleFilter
 from search.strategies.puct import PUCT
 from search.strategies.self_consistency import SelfConsistency
 from search.strategies.weighted_vote import WeightedVote
@@ -21,4 +22,5 @@ STRATEGIES: Mapping[str, type[Strategy]] = {
     "weighted_vote": WeightedVote,
     "mcts": MCTS,
     "puct": PUCT,
+    "particle": ParticleFilter,
 }
