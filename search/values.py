@@ -1,10 +1,11 @@
-"""Values of paths, aggregated from the values of their steps; visit statistics; checks of parameters."""
+"""Values of paths, aggregated from those of their steps; statistics of searches; checks of parameters."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import prod
+from math import prod, sqrt
+from random import Random
 from statistics import fmean
 from typing import Literal
 
@@ -60,6 +61,49 @@ def back_up(stats: Mapping[Node, Stats], end: Node, value: float, *, visits: int
         stats[node].visits += visits
         stats[node].total += value
         node = node.parent
+
+
+Prior = Literal["gaussian", "beta"]
+
+
+@dataclass(slots=True)
+class Rewards:
+    """Observed rewards, and the posterior of their mean. spread: sum of (reward - mean)^2.
+
+    The priors are those of TreeQuest 0.3 (Inoue et al. 2025, arXiv:2503.04412).
+    """
+
+    n: int = 0
+    mean: float = 0.0
+    spread: float = 0.0
+
+    def observe(self, reward: float) -> None:
+        self.n += 1
+        off = reward - self.mean
+        self.mean += off / self.n
+        self.spread += off * (reward - self.mean)
+
+    @property
+    def gaussian(self) -> tuple[float, float, float]:
+        """m, kappa and tau^2 of the normal-inverse-chi-squared posterior, nu = kappa. Prior: 0, 1 and 0.1.
+
+        Murphy 2023, Probabilistic Machine Learning: Advanced Topics, section 3.4.3.3.
+        """
+        kappa = self.n + 1.0
+        return self.n * self.mean / kappa, kappa, (0.1 + self.spread + self.n * self.mean**2 / kappa) / kappa
+
+    @property
+    def beta(self) -> tuple[float, float]:
+        """a and b of the beta posterior, for rewards in [0, 1]. Prior: 1/2 each, which is Jeffreys'."""
+        return 0.5 + self.n * self.mean, 0.5 + self.n * (1 - self.mean)
+
+    def draw(self, rng: Random, prior: Prior) -> float:
+        """A mean reward, from the posterior."""
+        if prior == "beta":
+            return rng.betavariate(*self.beta)
+        m, kappa, tau2 = self.gaussian
+        chi2 = rng.gammavariate(kappa / 2, 2) or 1e-300  # it may underflow
+        return rng.gauss(m, sqrt(tau2 / chi2))
 
 
 def at_least(minimum: float, **params: float | None) -> None:

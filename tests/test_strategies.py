@@ -10,6 +10,7 @@ import pytest
 
 from search.limits import LengthLimits, charge
 from search.strategies import STRATEGIES
+from search.strategies.ab_mcts import ABMCTS
 from search.strategies.adaptive_vote import AdaptiveVote
 from search.strategies.best_of_n import BestOfN
 from search.strategies.cot import ChainOfThought
@@ -78,7 +79,7 @@ def test_a_strategy_is_one_file_of_less_than_a_hundred_lines(name: str) -> None:
         (WeightedVote, {"n": 0}), (MCTS, {"simulations": 0}), (ChainOfThought, {"temperature": -0.5}),
         (MCTS, {"at_once": 0}), (PUCT, {"width": 0}), (PUCT, {"c_init": -1.0}), (PUCT, {"c_base": 0.0}),
         (AdaptiveVote, {"n": 0}), (AdaptiveVote, {"threshold": 1.1}), (AdaptiveVote, {"at_once": 0}),
-        (ParticleFilter, {"n": 0}), (ParticleFilter, {"iterations": 0}),
+        (ParticleFilter, {"n": 0}), (ParticleFilter, {"iterations": 0}), (ABMCTS, {"samples": 0}),
     ],
 )  # fmt: skip
 def test_a_knob_that_makes_no_sense_is_refused_by_name(strategy: type, params: dict[str, float]) -> None:

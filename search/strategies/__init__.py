@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from search.strategies.ab_mcts import ABMCTS
 from search.strategies.adaptive_vote import AdaptiveVote
 from search.strategies.best_of_n import BestOfN
 from search.strategies.cot import ChainOfThought
@@ -22,5 +23,6 @@ STRATEGIES: Mapping[str, type[Strategy]] = {
     "weighted_vote": WeightedVote,
     "mcts": MCTS,
     "puct": PUCT,
+    "ab_mcts": ABMCTS,
     "particle": ParticleFilter,
 }
