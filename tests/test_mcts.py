@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from contextlib import suppress
 from dataclasses import replace
 from math import log, sqrt
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search.limits import LengthLimits
+from search.limits import CostLimits, LengthLimits, LimitReached
 from search.seeds import derive
 from search.strategies.mcts import MCTS
 from search.tree import Tree
@@ -291,3 +292,38 @@ def test_simulations_at_once_keep_the_policy_busy() -> None:
         asyncio.run(MCTS(simulations=24, width=3, at_once=at_once)(tree))
         most.append(world.most)
     assert most == [3, 12]
+
+
+@given(problem=st.integers(0, 60), value=st.sampled_from(["prm", "rollout"]), samples=st.integers(1, 40))
+@settings(max_examples=40, deadline=None)
+def test_what_limits_leave_of_a_round_does_not_depend_on_what_ends_first(
+    problem: int, value: Any, samples: int
+) -> None:
+    seen = []
+    for jitter in (1, 2):
+        world = RandomWorld(jitter, depth=6)
+        tree = Tree(
+            Problem(f"p{problem}", "?"), world, world, answers=FractionAnswers(),
+            limits=CostLimits(samples=samples),
+        )  # fmt: skip
+        with suppress(LimitReached):
+            asyncio.run(MCTS(simulations=16, at_once=4, value=value).search(tree))
+        seen.append(([node.text for node in tree.root.children], tree.cost, tree.events.exhausted > 0))
+        assert tree.cost.samples <= samples
+    assert seen[0] == seen[1]
+
+
+@pytest.mark.parametrize("at_once", [1, 4])
+def test_a_simulation_that_fails_is_no_visit(at_once: int) -> None:
+    class Lost(RandomWorld):
+        async def propose(self, problem: Problem, steps: Any, **how: Any) -> list[Step]:
+            if steps:
+                raise RuntimeError("lost")
+            return await super().propose(problem, steps, **how)
+
+    world = Lost()
+    tree = Tree(Problem("p0", "?"), world, world, answers=FractionAnswers())
+    stats, _ = asyncio.run(MCTS(simulations=9, exploration=0.0, at_once=at_once).search(tree))
+    alive = [child for child in stats[tree.root].children if not child.is_terminal]
+    assert tree.events.failed > 0 and alive
+    assert stats[tree.root].visits == 1 + sum(stats[n].visits for n in stats if n.is_terminal)

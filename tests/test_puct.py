@@ -104,6 +104,18 @@ def test_a_missing_score_is_never_zero() -> None:
     assert tree.events.failed == 1 and stats[tree.root].visits == 3
 
 
+def test_a_simulation_that_fails_is_no_visit() -> None:
+    class Lost(Likes):
+        async def propose(self, problem: Problem, steps: Sequence[Step], **how: Any) -> list[Step]:
+            if steps:
+                raise RuntimeError("lost")
+            return await super().propose(problem, steps, **how)
+
+    tree = Tree(Q, Lost({"a,": -1.0, "b,": -1.0}), ScriptedScorer({}))
+    stats = asyncio.run(PUCT(simulations=3, width=2).search(tree))
+    assert [own.visits for own in stats.values()] == [0, 0, 0] and tree.events.failed == 6
+
+
 def test_a_leaf_with_dead_ends_only_is_worth_nothing_and_tried_again() -> None:
     script = {"": ["a,", "b,"], "a,": ["~", "~"], "b,": ["= 1.", "= 1."]}
     scores = {"a,": of_value(0.9), "b,": of_value(0.5)}
