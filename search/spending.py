@@ -209,7 +209,7 @@ class Spending(Scoring):
                 _check_charge(self.problem, steps, spent)
             except asyncio.CancelledError:
                 self._spend(call.scopes, spent)
-                self._recorder.note_unused(call.address, spent)
+                self._recorder.note_unused(call.address, Cost(samples=1) + spent)
                 raise
             except Exception as error:  # whatever it is, it is this candidate's, not the problem's
                 self._spend(call.scopes, spent)

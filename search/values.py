@@ -94,8 +94,11 @@ class Rewards:
 
     @property
     def beta(self) -> tuple[float, float]:
-        """a and b of the beta posterior, for rewards in [0, 1]. Prior: 1/2 each, which is Jeffreys'."""
-        return 0.5 + self.n * self.mean, 0.5 + self.n * (1 - self.mean)
+        """a and b of the beta posterior, for rewards in [0, 1]. Prior: 1/2 each, which is Jeffreys'.
+
+        Rounded: Python draws otherwise for a = 1 than for the next float, so the last bit would matter.
+        """
+        return round(0.5 + self.n * self.mean, 9), round(0.5 + self.n * (1 - self.mean), 9)
 
     def draw(self, rng: Random, prior: Prior) -> float:
         """A mean reward, from the posterior."""

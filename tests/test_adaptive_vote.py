@@ -174,7 +174,7 @@ def test_a_resumed_run_does_not_sample_stragglers_again(tmp_path: Path) -> None:
     again = Racing("1" * 8, [0] * 8)
     second = run(again, path, 4)
     assert again.calls == 0
-    assert (second.cost.policy_tokens, second.answer) == (first.cost.policy_tokens, "1")
+    assert (second.cost, second.answer) == (first.cost, "1")
 
 
 @pytest.mark.parametrize("at_once", [1, 3])
