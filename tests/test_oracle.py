@@ -61,6 +61,15 @@ def test_oracle_best_of_n_is_pass_at_n(tmp_path: Path) -> None:
     assert pass_at == {1: 0, 2: 0, 3: 1}
 
 
+def test_an_oracle_beside_a_reward_model_is_resumed(tmp_path: Path) -> None:
+    strategies = {"best_of_n": BestOfN(n=2), "oracle_best_of_n": BestOfN(n=2)}
+    run = request(tmp_path, strategies=strategies).validate()
+    assert run.prm is not None
+    run.trace("oracle_best_of_n").close()
+    again = request(tmp_path, strategies=strategies, resume=True).validate()
+    again.trace("oracle_best_of_n").close()
+
+
 def test_the_checker_of_the_built_in_task_guides_steps() -> None:
     task = Builtin()
     [example] = task.load(None, 1)

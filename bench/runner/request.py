@@ -254,7 +254,8 @@ class Run:
 
     def recorded_identity(self, name: str) -> dict[str, Any]:
         """The identity as the trace of this strategy holds it, if there is one and it is this run's."""
-        return as_recorded(self.trace_path(name), self.identity(name), self.policy, self.prm)
+        prm = None if is_oracle(name) else self.prm
+        return as_recorded(self.trace_path(name), self.identity(name), self.policy, prm)
 
     def trace_path(self, name: str) -> Path:
         return self.out / f"{name}.jsonl"
