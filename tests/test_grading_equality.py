@@ -71,6 +71,9 @@ SAME = {
         1\\frac{3}{4}\\text{ cups} == 1.75
         2\\frac{1}{4}\\pi == \\frac94\\pi""",
     "numbers": """
+        2^{10} == 1024
+        -2^2 == -4
+        2^{-3} == 0.125
         1.5e3 == 1500
         1.5E-3 == 0.0015
         1.5 \\times 10^3 == 1500
@@ -112,6 +115,11 @@ SAME = {
         (−∞, 3] == (-\\infty,3]
         x ∈ (1, 2) == (1,2)
         ⅔ == \\frac23
+        𝑥 + 𝟐 == x+2
+        𝛑/2 == \\frac{\\pi}{2}
+        2ˣ == 2^x
+        xₙ == x_n
+        5ᵗʰ == 5
         45° == 45""",
     "choices": """
         (C) 12 == C
@@ -152,6 +160,7 @@ SAME = {
         2 \\le x == [2,\\infty)
         x \\ne 3 == \\mathbb{R} \\setminus \\{3\\}
         (-\\infty, +\\infty) == \\mathbb{R}
+        all real numbers == (-\\infty, \\infty)
         \\left( 3, \\frac{\\pi}{2} \\right) == (3, π/2)
         (1,234) == (1, 234)""",
     "units": """
@@ -161,6 +170,11 @@ SAME = {
         10\\sqrt{3} square meters == 10\\sqrt3
         60 miles per hour == 60
         5 m/s^2 == 5
+        9.8 \\frac{\\text{m}}{\\text{s}^2} == 9.8
+        \\sin 30^\\circ == \\frac{1}{2}
+        \\tan^2(30^{\\circ}) == \\frac{1}{3}
+        \\frac{\\cos{60^\\circ}}{2} == \\frac{1}{4}
+        2\\sin 15^\\circ == \\frac{\\sqrt{6}-\\sqrt{2}}{2}
         18 dollars == \\$18
         €5 == 5
         50\\% == 50
@@ -200,6 +214,8 @@ DIFFERENT = {
         2\\frac{1}{2} == 1
         2\\frac{1}{2} == 0.5""",
     "tiny and huge values": """
+        2^{1000} == 2^{1001}
+        0^0 == 5
         \\frac{1}{2006!} == \\frac{1}{2004!}
         2^{-98} == 2^{-99}
         \\frac{x}{2^{98}} == \\frac{x}{2^{99}}

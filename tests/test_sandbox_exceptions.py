@@ -188,6 +188,8 @@ def f(i):
     if i == 10:
         e = E3("n"); e.add_note("note"); raise e
     if i == 11: raise E3() from None
+    if i == 12:
+        e = ValueError("n"); e.add_note("note"); e.more = [1]; raise e
 def gen():
     yield 1
     raise E3("in gen")
@@ -212,6 +214,8 @@ e = caught(9)
 assert isinstance(e.__context__, E3) and e.__cause__ is None
 assert caught(10).__notes__ == ["note"]
 assert caught(11).__cause__ is None
+e = caught(12)
+assert e.__notes__ == ["note"] and e.more == [1]
 g = gen()
 next(g)
 try:

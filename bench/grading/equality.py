@@ -303,7 +303,7 @@ def _is_set(answer: Answer) -> bool:
     """Whether it is an interval, a point, a union, a matrix, ..."""
     if isinstance(answer, Many):
         return not answer.is_unordered
-    return isinstance(answer, One) and _SET_OR_MATRIX.search(answer.text) is not None
+    return isinstance(answer, One) and _SET_OR_MATRIX.search(expression(answer.text)) is not None
 
 
 def _as_set(answer: Answer, other: Answer) -> Answer:

@@ -81,6 +81,9 @@ _INFERENCE = re.compile(
 _EQUAL = re.compile(r"[\s$]*=[\s$]*")
 _ABOUT = re.compile(r"[\s$]*(?:\\approx|≈)[\s$]*")
 _OR = re.compile(r"\bor\b")
+_NAMED = re.compile(r"(?<![\w}^])(?<![-+*/^])(?<![-+*/^] )((?:[a-zA-Z]|\\[a-z]+)(?:_\w|_\{\w+\})?)\s*=\s*$")
+_Part = tuple[str, str]
+"""The letter that a box gives the value of, or "", and its content."""
 MAX_BOXES = 50
 _AROUND = 12
 """Characters around a box that may be brackets: \\left\\{ and spaces."""
@@ -101,12 +104,13 @@ def boxed_answer(text: str) -> str | None:
     for box, following in pairwise(group):
         shape += [text[box.end : following.start], "\0"]
     around = text[max(0, first.start - _AROUND) : first.start], text[last.end : last.end + _AROUND]
-    contents, parts = iter(group), list[str]()
+    rest, parts = iter(group), list[_Part]()
     for match in _BRACKETED.finditer("".join((around[0], *shape, around[1]))):
-        inside = [next(contents).content for _ in range(match[0].count("\0"))]
-        part = ", ".join(inside)
+        inside = [next(rest) for _ in range(match[0].count("\0"))]
+        part = ", ".join(box.content for box in inside)
         is_list = match["open"] and re.search("[,;]", part)
-        parts.append(f"{match['open']}{part}{match['close']}" if is_list else part)
+        part = f"{match['open']}{part}{match['close']}" if is_list else part
+        parts.append((_name_before(text, inside[0]), part))
     return (" or " if _OR.search("".join(shape)) else ", ").join(_distinct(parts))
 
 
@@ -129,10 +133,22 @@ def _last_group(text: str, found: list[Span]) -> list[Span]:
     return group
 
 
-def _distinct(parts: list[str]) -> list[str]:
+def _name_before(text: str, box: Span) -> str:
+    """The letter of which the box is the value, as in x = \\boxed{5}; "" if there is none."""
+    found = _NAMED.search(text[max(0, box.start - 2 * _AROUND) : box.start])
+    return found[1] if found else ""
+
+
+def _distinct(parts: list[_Part]) -> list[str]:
     """The parts without those that a later one restates; 5 restates x = 5, y = 5 does not."""
     return [
-        part for at, part in enumerate(parts) if not any(_restates(later, part) for later in parts[at + 1 :])
+        part
+        for at, (name, part) in enumerate(parts)
+        if not any(
+            _restates(later, part)
+            for other, later in parts[at + 1 :]
+            if other == name or not (other and name)
+        )
     ]
 
 
@@ -147,7 +163,8 @@ def _restates(part: str, other: str) -> bool:
     return form_a == form_b or (value is not None and value == number(form_b))
 
 
-_COMPUTATION = re.compile(r"(?:[\d\s.,+*/x()$%-]|\\(?:times|cdot|div))+=\s*(?=\S)")
+_COMPUTATION = re.compile(r"(?=[^=]*?\S\s*[-+*/x\\])(?:[\d\s.,+*/x()$%-]|\\(?:times|cdot|div))+=\s*(?=\S)")
+_OPERATION = re.compile(r"[\d)]\s*(?:[-+*x]|/|\\(?:times|cdot|div)(?![a-zA-Z]))\s*\\?\$?[\d(](?!0\s*\^)")
 _ENUMERATOR = re.compile(r"[.):]\s|\s+[A-Z]")
 
 
@@ -204,14 +221,37 @@ def leading_math(text: str) -> str | None:
 
 
 def _first_number(text: str) -> str | None:
-    """The first number after the last "=": "5 x 3 = 15 dollars" is 15."""
-    first = next(numbers_in(ascii_math(text.rsplit("=", maxsplit=1)[-1])), None)
+    """The first number of the last side, or of one before a computation: 5 x 3 = 15 dollars, 15 = 5 x 3."""
+    *others, side = ascii_math(text).split("=")
+    if _OPERATION.search(side):
+        side = next((other for other in reversed(others) if _is_quantity(other)), side)
+    first = next(numbers_in(side), None)
     return written(first) if first else None
 
 
+def _is_quantity(side: str) -> bool:
+    """Whether it is one number, perhaps with a unit."""
+    first = next(numbers_in(side), None)
+    if first is None or re.search(r"\w", side[: first.start()]):
+        return False
+    return not re.match("[a-zA-Z]", rest := side[first.end() :]) and not re.search(r"\d", rest)
+
+
+_SAID = re.compile(
+    r"\A(?:(?:therefore|thus|hence|then|simply|just|exactly|precisely|indeed|equal to|given by)\b:?\s*)*"
+    r"(?:the (?:single |closed |open |half-open |ordered )?(?:number|value|integer|fraction|expression"
+    r"|interval|point|pair|triple|set|list|polynomial|matrix|vector|line|equation|function)\s+(?=[\d$\\([{+-]))?",
+    re.IGNORECASE,
+)
+"""Words between "The answer is" and the answer."""
+
+
 def bare(answer: str) -> str | None:
-    """The answer without emphasis, math delimiters and the final full stop; None if nothing is left."""
-    answer = answer.strip().strip("*").strip()
+    """The answer without words that introduce it, emphasis, math delimiters and the final full stop.
+
+    None if nothing is left.
+    """
+    answer = _SAID.sub("", answer.strip().strip("*").strip())
     if display := _DISPLAY.fullmatch(answer.rstrip(".")):
         answer = display[1] or display[2]
     answer = re.sub(r"(?<!\\)\$|(?<!\\)\\[()\[\]]", "", answer).strip()

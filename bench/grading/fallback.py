@@ -25,6 +25,8 @@ def last_mathematics(text: str) -> str | None:
             break
         first = piece
     answer = _last_row(text[first.start : last.end])
+    if first is not last:
+        answer = _ITEM.sub(", ", answer)
     before, after = text[max(0, first.start - 1) : first.start], text[last.end : last.end + 1]
     if first is not last and before in ("(", "[") and after in (")", "]"):  # ($3$, $4$) is a point
         answer = f"{before}{answer}{after}"
@@ -32,6 +34,8 @@ def last_mathematics(text: str) -> str | None:
     return bare(answer if is_closed else answer.strip("()"))
 
 
+_ITEM = re.compile(r"\n\s*(?:[-*•]|\d{1,2}[.)])\s+")
+"""What begins an item of a list."""
 _ALIGNED = re.compile(
     r"\\(?:begin|end)\{(?:equation|align(?:ed)?|gather(?:ed)?|multline|eqnarray|split)\*?\}|(?<!\\)&"
 )

@@ -140,6 +140,11 @@ def _repeating(decimal: re.Match[str]) -> str:
 
 
 _DEGREES = re.compile(r"\^\s*(?:\\circ(?![a-zA-Z])|\{\s*\\circ\s*\})|\\degree(?![a-zA-Z])")
+_ANGLE = re.compile(
+    r"(?P<function>(?:\\|(?<![a-zA-Z\\]))(?:sin|cos|tan|cot|sec|csc)(?:\s*\^\s*(?:\d|\{-?\d+\}))?)\s*"
+    rf"(?P<open>[({{]\s*)?(?P<degrees>-?\d+(?:\.\d+)?)\s*(?:{_DEGREES.pattern})(?(open)\s*[)}}])"
+)
+"""A trigonometric function of an angle in degrees."""
 _ORDINAL = re.compile(
     r"(?<=\d)\s*(?:\^\s*|\\textsuperscript\s*|-)?(?:{0}(?![a-zA-Z])|\{{\s*{0}\s*\}}|\\text\{{\s*{0}\s*\}}"
     r"|\{{\s*\\text\{{\s*{0}\s*\}}\s*\}})".format("(?:st|nd|rd|th)")
@@ -148,6 +153,7 @@ _ARTICLE = re.compile(r"^[Tt]he\s+(?=\d|[a-z]+(?:st|nd|rd|th)$)")
 _TEXT_UNIT = re.compile(
     r"(?<=[\w})!])\s*\\text\{(?!\s*[ap]\.?\s?m\b|\s*-)(?=[^{}]*(?:[a-zA-Z]{2}|[mgshLNJWVAKCF.\s]\}))[^{}]*\}"
     r"(?:\^\{?[23]\}?)?$"
+    r"|(?<=[\d})])\s*\\frac\s*\{\s*\\text\{[^{}]*\}\s*\}\s*\{\s*\\text\{[^{}]*\}(?:\^\{?[23]\}?)?\s*\}$"
 )
 _FUNCTIONS = "arcsin arccos arctan sinh cosh tanh sin cos tan cot csc log ln exp".split()
 _NO_UNITS = "and or mod if for where times plus minus over to by".split()
@@ -182,7 +188,8 @@ _ALL_REALS = re.compile(r"(?:all |the )*(?:set of )?(?:all )?real(?: number)?s")
 @lru_cache(maxsize=4096)
 def expression(part: str) -> str:
     """One part of a `layout`, as LaTeX without unit, degree sign and the ending of an ordinal."""
-    text = _DEGREES.sub(" ", part).strip().rstrip(".,;: ")
+    text = _ANGLE.sub(r"\g<function>(\\frac{\g<degrees>\\pi}{180})", part)
+    text = _DEGREES.sub(" ", text).strip().rstrip(".,;: ")
     while text.startswith("{") and brace_pairs(text).get(0) == len(text) - 1:
         text = text[1:-1].strip()
     text = _REMARK.sub("", _ORDINAL.sub("", _ARTICLE.sub("", text)))

@@ -17,7 +17,7 @@ _POWER = (
 )
 _SIGN = r"(?P<sign>[-+]?)\s*"
 _NUMBER = re.compile(_SIGN + _DECIMAL + _POWER)
-_POWER_OF_TEN = re.compile(_SIGN + r"10\s*\^\s*\{?\s*(?P<ten>[-+]?\d{1,4})\s*\}?")
+_PURE_POWER = re.compile(_SIGN + r"(?P<base>\d{1,4})\s*\^\s*\{?\s*(?P<to>[-+]?\d{1,4})\s*\}?")
 _RATIO = re.compile(
     _SIGN + r"(?:(?P<units>\d+)\s*(?=\\)|(?P<mixed>\d+)\s+(?=\d))?"
     r"(?:\\frac\{\s*(?P<over>-?\d+)\s*\}\{\s*(?P<under>-?\d+)\s*\}|(?P<a>\d+)\s*/\s*(?P<b>\d+))"
@@ -28,15 +28,18 @@ def number(text: str) -> Fraction | None:
     """The exact value of an answer that is one number; None if it is none.
 
     Reads "1,234.50", "70\\,000", "-3/4", "\\frac{3}{4}", "2 1/2", "2\\frac{1}{2}", "1.5e3",
-    "1.5 \\times 10^3", "\\$18" and "50\\%" (50).
+    "1.5 \\times 10^3", "2^{10}", "\\$18" and "50\\%" (50).
     """
     if len(text) > MAX_CHARS:
         return None
     text = full_fractions(layout(text))
     if ratio := _RATIO.fullmatch(text):
         return _ratio(ratio)
-    if power := _POWER_OF_TEN.fullmatch(text):
-        return (-1 if power["sign"] == "-" else 1) * Fraction(10) ** int(power["ten"])
+    if power := _PURE_POWER.fullmatch(text):
+        base, exponent = int(power["base"]), int(power["to"])
+        if base == 0 and exponent <= 0:
+            return None
+        return (-1 if power["sign"] == "-" else 1) * Fraction(base) ** exponent
     match = _NUMBER.fullmatch(text)
     if not match or not (match["whole"] or match["decimals"]):
         return None
@@ -52,20 +55,20 @@ def _ratio(match: re.Match[str]) -> Fraction | None:
     return (-1 if match["sign"] == "-" else 1) * (int(whole or 0) + Fraction(over, under))
 
 
-_SEPARATOR = r"(?:,|\{,\}|,\\!\s?|\\[,;: !]\s?|[ ~])"
+_SEPARATOR = r"(?:[,']|\{,\}|,\\!\s?|\\[,;: !]\s?|[ ~])"
 _WHOLE = rf"(?:[1-9]\d{{0,2}}(?:{_SEPARATOR}\d{{3}})+(?!\d)|\d+)"
 _EXPONENT = (
     r"(?:[eE][-+]?\d{1,4}(?!\w)"
     r"|\s{0,2}(?:\\times|\\cdot|[x*])\s{0,2}10\s?\^\s?(?:\{\s?[-+]?\d{1,4}\s?\}|[-+]?\d{1,4}))"
 )
-_TEN_TO = r"10\s?\^\s?(?:\{\s?[-+]?\d{1,4}\s?\}|[-+]?\d{1,4}(?!\w))"
+_PURE = r"\d{1,4}\s?\^\s?(?:\{\s?[-+]?\d{1,4}\s?\}|[-+]?\d{1,4}(?!\w))"
 _FRACTION = r"\\[dtc]?frac\s?\{\s?-?\d+\s?\}\s?\{\s?\d+\s?\}"
 _IN_TEXT = re.compile(
     r"(?P<sign>(?<![\w)])-)?(?:\\?[$€£¥]\s?(?P<owed>-)?)?(?<!\d)(?<![_^])(?<![_^]\{)"
     rf"(?:(?P<mixed>\d+)(?:\s?(?={_FRACTION})|\ (?:and\ )?(?=\d+/\d)))?"
-    rf"(?P<rest>{_FRACTION}|{_TEN_TO}|(?:{_WHOLE}(?:\.\d+)?|\.\d+){_EXPONENT}?(?:/\d+)?)"
+    rf"(?P<rest>{_FRACTION}|{_PURE}|(?:{_WHOLE}(?:\.\d+)?|\.\d+){_EXPONENT}?(?:\s?/\s?\d+(?![\d.]))?)"
 )
-_PLAIN = re.compile(rf"{_WHOLE}(?:\.\d+)?(?:/\d+)?|\.\d+")
+_PLAIN = re.compile(rf"{_WHOLE}(?:\.\d+)?(?:\s?/\s?\d+)?|\.\d+")
 
 
 def numbers_in(text: str) -> Iterator[re.Match[str]]:

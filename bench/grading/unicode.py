@@ -34,8 +34,10 @@ _SYMBOLS |= {
 _SYMBOLS |= {space: " " for space in "\u200a\u202f\u205f\u3000\t"}
 _TABLE = str.maketrans(_SYMBOLS)
 
-_RAISED = re.compile(r"[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿⁱ]+")
-_LOWERED = re.compile(r"[₀₁₂₃₄₅₆₇₈₉₊₋]+")
+_RAISED = re.compile(r"[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿⁱʰʲʳˢˣʸᵃᵇᶜᵈᵉᵍᵏᵐᵒᵖᵗᵘᵛ]+")
+_LOWERED = re.compile(r"[₀₁₂₃₄₅₆₇₈₉₊₋ᵢⱼₐₑₒₓₕₖₗₘₙₚₛₜ]+")
+_STYLED = re.compile(r"[\U0001d400-\U0001d7ff]")
+"""Bold, italic, script and double-struck letters and digits."""
 _VULGAR = re.compile(r"[¼½¾⅐-⅞]")
 _START_DASH = re.compile(r"(?:^|(?<=[(\[{,;=<>]))\s*–")
 
@@ -44,6 +46,7 @@ def ascii_math(text: str) -> str:
     """The text with Unicode's mathematical characters, Greek letters and spaces as LaTeX."""
     if text.isascii():
         return text
+    text = _STYLED.sub(lambda m: unicodedata.normalize("NFKC", m[0]), text)
     text = _RAISED.sub(lambda m: f"^{{{unicodedata.normalize('NFKC', m[0]).replace('−', '-')}}}", text)
     text = _LOWERED.sub(lambda m: f"_{{{unicodedata.normalize('NFKC', m[0]).replace('−', '-')}}}", text)
     text = _VULGAR.sub(

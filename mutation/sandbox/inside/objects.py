@@ -107,7 +107,7 @@ class Exporter:
         return [
             "error", number, described, arguments, message_of(error),
             *(self.pack(other) for other in (error.__cause__, error.__context__)),
-            {name: self.pack(value) for name, value in _attributes(error)},
+            {name: self.pack(value) for name, value in dict(_attributes(error)).items()},
         ]  # fmt: skip
 
 
