@@ -6,6 +6,7 @@ import logging
 import multiprocessing
 import os
 import re
+import signal
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -27,6 +28,9 @@ BLOCK_SIZE = 32
 """Tokens per cache block on a CPU, the smallest size that vLLM takes there. Only whole blocks are
 reused: with vLLM's default of 128, the prefix of a short problem would never be."""
 
+
+_OURS = "PRM_SEARCH_ENGINE"
+"""Set in the environment of the processes that `start_engine` starts."""
 
 UNGUARDED = (
     "vLLM runs in a process of its own, which imports your script again: the script must start the engine "
@@ -80,7 +84,7 @@ def _start(model: str, share: DeviceShare, settings: dict[str, Any]) -> AsyncLLM
 
     logging.getLogger("vllm").setLevel(logging.ERROR)
     settings["dtype"] = served_by_vllm(settings.get("dtype", "auto"), model)
-    environment: dict[str, str] = {}
+    environment = {_OURS: "1"}
     if current_platform.is_cpu():
         environment["VLLM_CPU_KVCACHE_SPACE"] = "1"  # GiB; the default is half of all memory
         # Parts of vLLM's sampler are compiled even in eager mode, which needs a C++ compiler, and on a busy
@@ -112,6 +116,16 @@ def _start(model: str, share: DeviceShare, settings: dict[str, Any]) -> AsyncLLM
     finally:
         for name in added:  # the engine's process has inherited them; the next engine gets its own
             del os.environ[name]
+
+
+def leave_interrupts_to_the_parent() -> None:
+    """Ignore SIGINT in this process, if it is an engine's that `start_engine` has started.
+
+    vLLM calls this in all its processes (pyproject.toml, `vllm.general_plugins`). A terminal sends Ctrl-C to
+    engines as well, which would stop answering at once, before the parent has stopped to ask.
+    """
+    if os.environ.get(_OURS) and multiprocessing.parent_process() is not None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _threads(config: VllmConfig) -> AbstractContextManager[None]:

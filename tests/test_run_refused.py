@@ -14,8 +14,8 @@ from tests.commands import start
 from tests.conftest import Checkpoints
 
 REFUSED: dict[str, tuple[list[str], str]] = {
-    "strategy": (["--strategy", "hsg"], "unknown strategy 'hsg': did you mean hgs? there is best_of_n, "),
-    "strategies": (["--strategy", "cot,zzz"], "unknown strategy 'zzz'; there is best_of_n, cot, "),
+    "strategy": (["--strategy", "hsg"], "unknown strategy 'hsg': did you mean hgs? there is ab_mcts, "),
+    "strategies": (["--strategy", "cot,zzz"], "unknown strategy 'zzz'; there is ab_mcts, "),
     "parameter": (["--set", "wdith=3"], "hgs has no parameter 'wdith': did you mean width? there is "),
     "parameter of none": (
         ["--strategy", "all", "--set", "widht=3"], "has a parameter 'widht': did you mean width?"

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
+from multiprocessing import get_context
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -19,7 +21,7 @@ import pytest
 from search import precision
 from search.devices import WHOLE
 from search.errors import UsageError
-from search.vllm_engine import start_engine
+from search.vllm_engine import leave_interrupts_to_the_parent, start_engine
 from tests.commands import ROOT, environment
 
 
@@ -110,6 +112,27 @@ def test_weights_in_float32_are_served_in_bfloat16(started: Started, model: str)
     assert started.settings["dtype"] == "float16"
 
 
+@pytest.mark.parametrize("ours", [True, False])
+def test_the_processes_of_our_engines_leave_interrupts_to_the_parent(
+    ours: bool, started: Started, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start_engine(model)
+    left_alone = signal.getsignal(signal.SIGINT)
+    leave_interrupts_to_the_parent()
+    assert signal.getsignal(signal.SIGINT) is left_alone, "this process is no engine's"
+    if ours:
+        monkeypatch.setattr(os, "environ", started.environment)
+    engine = get_context("fork").Process(target=_exit_with_one_if_it_ignores_interrupts)
+    engine.start()
+    engine.join()
+    assert engine.exitcode == ours
+
+
+def _exit_with_one_if_it_ignores_interrupts() -> None:
+    leave_interrupts_to_the_parent()
+    os._exit(signal.getsignal(signal.SIGINT) is signal.SIG_IGN)
+
+
 # -- scripts -------------------------------------------------------------------------------------------
 
 SCRIPT = """
@@ -185,6 +208,8 @@ def test_an_engine_that_fails_otherwise_gives_vllms_reason(
 
 ANSWER = """
 import asyncio
+import signal
+from psutil import Process
 from bench.runner.checkpoints import BUILTIN
 from search.policies.vllm import VLLMPolicy
 from search.prompts import Prompt
@@ -200,6 +225,8 @@ async def main():
                 problem, [], until=Until.END, max_tokens=90, seed=1, temperature=temperature
             )
             print(repr(steps[-1].text), steps[-1].logprob < 0)
+            for engine in Process().children(recursive=True):
+                engine.send_signal(signal.SIGINT)
 
 if __name__ == "__main__":
     asyncio.run(main())
@@ -222,7 +249,7 @@ def without_compilers(folder: Path) -> str:
 @pytest.mark.timeout(600)
 @pytest.mark.skipif(find_spec("vllm") is None, reason="vLLM is not installed")
 def test_vllm_starts_and_answers_without_a_compiler(tmp_path: Path) -> None:
-    """Nor does it compile anything, or use what was compiled before."""
+    """Nor does it compile anything, or use what was compiled before. Ctrl-C does not reach the engine."""
     (tmp_path / "script.py").write_text(ANSWER)
     hidden = ("CC", "CXX", "TORCHDYNAMO_DISABLE")
     env = {name: value for name, value in environment().items() if name not in hidden}
