@@ -64,6 +64,8 @@ BLOCKS = [
     f"```python\nprint(add(1, 2))\n```\n```python\n{WHOLE}```",
     f"```python\n{WHOLE}```\nUse it:\n```python\nprint(add(1, 2))\nassert add(1, 2) == 4\n```",
     f"```python\ndef add(x, y):\n    ...\n```\nFilled in:\n```python\n{WHOLE}```",
+    f'```python\ndef add(x, y):\n    """To do."""\n    raise NotImplementedError("x")\n```\n'
+    f"Filled in:\n```python\n{WHOLE}```",
     f'```python\ndef add(x, y):\n    """To do."""\n    pass\n```\nFilled in:\n```python\n{WHOLE}```',
 ]
 PROSE = [

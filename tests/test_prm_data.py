@@ -237,7 +237,7 @@ def test_the_same_name_takes_every_kind_of_file(tmp_path: Path) -> None:
 def test_loading_streams(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text(json.dumps({"prompt": "P", "completions": ["a"], "labels": [True]}) + "\n{cut off")
-    records = load(f"trl:{path}")
+    records = load(f"trl:{path}", strict=True)
     assert next(records).question == "P"  # before the bad line is read
     with pytest.raises(UsageError, match="line 2"):
         next(records)
@@ -262,7 +262,7 @@ def test_a_bad_file_is_named_with_line_and_reason(content: bytes, reason: str, t
     path = tmp_path / "phase1.jsonl"
     path.write_bytes(content)
     with pytest.raises(UsageError) as raised:
-        list(load(f"prm800k:{path}"))
+        list(load(f"prm800k:{path}", strict=True))
     assert str(raised.value).startswith(str(path)) and reason in str(raised.value)
 
 
@@ -283,7 +283,7 @@ def test_nothing_is_written_if_a_record_is_bad(tmp_path: Path) -> None:
     source, out = tmp_path / "trl.jsonl", tmp_path / "out.jsonl"
     source.write_text(json.dumps({"prompt": "P", "completions": ["a"], "labels": [True]}) + "\n{")
     with pytest.raises(UsageError):
-        write_labels(out, load(f"trl:{source}"))
+        write_labels(out, load(f"trl:{source}", strict=True))
     assert [path.name for path in tmp_path.iterdir()] == ["trl.jsonl"]
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from prm.data import FORMATS, load
+from prm.data.labels import read_labels
 from prm.data.left_out import LeftOut
+from prm.data.pairs import ultrainteract
 from prm.data.rows import hub_rows, json_lines, read_rows
 from search.errors import UsageError
 from search.prompts import read_template
@@ -95,7 +98,7 @@ ODD = [
     {"input": "Q? Step 1: a ки\nStep 2: b ки", "label": "Q? Step 1: a +\nStep 2: c -", "task": "x"},
     {"input": "Q? Step 1: a", "label": "Q? Step 1: a", "task": "x"},
     {"input": None, "label": "Q? Step 1: a +", "task": "x"},
-    {"input": "Q? Step 1: a ки", "label": "Q? Step 1: a +"},
+    {"input": "Q? Step 1: a ки\nStep 2:  ки", "label": "Q? Step 1: a +\nStep 2:  -", "task": "x"},
 ]  # fmt: skip
 
 
@@ -116,8 +119,8 @@ def test_odd_rows_are_left_out_and_counted_by_reason(
         "the input has no 'Step 1:', where the question ends": 1,
         "the label does not repeat the input up to step N, then + or -": 2,
         "the input must end with 'ки', after its last step": 1,
-        "AttributeError": 1,
-        "no field 'task'": 1,
+        "'input' and 'label' must be text": 1,
+        "step N is blank": 1,
     }
     assert f"  2 x the label does not repeat the input up to step N, then + or - (first: {path}" in described
     assert len(list(load(f"math-shepherd:{path}"))) == len(ODD)
@@ -125,6 +128,64 @@ def test_odd_rows_are_left_out_and_counted_by_reason(
     with pytest.raises(UsageError, match=r"line 2: the input has no 'Step 1:'.* looks like this: "):
         list(load(f"math-shepherd:{path}", strict=True))
     assert len(read(tmp_path, "math-shepherd", good, ODD[0])) == 1
+
+
+BROKEN = {"{oops": "not JSON", "null": "must be a JSON object", "[1]": "must be a JSON object"}
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".json"])
+def test_what_is_no_object_is_left_out_and_counted(suffix: str, tmp_path: Path) -> None:
+    good = FORMATS["trl"].example
+    lines = [good, *BROKEN, good] if suffix == ".jsonl" else [good, "null", "[1]", good]
+    path = tmp_path / f"rows{suffix}"
+    path.write_text("\n".join(lines) if suffix == ".jsonl" else f"[{','.join(lines)}]")
+    left_out = LeftOut()
+    assert len(list(load(f"trl:{path}", left_out=left_out))) == 2
+    assert left_out.read[str(path)] == len(lines)
+    assert left_out.report()[str(path)] == Counter(BROKEN[line] for line in lines[1:-1])
+    with pytest.raises(UsageError, match=r"(line|record) 2: (not JSON|must be)"):
+        list(load(f"trl:{path}", strict=True))
+
+
+def test_a_line_that_is_not_utf_8_is_left_out_and_counted(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(FORMATS["trl"].example.encode() + b'\n{"prompt": "\xff"}\n')
+    left_out = LeftOut()
+    assert len(list(load(f"trl:{path}", left_out=left_out))) == 1
+    assert left_out.report()[str(path)] == {"not UTF-8": 1}
+
+
+def test_a_file_without_any_object_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text("prompt,labels\na,1\n")
+    with pytest.raises(UsageError, match=r"rows\.jsonl, line 1: not JSON.* looks like this: "):
+        list(load(f"trl:{path}"))
+
+
+def test_pairs_leave_out_what_is_no_object(tmp_path: Path) -> None:
+    path = tmp_path / "pairs.jsonl"
+    path.write_text('{"prompt": "Q?", "chosen": "a", "rejected": "b"}\nnull\n')
+    left_out = LeftOut()
+    assert len(list(ultrainteract(str(path), left_out=left_out))) == 1
+    assert left_out.report()[str(path)] == {"must be a JSON object": 1}
+    with pytest.raises(UsageError, match="line 2: must be a JSON object"):
+        list(ultrainteract(str(path)))
+
+
+def test_a_task_is_not_needed(tmp_path: Path) -> None:
+    row = {"input": "Q? Step 1: a ки", "label": "Q? Step 1: a +"}
+    assert read(tmp_path, "math-shepherd", row)[0].source == "math-shepherd"
+
+
+def test_no_step_ends_in_a_carriage_return(tmp_path: Path) -> None:
+    steps = ["First.\r\n", "Then\r\nthis.\r", "Last.\n"]
+    right = ("First.", "Then\r\nthis.", "Last.")
+    row = {"prompt": "Q?", "completions": steps, "labels": [True] * 3}
+    assert read(tmp_path, "trl", row)[0].steps == right
+    own = tmp_path / "own.jsonl"
+    own.write_text(json.dumps({"question": "Q?", "steps": steps[:1], "labels": [1], "rest": steps[1:]}))
+    for record in (*read_labels(own), *load(str(own))):
+        assert record.steps + record.rest == right
 
 
 @pytest.mark.parametrize("name", FORMATS)

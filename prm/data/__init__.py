@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from prm.data import others, prm800k
-from prm.data.labels import LabelledSolution, from_fields
+from prm.data.labels import LabelledSolution, from_fields, without_returns
 from prm.data.left_out import LeftOut
 from prm.data.rows import parsed, read_rows
 from search.errors import UsageError
@@ -110,14 +110,15 @@ def _records(
 ) -> Iterator[LabelledSolution]:
     read, found = FORMATS[name].read, False
     out = LeftOut() if left_out is None else left_out
+    counted = None if strict else out
     hint = f"; a row of format {name} looks like this: {FORMATS[name].example}"
     try:
         for record in parsed(
-            read_rows(where, part), lambda row: read(row, part), source=where,
-            left_out=None if strict else out, hint=hint,
+            read_rows(where, part, left_out=counted), lambda row: read(row, part), source=where,
+            left_out=counted, hint=hint,
         ):  # fmt: skip
             found = True
-            yield record
+            yield without_returns(record)
         if not found and (reason := out.first_of(where)):
             raise UsageError(f"{reason}{hint}")
     finally:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +101,7 @@ def to_fields(solution: LabelledSolution) -> dict[str, Any]:
 
 def read_labels(path: Path) -> Iterator[LabelledSolution]:
     """Stream the records of a file, which may be empty. Raises UsageError, naming the file and the line."""
-    return parsed(json_lines(path, allow_empty=True), lambda row: [from_fields(row)])
+    return parsed(json_lines(path, allow_empty=True), lambda row: [without_returns(from_fields(row))])
 
 
 def from_fields(row: dict[str, Any], split: str = "train") -> LabelledSolution:
@@ -121,6 +121,15 @@ def from_fields(row: dict[str, Any], split: str = "train") -> LabelledSolution:
         split=row.get("split", split), produced_by=row.get("produced_by", "unknown"),
         outcome=row.get("outcome"), **{name: tuple(value) for name, value in lists.items()},
     )  # fmt: skip
+
+
+def without_returns(solution: LabelledSolution) -> LabelledSolution:
+    """The record with no carriage return at the end of a step, where files with CRLF leave one."""
+    texts = (*solution.steps, *solution.rest)
+    if not any(text.endswith(("\r", "\r\n")) for text in texts):
+        return solution
+    steps, rest = (tuple(text.rstrip("\r\n") for text in part) for part in (solution.steps, solution.rest))
+    return replace(solution, steps=steps, rest=rest)
 
 
 def _label(value: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from prm.data.labels import LabelledSolution
@@ -24,6 +24,8 @@ def math_shepherd(row: Mapping[str, Any], split: str) -> Iterator[LabelledSoluti
     Wang et al. 2023, arXiv:2312.08935 (hub: peiyi9979/Math-Shepherd). + means that a rollout from the step
     reached the right answer (hard estimation); it also occurs after an error.
     """
+    if not isinstance(row["input"], str) or not isinstance(row["label"], str):
+        raise UsageError("'input' and 'label' must be text")
     *texts, tail = row["input"].split(STEP_TAG)
     if tail.strip() or not texts:
         raise UsageError(f"the input must end with {STEP_TAG!r}, after its last step")
@@ -41,8 +43,8 @@ def math_shepherd(row: Mapping[str, Any], split: str) -> Iterator[LabelledSoluti
     if not question.strip():
         raise UsageError("the input has no question before 'Step 1:'")
     steps = tuple(_STEP.sub("", text.strip()) for text in texts)
-    source = f"math-shepherd/{row['task']}"
-    yield LabelledSolution(question.strip(), steps, tuple(labels), source, split, "rollouts")
+    source = f"math-shepherd/{row['task']}" if row.get("task") else "math-shepherd"
+    yield LabelledSolution(question.strip(), _filled(steps), tuple(labels), source, split, "rollouts")
 
 
 def trl(row: Mapping[str, Any], split: str) -> Iterator[LabelledSolution]:
@@ -56,9 +58,17 @@ def trl(row: Mapping[str, Any], split: str) -> Iterator[LabelledSolution]:
     values = tuple(map(_share, labels))
     hard = all(value in (0.0, 1.0) for value in values)
     yield LabelledSolution(
-        row["prompt"], tuple(completions), tuple(1 if value >= RIGHT else -1 for value in values), "trl",
+        row["prompt"], _filled(completions), tuple(1 if value >= RIGHT else -1 for value in values), "trl",
         split, "unknown", values=() if hard else values,
     )  # fmt: skip
+
+
+def _filled(steps: Sequence[Any]) -> tuple[Any, ...]:
+    """The steps. Raises UsageError for a blank one: what a label says of it is unknown."""
+    for number, step in enumerate(steps, start=1):
+        if isinstance(step, str) and not step.strip():
+            raise UsageError(f"step {number} is blank")
+    return tuple(steps)
 
 
 def _share(label: Any) -> float:

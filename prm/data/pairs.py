@@ -34,7 +34,8 @@ def ultrainteract(path: str, *, left_out: LeftOut | None = None) -> Iterator[Pai
     of the turns so far. Rows {"prompt", "chosen", "rejected"}, in TRL's format, are read too.
     left_out: as `prm.data.rows.parsed` takes it.
     """
-    return parsed(read_rows(path), lambda row: [_pair(row)], source=path, left_out=left_out)
+    rows = read_rows(path, left_out=left_out)
+    return parsed(rows, lambda row: [_pair(row)], source=path, left_out=left_out)
 
 
 def _pair(row: Mapping[str, Any]) -> Pair:

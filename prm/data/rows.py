@@ -44,10 +44,11 @@ class Row:
         return value
 
 
-def read_rows(source: str, split: str = "train") -> Iterator[Row]:
+def read_rows(source: str, split: str = "train", *, left_out: LeftOut | None = None) -> Iterator[Row]:
     """Stream the rows of a file (JSON lines, a JSON array, Parquet) or of a data set on the hub.
 
     source: a path, or OWNER/NAME on the Hugging Face hub. split: which part, for the hub only.
+    left_out: if given, a row that is no JSON object is counted there, under `source`, and left out.
     Raises UsageError if the source cannot be read or has no rows, or if a row is not a JSON object.
     """
     path = Path(source).expanduser()
@@ -58,14 +59,14 @@ def read_rows(source: str, split: str = "train") -> Iterator[Row]:
             raise UsageError(f"cannot read {source}: there is no such file, and it is not an OWNER/NAME")
         rows = hub_rows(source, split)
     elif path.name.endswith(JSON_LINES):
-        rows = json_lines(path)
+        rows = _json_lines(path, left_out, source)
     elif path.suffix == ".json":
-        rows = _json_array(path)
+        rows = _json_array(path, left_out, source)
     elif path.suffix == ".parquet":
         rows = _parquet(path)
     else:
         raise UsageError(f"{path}: unknown kind of file; use .jsonl, .jsonl.gz, .json or .parquet")
-    yield from _not_empty(rows, source)
+    yield from _not_empty(rows, source, left_out)
 
 
 def json_lines(path: Path, *, allow_empty: bool = False) -> Iterator[Row]:
@@ -130,16 +131,16 @@ def _reason(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def _not_empty(rows: Iterator[Row], source: str) -> Iterator[Row]:
+def _not_empty(rows: Iterator[Row], source: str, left_out: LeftOut | None = None) -> Iterator[Row]:
     empty = True
     for row in rows:
         empty = False
         yield row
-    if empty:
+    if empty and not (left_out and left_out.first_of(source)):
         raise UsageError(f"{source} holds no records")
 
 
-def _json_lines(path: Path) -> Iterator[Row]:
+def _json_lines(path: Path, left_out: LeftOut | None = None, source: str = "") -> Iterator[Row]:
     opener = gzip.open if path.suffix == ".gz" else open
     number = 0
     try:
@@ -147,14 +148,27 @@ def _json_lines(path: Path) -> Iterator[Row]:
             for number, line in enumerate(file, start=1):
                 line = line.removeprefix(BOM_UTF8)  # at the head of a file, or of a part of one
                 if line.strip():
-                    where = f"{path}, line {number}"
-                    yield Row(where, number, _object(_decoded(line, where), where))
+                    yield from _row(line, f"{path}, line {number}", number, left_out, source)
     except (OSError, EOFError, zlib.error) as error:  # the latter two: a truncated or damaged gzip stream
         after = f" after line {number}" if number else ""
         raise UsageError(f"cannot read {path}{after}: {error}") from error
 
 
-def _json_array(path: Path) -> Iterator[Row]:
+def _row(content: Any, where: str, number: int, left_out: LeftOut | None, source: str) -> Iterator[Row]:
+    """The row that a line of JSON or a decoded value holds; none if it was left out."""
+    try:
+        value = _decoded(content, where) if isinstance(content, bytes) else content
+        fields = _object(value, where)
+    except UsageError as error:
+        if left_out is None:
+            raise
+        left_out.saw(source)
+        left_out.add(source, where, str(error).removeprefix(f"{where}: "))
+    else:
+        yield Row(where, number, fields)
+
+
+def _json_array(path: Path, left_out: LeftOut | None, source: str) -> Iterator[Row]:
     try:
         content = path.read_bytes().removeprefix(BOM_UTF8)
     except OSError as error:
@@ -162,9 +176,8 @@ def _json_array(path: Path) -> Iterator[Row]:
     rows = _decoded(content, str(path))
     if not isinstance(rows, list):
         raise UsageError(f"{path}: must be a JSON array, not {_shown(rows)}")
-    for number, fields in enumerate(rows, start=1):
-        where = f"{path}, record {number}"
-        yield Row(where, number, _object(fields, where))
+    for number, value in enumerate(rows, start=1):
+        yield from _row(value, f"{path}, record {number}", number, left_out, source)
 
 
 def _parquet(path: Path) -> Iterator[Row]:
