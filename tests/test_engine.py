@@ -23,6 +23,8 @@ from search.strategies.best_of_n import BestOfN
 from search.strategies.cot import ChainOfThought
 from search.strategies.hgs import HGS
 from search.strategies.mcts import MCTS
+from search.strategies.rebase import REBASE
+from search.strategies.tot import TreeOfThoughts
 from search.tree import Strategy, Tree
 from search.types import Problem, Step, Until
 from tests.fakes import FractionAnswers, RandomWorld
@@ -34,6 +36,9 @@ SMALL: dict[str, Strategy] = {
     "hgs_short": HGS(width=2, max_samples=6, max_tokens=60, neutral="accept"),
     "mcts": MCTS(simulations=6),
     "mcts_rollout": MCTS(simulations=4, width=2, value="rollout"),
+    "rebase": REBASE(n=4),
+    "tot": TreeOfThoughts(width=2, breadth=2),
+    "tot_dfs": TreeOfThoughts(search="dfs", width=2, outputs=2),
 }
 
 

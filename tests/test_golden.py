@@ -21,6 +21,7 @@ from search.node import Node
 from search.strategies import STRATEGIES
 from search.strategies.hgs import HGS
 from search.strategies.mcts import MCTS
+from search.strategies.tot import TreeOfThoughts
 from search.tree import Strategy, Tree
 from search.types import Problem
 from tests.fakes import FractionAnswers, RandomWorld
@@ -30,6 +31,7 @@ SUBJECTS: dict[str, Strategy] = {
     **{name: strategy() for name, strategy in STRATEGIES.items()},
     "hgs_narrow": HGS(width=2, max_samples=12, neutral="reject", reject=0.3),
     "mcts_rollout": MCTS(value="rollout", simulations=8, width=2),
+    "tot_dfs": TreeOfThoughts(search="dfs", width=3, outputs=3),
 }
 
 

@@ -18,7 +18,9 @@ from search.strategies.hgs import HGS
 from search.strategies.mcts import MCTS
 from search.strategies.particle import ParticleFilter
 from search.strategies.puct import PUCT
+from search.strategies.rebase import REBASE
 from search.strategies.self_consistency import SelfConsistency
+from search.strategies.tot import TreeOfThoughts
 from search.strategies.weighted_vote import WeightedVote
 from search.tree import Strategy, Tree
 from search.types import Problem, Step, StepScore, Stop, Until
@@ -80,6 +82,8 @@ def test_a_strategy_is_one_file_of_less_than_a_hundred_lines(name: str) -> None:
         (MCTS, {"at_once": 0}), (PUCT, {"width": 0}), (PUCT, {"c_init": -1.0}), (PUCT, {"c_base": 0.0}),
         (AdaptiveVote, {"n": 0}), (AdaptiveVote, {"threshold": 1.1}), (AdaptiveVote, {"at_once": 0}),
         (ParticleFilter, {"n": 0}), (ParticleFilter, {"iterations": 0}), (ABMCTS, {"samples": 0}),
+        (REBASE, {"n": 0}), (REBASE, {"balance_temperature": 0.0}), (TreeOfThoughts, {"breadth": 0}),
+        (TreeOfThoughts, {"threshold": 1.5}), (TreeOfThoughts, {"outputs": 0}),
     ],
 )  # fmt: skip
 def test_a_knob_that_makes_no_sense_is_refused_by_name(strategy: type, params: dict[str, float]) -> None:

@@ -10,7 +10,9 @@ from search.strategies.hgs import HGS
 from search.strategies.mcts import MCTS
 from search.strategies.particle import ParticleFilter
 from search.strategies.puct import PUCT
+from search.strategies.rebase import REBASE
 from search.strategies.self_consistency import SelfConsistency
+from search.strategies.tot import TreeOfThoughts
 from search.strategies.weighted_vote import WeightedVote
 from search.tree import Strategy
 
@@ -25,4 +27,6 @@ STRATEGIES: Mapping[str, type[Strategy]] = {
     "puct": PUCT,
     "ab_mcts": ABMCTS,
     "particle": ParticleFilter,
+    "rebase": REBASE,
+    "tot": TreeOfThoughts,
 }
