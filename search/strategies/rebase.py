@@ -66,6 +66,9 @@ class REBASE(StepGuided):
             nodes = sorted(held, key=lambda node: node.address)
             rewards = [tree.value(node, self.aggregate) for node in nodes]
             widths = self.widths(rewards, [held[node] for node in nodes], budget)
+            for node, width in zip(nodes, widths, strict=True):
+                if not width:
+                    tree.reject(node)
 
     def widths(self, rewards: Sequence[float], held: Sequence[int], budget: int) -> list[int]:
         """Children of each node, which sum to `budget`.
