@@ -68,6 +68,7 @@ def test_of_equal_fractions_the_lower_address_is_rounded_up() -> None:
     assert shares([0.5, 0.5, 0.5], 4) == [2, 1, 1]
     assert shares([0.7, 0.7], 3) == [2, 1]
     assert shares([0.5, 0.5], 3, held=[1, 5]) == [1, 2]  # 0.5 and 2.5
+    assert shares([0.7] * 3, 10, held=[1, 1, 4]) == [2, 2, 6]  # 5/3, 5/3 and 20/3, whatever floats make of it
 
 
 def test_equal_siblings_weigh_as_much_as_they_are() -> None:

@@ -60,10 +60,9 @@ class REBASE(StepGuided):
             alive = [child for child in sampled if child.failed is None]
             solutions += [child for child in alive if child.is_terminal]
             held = Counter(child.duplicate_of or child for child in alive if not child.is_terminal)
-            budget = self.n - len(solutions)
-            if not held or not budget:
+            if not held:
                 return sorted(solutions, key=lambda node: node.address), shares
-            nodes = sorted(held, key=lambda node: node.address)
+            nodes, budget = list(held), self.n - len(solutions)  # in the order of addresses
             rewards = [tree.value(node, self.aggregate) for node in nodes]
             widths = self.widths(rewards, [held[node] for node in nodes], budget)
             for node, width in zip(nodes, widths, strict=True):
@@ -78,9 +77,9 @@ class REBASE(StepGuided):
         best = max(rewards)
         pairs = zip(rewards, held, strict=True)
         weights = [times * exp((reward - best) / self.balance_temperature) for reward, times in pairs]
-        quotas = [round(budget * weight / sum(weights), 9) for weight in weights]  # equal shares are equal
+        quotas = [budget * weight / sum(weights) for weight in weights]
         widths = [int(quota) for quota in quotas]
-        order = sorted(range(len(quotas)), key=lambda i: round(widths[i] - quotas[i], 9))
-        for i in order[: budget - sum(widths)]:
+        parts = [round(quota % 1, 9) for quota in quotas]  # rounded, so that equal parts tie
+        for i in sorted(range(len(parts)), key=lambda i: -parts[i])[: budget - sum(widths)]:
             widths[i] += 1
         return widths
