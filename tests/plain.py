@@ -1,18 +1,38 @@
-"""Trees of addresses without `Tree`: what slow references of strategies are written on."""
+"""What slow references of strategies are written on: trees of addresses, without `Tree`; a lossy world."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from math import prod
 from typing import Any
 
+from search.errors import PolicyError
 from search.limits import LengthLimits
+from search.node import Node
 from search.seeds import derive
 from search.types import Address, Problem, Step, Stop, Until
-from tests.fakes import FractionAnswers
+from tests.fakes import FractionAnswers, RandomWorld
 
 LENGTHS = LengthLimits(step_tokens=12, solution_tokens=40)
+
+
+class Lossy(RandomWorld):
+    """Loses one sample in `every`."""
+
+    def __init__(self, every: int | None, jitter: int | None = None):
+        super().__init__(jitter)
+        self.every = every
+
+    async def propose(self, problem: Problem, steps: Sequence[Step], **how: Any) -> list[Step]:
+        if self.every and how["seed"] % self.every == 0:
+            raise PolicyError("lost")
+        return await super().propose(problem, steps, **how)
+
+
+def all_nodes(top: Node) -> list[Node]:
+    return [top, *(node for child in top.children for node in all_nodes(child))]
 
 
 class PlainTree:
@@ -73,5 +93,5 @@ class PlainTree:
             steps.pop()
         if not steps[-1].text.strip():
             return 0.0
-        values = [s.positive + s.neutral for s in await self.world.score(self.problem, steps)]
+        values = [score.value for score in await self.world.score(self.problem, steps)]
         return {"last": values[-1], "min": min(values), "product": prod(values)}[how]

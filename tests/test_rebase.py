@@ -24,7 +24,7 @@ from search.tree import Tree
 from search.types import Address, Problem, Step
 from tests.fakes import FractionAnswers, RandomWorld, ScriptedPolicy, ScriptedScorer
 from tests.pictures import Picture, Q, Script, of_value
-from tests.plain import LENGTHS, PlainTree
+from tests.plain import LENGTHS, Lossy, PlainTree, all_nodes
 
 # -- shares ----------------------------------------------------------------------------------------
 
@@ -272,19 +272,6 @@ class SlowREBASE(PlainTree):
         return max((at for at in answers if Fraction(answers[at]) == winner), key=lambda at: values[at])
 
 
-class Lossy(RandomWorld):
-    """Loses one sample in `every`."""
-
-    def __init__(self, every: int | None, jitter: int | None = None):
-        super().__init__(jitter)
-        self.every = every
-
-    async def propose(self, problem: Problem, steps: Sequence[Step], **how: Any) -> list[Step]:
-        if self.every and how["seed"] % self.every == 0:
-            raise PolicyError("lost")
-        return await super().propose(problem, steps, **how)
-
-
 def grown(problem: int, seed: int, world: RandomWorld, **options: Any) -> Tree:
     question = Problem(f"p{problem}", "?")
     return Tree(question, world, world, seed=seed, lengths=LENGTHS, answers=FractionAnswers(), **options)
@@ -313,10 +300,6 @@ def test_the_tree_is_that_of_a_plain_slow_reference(
     if solutions:
         node = asyncio.run(params(grown(problem, seed, Lossy(every))))
         assert node.address == asyncio.run(slow.vote(theirs))
-
-
-def all_nodes(top: Node) -> list[Node]:
-    return [top, *(node for child in top.children for node in all_nodes(child))]
 
 
 @given(problem=PROBLEM, seed=SEED, every=EVERY, params=PARAMS)
