@@ -55,7 +55,8 @@ class Longwinded:
 @pytest.mark.parametrize(
     "strategy",
     [ChainOfThought(), HGS(max_samples=None), BestOfN(n=2), SelfConsistency(n=2), WeightedVote(n=2),
-     MCTS(simulations=2, value="rollout")],
+     MCTS(simulations=2, value="rollout"),
+     TreeOfThoughts("dfs", width=1, depth=1050, max_states=1050, threshold=0.0)],
     ids=lambda strategy: type(strategy).__name__,
 )  # fmt: skip
 def test_a_solution_may_have_more_steps_than_python_has_stack(strategy: Strategy) -> None:

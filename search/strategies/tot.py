@@ -20,8 +20,8 @@ class TreeOfThoughts(StepGuided):
     is an output of DFS; in BFS it is its own only thought. Duplicates and dead ends (`Tree.is_dead`) are
     dropped. Ties go to the lower address.
 
-    search: "bfs" keeps the best states of each depth until all are finished, and answers with the best. "dfs"
-        enters the thoughts of a state best first, then goes back; it answers with the best of its outputs.
+    search: "bfs" keeps the best states of each depth, and answers with the best of the last. "dfs" enters the
+        thoughts of a state best first, then goes back; it answers with the best of its outputs.
     width: thoughts sampled at a state (the paper's k). breadth: states that BFS keeps (b).
     threshold: DFS prunes states of this value or less (v_th).
     depth: thoughts (T) after which a state is only completed; BFS completes the best one, greedily.
@@ -59,8 +59,6 @@ class TreeOfThoughts(StepGuided):
             states = candidates[: self.breadth]
             for pruned in candidates[self.breadth :]:
                 tree.reject(pruned)
-            if all(state.is_terminal for state in states):
-                break
         return states[0] if states[0].is_terminal else await tree.finish(states[0])
 
     async def _dfs(self, tree: Tree) -> Node:
