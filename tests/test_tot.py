@@ -154,7 +154,7 @@ VALUES = valued(a=0.9, b=0.8, one=0.6, two=0.5, three=0.7)
 def test_dfs_ends_with_so_many_outputs_and_answers_with_the_best(
     outputs: int | None, text: str, asked: int
 ) -> None:
-    """Algorithm 2 records all. LLM Reasoners looks at the number on entry only, and samples on."""
+    """Algorithm 2 records all. LLM Reasoners checks the number on entry only, and goes on to the siblings."""
     seen = Picture(dfs(outputs=outputs), THREE, VALUES, fractions=True)
     assert (seen.text, len(seen.path)) == (text, asked)
 
