@@ -1,4 +1,4 @@
-"""Intervals and paired tests for accuracies."""
+"""Intervals, paired tests and power for accuracies; for the bootstrap and several seeds, see `resampling`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import comb, sqrt
+from statistics import NormalDist
 
 Z95 = 1.959963984540054
 
@@ -52,3 +53,35 @@ def pass_at_k(n: int, correct: int, k: int) -> float:
     if not 1 <= k <= n:
         raise ValueError(f"pass@{k} cannot be estimated from {n} samples")
     return 1.0 - math.comb(n - correct, k) / math.comb(n, k)
+
+
+def holm(ps: Sequence[float]) -> list[float]:
+    """p-values adjusted for a table of so many tests, in the same order (Holm 1979).
+
+    Calling those below 0.05 significant keeps the chance of any false one in the table at 5 % or less.
+    """
+    adjusted, least = [0.0] * len(ps), 0.0
+    for rank, index in enumerate(sorted(range(len(ps)), key=lambda i: ps[i])):
+        least = max(least, min(1.0, (len(ps) - rank) * ps[index]))
+        adjusted[index] = least
+    return adjusted
+
+
+def problems_needed(differences: Sequence[float], *, alpha: float = 0.05, power: float = 0.8) -> int | None:
+    """How many problems it takes to see a difference as large as this one, as noisy as this one.
+
+    The two-sided paired test then gives p < alpha with probability `power`. Connor 1987, Sample size for
+    testing differences in proportions for the paired-sample design, Biometrics 43, which is McNemar's case;
+    with several seeds the differences are shares, and their second moment takes the place of the share of
+    discordant pairs. The exact test is discrete: corrected as by Fleiss, Tytun and Ury 1980.
+    differences: of the problems that were compared, each in [-1, 1]. None if they are zero on average.
+    """
+    n = len(differences)
+    mean = sum(differences) / max(1, n)
+    if mean == 0:
+        return None
+    second = sum(d * d for d in differences) / n
+    z = NormalDist().inv_cdf
+    root = z(1 - alpha / 2) * sqrt(second) + z(power) * sqrt(max(0.0, second - mean * mean))
+    approximate = (root / mean) ** 2
+    return math.ceil(approximate / 4 * (1 + sqrt(1 + 2 / (approximate * abs(mean)))) ** 2)
