@@ -135,8 +135,7 @@ def compare(a: Side, b: Side) -> Comparison:
     # In units in which both are whole numbers, so that the test is exact.
     unit = lcm(len(a.seeds), len(b.seeds))
     whole = [
-        a.solved(name) * (unit // len(a.seeds)) - b.solved(name) * (unit // len(b.seeds))
-        for name in problems
+        a.solved(name) * (unit // len(a.seeds)) - b.solved(name) * (unit // len(b.seeds)) for name in problems
     ]
     shares = [d / unit for d in whole]
     low, high = bootstrap(shares)

@@ -1,0 +1,154 @@
+"""How well a reward model chooses among candidates: selectors by N, and how well it tells them apart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from math import inf, sqrt
+from typing import Any
+
+import numpy as np
+
+from bench.report.resampling import Floats, bootstrap, bootstrap_columns
+from bench.report.subsets import Pool, auc_within, best_of_n, oracle, vote, weighted_vote
+from prm.evaluation.metrics import auc, with_intervals
+
+AUC_RESAMPLES = 1_000
+"""Of the AUC across problems, each of which takes all candidates."""
+
+Measure = tuple[float, float, float]
+"""A value and the ends of its 95 % interval."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reranking:
+    """problems: how many. sizes: the values of N. candidates: in all.
+
+    accuracy: by selector, one `Measure` for each N. by_problem: by selector, [problems, sizes].
+    error: by selector, the standard error of what was estimated from draws, for each N; empty if all of it
+        is exact.
+    auc_within: mean of the problems that have right and wrong candidates, `mixed` of them. auc_across: of all
+        candidates together. nan without scores.
+    unscored: candidates without a score, which rank last and do not vote by weight. disagreeing: problems
+        with equal answers of which some are marked correct and some wrong.
+    """
+
+    problems: int
+    candidates: int
+    sizes: Sequence[int]
+    accuracy: dict[str, list[Measure]]
+    by_problem: dict[str, Floats]
+    error: dict[str, list[float]]
+    auc_within: Measure
+    auc_across: Measure
+    mixed: int
+    unscored: int
+    disagreeing: int
+    notes: list[str] = field(default_factory=list)
+
+    def as_json(self) -> dict[str, Any]:
+        """All of it. Accuracies and intervals are shares."""
+        return {
+            "problems": self.problems, "candidates": self.candidates, "n": list(self.sizes),
+            "accuracy": {name: [value for value, _, _ in row] for name, row in self.accuracy.items()},
+            "ci95": {name: [[low, high] for _, low, high in row] for name, row in self.accuracy.items()},
+            "standard_error_of_draws": self.error,
+            "auc_within_problems": _finite(self.auc_within), "auc_across_problems": _finite(self.auc_across),
+            "mixed_problems": self.mixed, "unscored_candidates": self.unscored,
+            "disagreeing_problems": self.disagreeing, "summary": self.sentence, "notes": self.notes,
+        }  # fmt: skip
+
+    @property
+    def sentence(self) -> str:
+        """What the scores are worth at the largest N, in plain words."""
+        n = self.sizes[-1]
+        if "best_of_n" not in self.by_problem:
+            best, chance = self.accuracy["oracle"][-1][0], self.accuracy["vote"][0][0]
+            return f"One candidate is correct with {chance:.1%}; of {n}, at least one is with {best:.1%}."
+        gain = (self.by_problem["best_of_n"][:, -1] - self.by_problem["vote"][:, -1]).tolist()
+        mean, (low, high) = sum(gain) / len(gain), bootstrap(gain)
+        if low <= 0 <= high:
+            verdict = "the difference is within the noise"
+        else:
+            verdict = "the difference is more than noise"
+        return (
+            f"At N = {n}, choosing by the scores is {abs(100 * mean):.1f} points "
+            f"{'above' if mean >= 0 else 'below'} the vote [{100 * low:+.1f}, {100 * high:+.1f}]: {verdict}."
+        )
+
+
+def _finite(measure: Measure) -> list[float] | None:
+    return list(measure) if np.isfinite(measure).all() else None
+
+
+def powers_of_two(largest: int) -> list[int]:
+    """1, 2, 4, ... up to `largest`, and that itself."""
+    sizes = [2**i for i in range(largest.bit_length()) if 2**i <= largest]
+    return sizes if sizes[-1] == largest else [*sizes, largest]
+
+
+def rerank(
+    pools: Sequence[Pool],
+    *,
+    disagreeing: int = 0,
+    progress: Callable[[Sequence[Pool]], Iterator[Pool]] = iter,
+    seed: int = 0,
+) -> Reranking:
+    """Measure all selectors on the pools, each of which is one problem.
+
+    N goes up to the fewest candidates of a problem. Without values, only the vote and the oracle.
+    progress: iterates over the pools and shows it.
+    """
+    sizes = powers_of_two(min(pool.size for pool in pools))
+    scored = all(pool.values is not None for pool in pools)
+    known = [v for pool in pools for v in pool.values or () if v != -inf]
+    weights = scored and min(known, default=0.0) >= 0
+    rng = np.random.default_rng(seed)
+    rows: dict[str, list[list[float]]] = {}
+    variance = np.zeros(len(sizes))
+    for pool in progress(pools):
+        if scored:
+            rows.setdefault("best_of_n", []).append([best_of_n(pool, n) for n in sizes])
+        if weights:
+            estimates = [weighted_vote(pool, n, rng) for n in sizes]
+            rows.setdefault("weighted_vote", []).append([mean for mean, _ in estimates])
+            variance += [of_mean for _, of_mean in estimates]
+        rows.setdefault("vote", []).append([vote(pool, n) for n in sizes])
+        rows.setdefault("oracle", []).append([oracle(pool, n) for n in sizes])
+    by_problem = {name: np.array(values) for name, values in rows.items()}
+    accuracy = {}
+    for name, values in by_problem.items():
+        ends = bootstrap_columns(values, seed=seed)
+        accuracy[name] = [
+            (float(mean), float(low), float(high))
+            for mean, (low, high) in zip(values.mean(0), ends, strict=True)
+        ]
+    within, across, mixed = _discrimination(pools, seed) if scored else ((np.nan,) * 3, (np.nan,) * 3, 0)
+    notes = [] if weights or not scored else ["no weighted vote: some scores are negative, so no weights"]
+    unscored = sum(value == -inf for pool in pools for value in pool.values or ())
+    return Reranking(
+        len(pools), sum(pool.size for pool in pools), sizes, accuracy, by_problem,
+        {"weighted_vote": [sqrt(v) / len(pools) for v in variance]} if variance.any() else {},
+        within, across, mixed, unscored, disagreeing, notes,
+    )  # fmt: skip
+
+
+def _discrimination(pools: Sequence[Pool], seed: int) -> tuple[Measure, Measure, int]:
+    """AUC within problems, AUC across problems, and how many problems have right and wrong candidates."""
+    own = np.array([auc_within(pool) for pool in pools])
+    mixed = own[np.isfinite(own)]
+    within = (float(mixed.mean()), *bootstrap(mixed.tolist(), seed=seed)) if len(mixed) else (np.nan,) * 3
+    items = sorted(
+        (value, right, index)
+        for index, pool in enumerate(pools)
+        for value, right in zip(pool.values or (), pool.right, strict=True)
+        if value != -inf
+    )  # sorted here, so that each bootstrap sample needs no sorting
+    if not items:
+        return within, (np.nan,) * 3, 0
+    value, right, problem = (np.array(column) for column in zip(*items, strict=True))
+    measures = with_intervals(
+        lambda weight: {"auc": auc(value, right, weight)}, problem, len(pools), seed=seed,
+        resamples=AUC_RESAMPLES,
+    )  # fmt: skip
+    return within, measures["auc"], len(mixed)
