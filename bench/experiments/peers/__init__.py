@@ -1,0 +1,1 @@
+"""Comparisons with other packages: the same search on the same trees, and speed on the same engine."""
