@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from search.errors import UsageError
+from search.types import Problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,32 @@ class Prompt:
         """The chat turns. Only for prompts with `chat`."""
         system = [{"role": "system", "content": self.system}] if self.system else []
         return [*system, {"role": "user", "content": self.fill(question)}]
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A turn of a conversation. role: "user" or "assistant"."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conversation(Problem):
+    """A problem with a prompt of its own, which replaces the policy's.
+
+    question: what reward models read. text: what fills the prompt. turns: those before it, which only a
+    prompt with `chat` can send.
+    """
+
+    prompt: Prompt
+    text: str
+    turns: tuple[Turn, ...] = ()
+
+    def messages(self) -> list[dict[str, str]]:
+        """All turns, for a chat template. Only for prompts with `chat`."""
+        *system, last = self.prompt.messages(self.text)
+        return [*system, *({"role": turn.role, "content": turn.content} for turn in self.turns), last]
 
 
 def read_template(path: Path, *, stop: tuple[str, ...] = ()) -> Prompt:

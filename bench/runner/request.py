@@ -98,7 +98,7 @@ class RunRequest:
         strategies: dict[str, Strategy] = {}
         with faults.collected():
             self._check_oracles(task)
-            strategies = self._with_defaults_of(prm)
+            strategies = self.with_defaults_of(prm)
         faults.raise_if_any()  # before a tokenizer is read, which takes seconds
         assert task is not None
         policy = resolve_policy(self.policy, task, [example.problem for example in examples])
@@ -175,8 +175,11 @@ class RunRequest:
                     "are; take oracle_best_of_n"
                 )
 
-    def _with_defaults_of(self, prm: ResolvedPRM | None) -> dict[str, Strategy]:
-        """The strategies with the reward model's own thresholds and aggregate, where they name none."""
+    def with_defaults_of(self, prm: ResolvedPRM | None) -> dict[str, Strategy]:
+        """The strategies with the reward model's own thresholds and aggregate, where they name none.
+
+        Raises UsageError for a strategy that the reward model cannot guide.
+        """
         strategies = dict(self.strategies)
         for name, strategy in self.strategies.items():
             if is_oracle(name):

@@ -20,11 +20,12 @@ from search.policies.stepping import (
     Prefix,
     Sampling,
     SteppingPolicy,
+    encode_conversation,
     encode_prompt,
     token_pieces,
 )
 from search.precision import served
-from search.prompts import Prompt
+from search.prompts import Conversation, Prompt
 from search.segment import SEGMENTERS, Segmenter
 from search.types import Stop
 
@@ -79,6 +80,9 @@ class HFPolicy(SteppingPolicy):
 
     def _encode(self, question: str) -> Prefix:
         return encode_prompt(self._tokenizer, self._prompt, question)
+
+    def _encode_conversation(self, asked: Conversation) -> Prefix:
+        return encode_conversation(self._tokenizer, asked)
 
     async def _generate(
         self, prefix: Prefix, *, stop: Sequence[str], max_tokens: int, seed: int, temperature: float

@@ -36,10 +36,11 @@ from search.policies.stepping import (
     Prefix,
     Sampling,
     SteppingPolicy,
+    encode_conversation,
     encode_prompt,
     token_pieces,
 )
-from search.prompts import Prompt
+from search.prompts import Conversation, Prompt
 from search.segment import SEGMENTERS, Segmenter
 from search.types import Problem, Stop
 
@@ -118,12 +119,22 @@ class OpenAIPolicy(SteppingPolicy):
     def _encode(self, question: str) -> Prefix:
         if self._tokenizer is None:
             return Prefix((), self._prompt.fill(question))
-        prefix = encode_prompt(self._tokenizer, self._prompt, question)
+        return self._as_sent(self._tokenizer, encode_prompt(self._tokenizer, self._prompt, question))
+
+    def _encode_conversation(self, asked: Conversation) -> Prefix:
+        if self._tokenizer is not None:
+            return self._as_sent(self._tokenizer, encode_conversation(self._tokenizer, asked))
+        if asked.prompt.chat:
+            raise UsageError("a conversation needs the chat template of the policy: give its --tokenizer")
+        return Prefix((), asked.prompt.fill(asked.text))
+
+    def _as_sent(self, tokenizer: PreTrainedTokenizerFast, prefix: Prefix) -> Prefix:
+        """As token ids, or as text to which the server adds the token of its beginning."""
         if self._sends_token_ids:
             return prefix
-        bos = self._tokenizer.bos_token_id
-        if bos is not None and self._tokenizer("").input_ids[:1] == [bos]:  # the server adds it too
-            return Prefix((), prefix.text.removeprefix(self._tokenizer.bos_token))
+        bos = tokenizer.bos_token_id
+        if bos is not None and tokenizer("").input_ids[:1] == [bos]:  # the server adds it too
+            return Prefix((), prefix.text.removeprefix(tokenizer.bos_token))
         return Prefix((), prefix.text)
 
     async def _generate(

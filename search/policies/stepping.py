@@ -17,10 +17,10 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from search.errors import ContextError, PolicyError
+from search.errors import ContextError, PolicyError, UsageError
 from search.lifecycle import ManagedModel
 from search.limits import charge
-from search.prompts import Prompt
+from search.prompts import Conversation, Prompt
 from search.seeds import derive
 from search.segment import Segmenter
 from search.types import Problem, Step, Stop, Until
@@ -76,6 +76,27 @@ class SteppingPolicy(ManagedModel, ABC):
         self._prompt, self._segmenter, self._sampling = prompt, segmenter, sampling
         self._context = context
         self._root = lru_cache(4096)(self._encode)
+        self._conversation = lru_cache(256)(self._encode_conversation)  # fewer: their prompts may be long
+
+    async def check(self, problem: Problem) -> None:
+        """Check that the prompt can be made and leaves room for a sample. `propose` does so, too.
+
+        Raises UsageError if the chat template cannot render the conversation, ContextError if it is too long.
+        """
+        await self._prepare(problem)
+        self._check_room(problem, len(self._prompt_of(problem).token_ids))
+
+    def _check_room(self, problem: Problem, taken: int) -> None:
+        if taken >= self._context:
+            raise ContextError(
+                f"{problem.id}: prompt and steps take {taken} tokens, the policy's context holds "
+                f"{self._context}; use a shorter prompt or a model with a longer context"
+            )
+
+    def _prompt_of(self, problem: Problem) -> Prefix:
+        if isinstance(problem, Conversation):
+            return self._conversation(problem)
+        return self._root(problem.question)
 
     async def _prepare(self, problem: Problem) -> None:
         """Called at the start of every `propose`, in its task."""
@@ -83,6 +104,10 @@ class SteppingPolicy(ManagedModel, ABC):
     @abstractmethod
     def _encode(self, question: str) -> Prefix:
         """The filled prompt."""
+
+    def _encode_conversation(self, asked: Conversation) -> Prefix:
+        """The prompt of a conversation. Raises UsageError if it cannot be rendered."""
+        raise UsageError("this policy takes questions only, no conversations")
 
     @abstractmethod
     async def _generate(
@@ -101,15 +126,12 @@ class SteppingPolicy(ManagedModel, ABC):
         temperature: float | None = None,
     ) -> list[Step]:
         await self._prepare(problem)
-        root = self._root(problem.question)
+        root = self._prompt_of(problem)
+        ends = problem.prompt.stop if isinstance(problem, Conversation) else self._prompt.stop
         prefix = root.token_ids + tuple(token for step in steps for token in step.token_ids)
         before = "".join(step.text for step in steps)
+        self._check_room(problem, len(prefix))
         room = min(max_tokens, self._context - len(prefix))
-        if room < 1:
-            raise ContextError(
-                f"{problem.id}: prompt and steps take {len(prefix)} tokens, the policy's context holds "
-                f"{self._context}; use a shorter prompt or a model with a longer context"
-            )
         pauses = self._segmenter.stop if until is Until.STEP else ()
         pieces: list[Piece] = []
         stop = Stop.STEP
@@ -117,7 +139,7 @@ class SteppingPolicy(ManagedModel, ABC):
             text, used = _text(pieces), sum(piece.n_tokens for piece in pieces)
             completion = await self._generate(
                 Prefix(prefix + _token_ids(pieces), root.text + before + text),
-                stop=(*pauses, *self._stops_after(before + text)),
+                stop=(*pauses, *_stops_after(ends, before + text)),
                 max_tokens=room - used,
                 seed=derive(seed, used) if used else seed,
                 temperature=self._sampling.temperature if temperature is None else temperature,
@@ -127,7 +149,7 @@ class SteppingPolicy(ManagedModel, ABC):
             charge(policy_tokens=sum(piece.n_tokens for piece in completion.pieces))
             pieces += completion.pieces
             stop, text = completion.stop, _text(pieces)
-            if (kept := self._solution_end(before, pieces)) is not None:
+            if (kept := self._solution_end(ends, before, pieces)) is not None:
                 pieces, stop = pieces[:kept], Stop.END
             elif stop is Stop.STEP and (until is Until.END or self._segmenter.first_step(text) is None):
                 if sum(piece.n_tokens for piece in pieces) < room:
@@ -186,18 +208,12 @@ class SteppingPolicy(ManagedModel, ABC):
                 kept += 1
             yield kept, at
 
-    def _stops_after(self, text: str) -> list[str]:
-        """The prompt's stop strings, and the remainder of each that the end of `text` has begun."""
-        stops = self._prompt.stop
-        return [stop[k:] for stop in stops for k in range(len(stop)) if text.endswith(stop[:k])]
-
-    def _solution_end(self, before: str, pieces: Sequence[Piece]) -> int | None:
+    def _solution_end(self, stops: Sequence[str], before: str, pieces: Sequence[Piece]) -> int | None:
         """The number of pieces before the prompt's first stop string; None if there is no stop string.
 
         A step that is complete before the stop string is complete is kept whole, even if its delimiter
         is the beginning of the stop string: sampling step by step would have paused there.
         """
-        stops = self._prompt.stop
         longest = max(map(len, stops), default=0)
         tail = before[max(0, len(before) - longest + 1) :]  # a stop string may have begun here
         text = tail + _text(pieces)
@@ -211,6 +227,11 @@ class SteppingPolicy(ManagedModel, ABC):
                 break
             kept = through
         return max(kept, _before(pieces, begin))
+
+
+def _stops_after(stops: Sequence[str], text: str) -> list[str]:
+    """The prompt's stop strings, and the remainder of each that the end of `text` has begun."""
+    return [stop[k:] for stop in stops for k in range(len(stop)) if text.endswith(stop[:k])]
 
 
 def _text(pieces: Sequence[Piece]) -> str:
@@ -265,6 +286,27 @@ def encode_prompt(tokenizer: PreTrainedTokenizerFast, prompt: Prompt, question: 
         if ids and ids[-1] == tokenizer.eos_token_id:  # some tokenizers append it to every text
             ids = ids[:-1]
     return Prefix(tuple(ids), text)
+
+
+def encode_conversation(tokenizer: PreTrainedTokenizerFast, asked: Conversation) -> Prefix:
+    """Render and tokenise a conversation. Raises UsageError if the chat template refuses or drops a turn."""
+    from jinja2 import TemplateError
+
+    if not asked.prompt.chat:
+        return encode_prompt(tokenizer, asked.prompt, asked.text)
+    messages = asked.messages()
+    try:
+        text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+    except TemplateError as error:
+        raise UsageError(f"the policy's chat template refuses these messages: {error}") from error
+    assert isinstance(text, str)
+    for message in messages:  # of an assistant's turn, templates may drop the reasoning
+        if message["role"] != "assistant" and message["content"].strip() not in text:
+            raise UsageError(
+                f"the policy's chat template leaves out the {message['role']} message "
+                f"{message['content'][:40]!r}: it does not take a conversation of these turns"
+            )
+    return Prefix(tuple(tokenizer(text, add_special_tokens=False).input_ids), text)
 
 
 def token_pieces(

@@ -17,10 +17,11 @@ from search.policies.stepping import (
     Prefix,
     Sampling,
     SteppingPolicy,
+    encode_conversation,
     encode_prompt,
     token_pieces,
 )
-from search.prompts import Prompt
+from search.prompts import Conversation, Prompt
 from search.segment import SEGMENTERS, Segmenter
 from search.types import Stop
 from search.vllm_engine import final, start_engine
@@ -65,6 +66,9 @@ class VLLMPolicy(SteppingPolicy):
 
     def _encode(self, question: str) -> Prefix:
         return encode_prompt(self._tokenizer, self._prompt, question)
+
+    def _encode_conversation(self, asked: Conversation) -> Prefix:
+        return encode_conversation(self._tokenizer, asked)
 
     async def _generate(
         self, prefix: Prefix, *, stop: Sequence[str], max_tokens: int, seed: int, temperature: float
