@@ -100,6 +100,8 @@ class TreeEvent(StrEnum):
     """The strategy does not continue from a node."""
     BACKTRACK = "backtrack"
     """The strategy gave a node up and went back to its parent."""
+    SETTLED = "settled"
+    """Every solution that may still be chosen goes through this node."""
     CHOSEN = "chosen"
     """The strategy returned this leaf."""
 

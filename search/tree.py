@@ -87,6 +87,7 @@ class Tree(Spending):
             recorder=recorder, watch=watch, speculate=speculate, load=load,
         )
         self.rng = random.Random(derive(seed, problem.id, "strategy"))
+        self._settled = self.root
         self._answers: Answers = answers or TextAnswers()
         self._aggregate: Aggregate = aggregate
 
@@ -229,6 +230,20 @@ class Tree(Spending):
         self._recorder.write_mark("reject", node.address)
         self.watch(TreeEvent.REJECT, node)
 
+    def settle(self, nodes: Sequence[Node]) -> None:
+        """Promise that the solution goes through one of `nodes`, or is finished already; it costs nothing.
+
+        What all of these have in common is settled, also where a limit or the deadline ends the search:
+        those who watch are told of each such node. Only a `finish` that begins anew takes it back.
+        """
+        finished = (node for node in self._all_nodes(self._settled) if node.is_finished)
+        paths = [node.path[len(self._settled.path) :] for node in (*nodes, *finished)]
+        for first, *others in zip(*paths, strict=False):
+            if first.failed is not None or any(other is not first for other in others):
+                break
+            self._settled = first
+            self.watch(TreeEvent.SETTLED, first)
+
     # -- reading ---------------------------------------------------------------------------------
 
     def answer(self, node: Node) -> str | None:
@@ -289,7 +304,7 @@ class Tree(Spending):
         The one with the highest value among those with an answer; without scores, the first of the most
         frequent answer. Else the first that is finished, else the deepest prefix, else the root.
         """
-        nodes = list(self._all_nodes(self.root))
+        nodes = list(self._all_nodes(self._settled))
         finished = [node for node in nodes if node.is_finished]
         answered = [node for node in finished if self.answer(node) is not None]
         scored = [node for node in answered if node.score is not None and self._is_scored(node)]

@@ -74,6 +74,8 @@ class ParticleFilter(StepGuided):
             if all(node.is_terminal for node in particles):
                 break  # the last weights are not resampled: they are the result
             free = self._resample(tree, particles, weights, len(free))
+            if self.iterations == 1:
+                tree.settle(free)
         return particles, weights
 
     def _resample(self, tree: Tree, particles: list[Node], weights: list[float], n: int) -> list[Node]:

@@ -68,6 +68,7 @@ class REBASE(StepGuided):
             for node, width in zip(nodes, widths, strict=True):
                 if not width:
                     tree.reject(node)
+            tree.settle([*solutions, *(n for n, width in zip(nodes, widths, strict=True) if width)])
 
     def widths(self, rewards: Sequence[float], held: Sequence[int], budget: int) -> list[int]:
         """Children of each node, which sum to `budget`.

@@ -59,6 +59,7 @@ class TreeOfThoughts(StepGuided):
             states = candidates[: self.breadth]
             for pruned in candidates[self.breadth :]:
                 tree.reject(pruned)
+            tree.settle(states)
         return states[0] if states[0].is_terminal else await tree.finish(states[0])
 
     async def _dfs(self, tree: Tree) -> Node:
