@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,16 +17,23 @@ from bench.runner.resolve import resolve_policy, resolve_prm
 from bench.runner.specs import PolicySpec, PRMSpec
 from bench.tasks.builtin import Builtin
 from prm.data.labels import read_labels
+from search import solve
+from search.limits import LengthLimits
+from search.strategies.hgs import HGS
+from search.strategies.mcts import MCTS
 
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {
         "POLICY": Size(128, 2), "BACKBONE": Size(128, 3), "MAX_POLICY_STEPS": 3, "BACKBONE_STEPS": 3,
-        "SOLUTIONS": 8, "SEARCHED": 2, "UNSEEN": 4, "EXAMINED": 20, "EXERCISE_STEPS": 2,
+        "SOLUTIONS": 8, "SEARCHED": 1, "UNSEEN": 4, "EXAMINED": 4, "EXERCISE_STEPS": 2, "BATCH": 512,
     }.items():
         monkeypatch.setattr(recipe, name, value)
     monkeypatch.setattr(card, "MEASURED_ON", 4)
+    short = LengthLimits(step_tokens=20, solution_tokens=40)  # an untrained policy never ends
+    monkeypatch.setattr(sampling, "solve", partial(solve, lengths=short))
+    monkeypatch.setattr(sampling, "SEARCHES", (HGS(max_samples=6), MCTS(simulations=2)))
     monkeypatch.setattr(sampling, "choose_engine", lambda name, servers: "hf")
 
 
