@@ -26,12 +26,15 @@ def _work(arguments: Sequence[str] | None) -> Callable[[], int | None]:
     add = parser.add_argument
     add("what", choices=["reasoners", "treequest", "speed"])
     add("--trees", metavar="N", type=int, default=200, help="number of random trees (default: %(default)s)")
-    add("--limit", metavar="N", type=int, default=24,
+    add("--strategy", choices=["particle", "ab_mcts"], default="particle",
+        help="speed: beside its_hub, or TreeQuest for ab_mcts (default: %(default)s)")  # fmt: skip
+    add("--limit", metavar="N", type=int, default=16,
         help="speed: number of problems (default: %(default)s)")  # fmt: skip
     add("--engine", choices=["vllm", "hf"], help="speed: default: vLLM if it is installed")
     args = parser.parse_args(arguments)
     if args.what == "speed":
-        return lambda: measure(SpeedRequest(limit=args.limit, engine=args.engine))
+        request = SpeedRequest(strategy=args.strategy, limit=args.limit, engine=args.engine)
+        return lambda: measure(request)
     compare = {"reasoners": reasoners.compare, "treequest": treequest.compare}[args.what]
     return lambda: Exit.DONE if compare(args.trees) else Exit.FAILED
 

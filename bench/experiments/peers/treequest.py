@@ -37,7 +37,7 @@ class Coupled(random.Random):
     samples: Sequence[Address] = ()
 
     def _quantile(self, *what: float) -> random.Random:
-        return random.Random(derive(len(self.samples), *(round(float(number), 9) for number in what)))
+        return random.Random(derive(len(self.samples), *(round(float(number), 9) + 0.0 for number in what)))
 
     def gammavariate(self, alpha: float, beta: float) -> float:
         return alpha * beta
