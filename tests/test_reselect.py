@@ -4,71 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
-from contextlib import closing
 from pathlib import Path
-from types import MappingProxyType
 
 import pytest
 
-from bench.grading.grade import Grade
 from bench.report import sides
-from bench.report.recorded import RecordedRun, read_trace
+from bench.report.recorded import read_trace
 from bench.report.reselection import Selector, reselect
 from bench.runner.cli.reselect import main
-from bench.tasks.base import Example, Task
-from search.engine import Outcome, solve
+from bench.tasks import TASKS
+from search.engine import Outcome
 from search.errors import UsageError
-from search.limits import LengthLimits
-from search.prompts import Prompt
 from search.strategies.best_of_n import BestOfN
 from search.strategies.self_consistency import SelfConsistency
 from search.strategies.weighted_vote import WeightedVote
-from search.trace import Trace
 from search.tree import Strategy
-from search.types import Answers, Problem
 from search.values import Aggregate
-from tests.fakes import FractionAnswers, RandomWorld
+from tests.random_runs import PROBLEMS, Fractions, recorded
 
-PROBLEMS = [Problem(f"w/{i}", f"Which way, {i}?") for i in range(15)]
 RECORDED = Path(__file__).parent / "recorded"
-
-
-class Fractions(Task):
-    """The random world's problems; all of them have the answer 1/2."""
-
-    name = "fractions"
-    prompts: Mapping[str, Prompt] = MappingProxyType({})
-
-    def load(self, data: Path | None, limit: int | None) -> list[Example]:
-        return [Example(problem, "1/2") for problem in PROBLEMS[:limit]]
-
-    def answers(self, problem: Problem) -> Answers:
-        return FractionAnswers()
-
-    def grade(self, problem: Problem, answer: str | None) -> Grade:
-        return Grade(answer is not None and FractionAnswers().equal(answer, "1/2"), "exact")
 
 
 @pytest.fixture(autouse=True)
 def fractions(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sides, "TASKS", {**sides.TASKS, "fractions": Fractions})
-
-
-async def recorded(
-    path: Path, strategy: Strategy, *, outcome: bool = False
-) -> tuple[RecordedRun, list[Outcome]]:
-    world = RandomWorld(jitter=2)
-    with closing(Trace(path, {"strategy": "it", "task": "fractions", "data": ""})) as trace:
-        outcomes = [
-            result
-            async for result in solve(
-                PROBLEMS, strategy, world, world, seed=5, trace=trace, answers=FractionAnswers(),
-                lengths=LengthLimits(step_tokens=12, solution_tokens=40), outcome=outcome,
-                aggregate="last" if outcome else "product",
-            )
-        ]  # fmt: skip
-    return read_trace(path), outcomes
+    monkeypatch.setattr(sides, "TASKS", {**TASKS, "fractions": Fractions})
 
 
 def grades(outcomes: list[Outcome]) -> list[bool]:
@@ -78,7 +37,7 @@ def grades(outcomes: list[Outcome]) -> list[bool]:
 
 @pytest.mark.parametrize("aggregate", ["last", "min", "product", "mean"])
 def test_each_selector_gives_what_its_strategy_gives(aggregate: Aggregate, tmp_path: Path) -> None:
-    strategies = (
+    strategies: tuple[Strategy, ...] = (
         BestOfN(n=8, temperature=1.0, aggregate=aggregate),
         SelfConsistency(n=8, temperature=1.0),
         WeightedVote(n=8, temperature=1.0, aggregate=aggregate),

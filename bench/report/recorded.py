@@ -24,7 +24,7 @@ _OLD_NAMES = {
 """What traces of version 0.1.0 call things, and what they are called now."""
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)  # a node's repr is that of its whole tree
 class RecordedTree:
     """The search tree of one problem.
 
