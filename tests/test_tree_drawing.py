@@ -95,7 +95,7 @@ def test_the_picture_of_a_tree(tmp_path: Path) -> None:
     ]
     folded = [line for line in outline(run, "w/0", most=3).lines if line.node is None]
     assert [line.text for line in folded] == [
-        "1 steps in 1 subtree, the best 0.12, 1 finished", "duplicates: #3",
+        "1 step in 1 subtree, the best 0.12, 1 finished", "duplicates: #3",
         "3 steps in 2 subtrees, the best 0.75",
     ]  # fmt: skip
     assert "= #3 0.25" in tree_text(outline(run, "w/0", most=None), 100).plain

@@ -178,8 +178,8 @@ def _folded(hidden: Sequence[Node], size: Mapping[Node, int]) -> str:
     below = list(_below(hidden))
     values = [node.score.value for node in below if node.score is not None]
     ends = sum(node.is_finished for node in below)
-    parts = [f"{sum(size[node] for node in hidden):,} steps in {len(hidden):,} subtree"
-             + ("s" if len(hidden) > 1 else "")]  # fmt: skip
+    steps = sum(size[node] for node in hidden)
+    parts = [f"{steps:,} step{'s' * (steps > 1)} in {len(hidden):,} subtree{'s' * (len(hidden) > 1)}"]
     parts += [f"the best {max(values):.2f}"] if values else []
     parts += [f"{ends:,} finished"] if ends else []
     return ", ".join(parts)

@@ -35,8 +35,8 @@ text { fill: %(ink)s; } .faint, text.folded, text.duplicate, .bar { fill: %(fain
 .mark.folded { fill: %(faint)s; stroke: none; }
 """
 STYLE = (
-    "text { font: 13px system-ui, 'DejaVu Sans', sans-serif; } .name, text.chosen-path { font-weight: 600; }\n"
-    ".faint { font-weight: 400; }"
+    "text { font: 13px system-ui, 'DejaVu Sans', sans-serif; }\n"
+    ".name, text.chosen-path { font-weight: 600; } .faint { font-weight: 400; }"
     f"{RULES % LIGHT}@media (prefers-color-scheme: dark) {{{RULES % DARK}}}"
 )
 
@@ -82,19 +82,15 @@ def _x(level: int) -> int:
 
 def _rails(outline: Outline, top: int) -> list[str]:
     """A line down each level for as long as it goes on, and one to each branch that leaves it."""
-    last = {0: -1}  # by level, the row where it was last drawn
+    last = dict[int, int]()  # by level, where it was last drawn
     rails = []
     for row, line in enumerate(outline.lines):
         y = top + row * ROW
         if line.opens:
             rails.append(f'<path class="rail" d="M{_x(line.level - 1)},{y} H{_x(line.level)}"/>')
-        start = last.get(line.level, -1)
-        if not line.opens and start >= 0:
-            rails.append(f'<path class="rail" d="M{_x(line.level)},{top + start * ROW} V{y}"/>')
-        if line.opens and (above := last.get(line.level - 1, -1)) >= 0:
-            rails.append(f'<path class="rail" d="M{_x(line.level - 1)},{top + above * ROW} V{y}"/>')
-        last[line.level] = row
-        last = {level: at for level, at in last.items() if level <= line.level}
+        down = line.level - 1 if line.opens else line.level
+        rails.append(f'<path class="rail" d="M{_x(down)},{last.get(down, y)} V{y}"/>')
+        last = {level: at for level, at in last.items() if level < line.level} | {down: y, line.level: y}
     return rails
 
 

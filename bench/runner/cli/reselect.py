@@ -90,7 +90,9 @@ def _lines(run: RecordedRun, result: Reselection) -> list[str]:
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
     lines = [f"{n:,} problems, {result.solutions:.1f} finished solutions of each", ""]
     lines += [
-        "  ".join([name.ljust(widths[0]), *(c.rjust(w) for c, w in zip(cells, widths[1:], strict=True))])
+        "  ".join(
+            [name.ljust(widths[0]), *(c.rjust(w) for c, w in zip(cells, widths[1:], strict=True))]
+        ).rstrip()
         for name, *cells in rows
     ]
     better = [s for s in result.selected if s.adjusted < 0.05]
