@@ -46,12 +46,16 @@ class PolicyCall:
     temperature: float | None
 
 
+SCRATCH = (-1, -2)
+"""The last parts of the addresses of scratch nodes."""
+
+
 @dataclass
 class ScriptedPolicy:
     """script: prefix -> the texts of its children.
 
     Seeds derive from addresses, so the seed of a call tells which child it is for. Neither the order of
-    the calls nor a replay changes the result.
+    the calls nor a replay changes the result. A scratch node is a copy of the first child.
     """
 
     script: Mapping[str, Sequence[str]]
@@ -86,9 +90,9 @@ class ScriptedPolicy:
 
     def _child(self, problem: Problem, text: str, seed: int) -> int:
         for address in self._addresses("", text, ()):
-            for child in range(32):
+            for child in (*range(32), *SCRATCH):
                 if derive(self.seed, problem.id, *address, child) == seed:
-                    return child
+                    return max(child, 0)
         raise AssertionError(f"a child of {text!r} was requested with a seed that no child has")
 
     def _addresses(self, at: str, text: str, address: Address) -> Iterator[Address]:
@@ -98,7 +102,8 @@ class ScriptedPolicy:
             return
         for child, new in enumerate(self.script.get(at, ())):
             if new and text.startswith(at + new):
-                yield from self._addresses(at + new, text, (*address, child))
+                for own in (child, *SCRATCH) if min(address, default=0) >= 0 else SCRATCH[:1]:
+                    yield from self._addresses(at + new, text, (*address, own))
 
 
 @dataclass

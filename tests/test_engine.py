@@ -19,8 +19,10 @@ from search.errors import PolicyError
 from search.limits import Cost, CostLimits, LengthLimits, charge, metered
 from search.node import Node, TreeEvent
 from search.strategies import STRATEGIES
+from search.strategies.beam import BeamSearch
 from search.strategies.best_of_n import BestOfN
 from search.strategies.cot import ChainOfThought
+from search.strategies.dvts import DVTS
 from search.strategies.hgs import HGS
 from search.strategies.mcts import MCTS
 from search.strategies.rebase import REBASE
@@ -33,6 +35,9 @@ from tests.terminal import hear_ctrl_c
 PROBLEMS = [Problem(f"p{i}", f"question {i}") for i in range(5)]
 SMALL: dict[str, Strategy] = {
     **{name: strategy() for name, strategy in STRATEGIES.items()},
+    "beam": BeamSearch(n=4),
+    "beam_lookahead": BeamSearch(n=4, lookahead=2),
+    "dvts": DVTS(n=4),
     "hgs_short": HGS(width=2, max_samples=6, max_tokens=60, neutral="accept"),
     "mcts": MCTS(simulations=6),
     "mcts_rollout": MCTS(simulations=4, width=2, value="rollout"),

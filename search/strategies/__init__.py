@@ -4,8 +4,10 @@ from collections.abc import Mapping
 
 from search.strategies.ab_mcts import ABMCTS
 from search.strategies.adaptive_vote import AdaptiveVote
+from search.strategies.beam import BeamSearch
 from search.strategies.best_of_n import BestOfN
 from search.strategies.cot import ChainOfThought
+from search.strategies.dvts import DVTS
 from search.strategies.hgs import HGS
 from search.strategies.mcts import MCTS
 from search.strategies.particle import ParticleFilter
@@ -23,6 +25,8 @@ STRATEGIES: Mapping[str, type[Strategy]] = {
     "adaptive_vote": AdaptiveVote,
     "best_of_n": BestOfN,
     "weighted_vote": WeightedVote,
+    "beam": BeamSearch,
+    "dvts": DVTS,
     "mcts": MCTS,
     "puct": PUCT,
     "ab_mcts": ABMCTS,
