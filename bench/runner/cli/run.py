@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
-import signal
 import sys
-import warnings
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
-from time import perf_counter
+from collections.abc import Sequence
 
 from rich.console import Console
 
@@ -20,8 +15,8 @@ from bench.runner.cli.display import ProgressLines, Transcript, progress
 from bench.runner.cli.options import DEBUG, CommandLine, parse
 from bench.runner.cli.recorded import write_command
 from bench.runner.cli.report import report, resume_command, say
+from bench.runner.cli.session import loaded, open_notes, quiet_libraries
 from bench.runner.execute import answer, execute, replay
-from bench.runner.models import Models, load_run
 from bench.runner.request import Run
 from search.command import Exit, exit_code
 
@@ -32,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command line. Returns the exit code; see --help."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     console = Console()
-    with _quiet_libraries(), _notes() as notes:
+    with quiet_libraries(), open_notes() as notes:
 
         def show(message: str) -> None:
             if os.environ.get(DEBUG):
@@ -62,25 +57,11 @@ def _run(line: CommandLine, console: Console, notes: Console) -> int:
         raise
 
 
-@asynccontextmanager
-async def _loaded(run: Run, notes: Console) -> AsyncIterator[Models]:
-    """The models, and a line on how long they took to load."""
-    start = perf_counter()
-    loading = load_run(run)
-    with notes.status(f"loading {run.described}"), _interruptible():
-        models = await loading.__aenter__()
-    try:
-        say(notes, f"{run.described}: ready in {perf_counter() - start:.0f} s")
-        yield models
-    finally:
-        await loading.__aexit__(*sys.exc_info())
-
-
 async def _execute(line: CommandLine, run: Run, notes: Console) -> list[Summary]:
     if run.request.resume and (recorded := await replay(run)):
         say(notes, "all of it is recorded: no model was loaded")
         return recorded
-    async with _loaded(run, notes) as models:
+    async with loaded(run, notes) as models:
         write_command(run.out, line.words)  # not before: a run whose models do not load leaves nothing behind
         with progress(notes) as shown:
             return await execute(run, models, ProgressLines(shown))
@@ -90,43 +71,8 @@ async def _answer(run: Run, console: Console, notes: Console) -> int:
     """Solve the one question, printing the search as it happens."""
     builtin = run.policy.name in BUILTIN_POLICIES
     transcript = Transcript(console, BUILTIN_KNOWS if builtin else "")
-    async with _loaded(run, notes) as models:
+    async with loaded(run, notes) as models:
         transcript.question(run.examples[0].problem)
         outcome = await answer(run, models, transcript)
         transcript.end(outcome)
     return Exit.DONE if outcome.error is None else Exit.FAILED
-
-
-@contextmanager
-def _notes() -> Iterator[Console]:
-    """Standard error by another descriptor: starting an engine redirects the usual one meanwhile."""
-    with os.fdopen(os.dup(sys.stderr.fileno()), "w", encoding=sys.stderr.encoding) as stream:
-        yield Console(file=stream)
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """Let Ctrl-C through at once: asyncio would wait for its turn, and loading never yields."""
-    before = signal.getsignal(signal.SIGINT)
-    if before is not signal.SIG_IGN:  # it is in a shell's background
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-@contextmanager
-def _quiet_libraries() -> Iterator[None]:
-    """Silence the libraries' warnings: what a user must know is said here."""
-    if os.environ.get(DEBUG):
-        yield
-        return
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)

@@ -1,0 +1,68 @@
+"""What the commands that load models share: their notes to the user, quiet libraries, loading."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import warnings
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from time import perf_counter
+
+from rich.console import Console
+
+from bench.runner.cli.options import DEBUG
+from bench.runner.cli.report import say
+from bench.runner.models import Models, load_run
+from bench.runner.request import Run
+
+
+@asynccontextmanager
+async def loaded(run: Run, notes: Console) -> AsyncIterator[Models]:
+    """The models, and a line on how long they took to load."""
+    start = perf_counter()
+    loading = load_run(run)
+    with notes.status(f"loading {run.described}"), _interruptible():
+        models = await loading.__aenter__()
+    try:
+        say(notes, f"{run.described}: ready in {perf_counter() - start:.0f} s")
+        yield models
+    finally:
+        await loading.__aexit__(*sys.exc_info())
+
+
+@contextmanager
+def open_notes() -> Iterator[Console]:
+    """Standard error by another descriptor: starting an engine redirects the usual one meanwhile."""
+    with os.fdopen(os.dup(sys.stderr.fileno()), "w", encoding=sys.stderr.encoding) as stream:
+        yield Console(file=stream)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let Ctrl-C through at once: asyncio would wait for its turn, and loading never yields."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.SIG_IGN:  # it is in a shell's background
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def quiet_libraries() -> Iterator[None]:
+    """Silence the libraries' warnings: what a user must know is said here."""
+    if os.environ.get(DEBUG):
+        yield
+        return
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)

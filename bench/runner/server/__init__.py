@@ -1,0 +1,1 @@
+"""A search behind OpenAI's API. Imports nothing of the web frameworks itself."""
