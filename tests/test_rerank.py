@@ -15,11 +15,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from bench.report import rescoring, subsets
 from bench.report.candidates import answer_numbers, graders_disagree, read_candidates, with_enough
 from bench.report.reranking import powers_of_two, rerank
-from bench.report.subsets import Pool, auc_within, best_of_n, oracle, vote, weighted_vote
+from bench.report.subsets import Pool, auc_within, best_of_n, oracle, orders, vote, weighted_vote
 from bench.runner.cli.rerank import main
 from prm.data.left_out import LeftOut
 from search.errors import ScorerError, UsageError
@@ -49,8 +50,8 @@ def test_oracle_and_best_of_n_are_the_means_over_all_orders(pool: Pool) -> None:
     values = pool.values
     assert values is not None
 
-    def best(drawn: list[int]) -> bool:
-        return pool.right[max(drawn, key=lambda i: (pool.answers[i] is not None, values[i]))]
+    def best(order: list[int]) -> bool:
+        return pool.right[max(order, key=lambda i: (pool.answers[i] is not None, values[i]))]
 
     for n in range(1, pool.size + 1):
         assert isclose(oracle(pool, n), over_orders(pool, n, lambda d: any(pool.right[i] for i in d)))
@@ -60,8 +61,8 @@ def test_oracle_and_best_of_n_are_the_means_over_all_orders(pool: Pool) -> None:
 @settings(max_examples=40)
 @given(pools())
 def test_the_vote_is_the_mean_over_all_orders(pool: Pool) -> None:
-    def voted(drawn: list[int]) -> bool:
-        votes = [pool.answers[i] for i in drawn if pool.answers[i] is not None]
+    def voted(order: list[int]) -> bool:
+        votes = [pool.answers[i] for i in order if pool.answers[i] is not None]
         if not votes:
             return False
         winner = max(dict.fromkeys(votes), key=votes.count)  # the first of the most frequent
@@ -71,10 +72,14 @@ def test_the_vote_is_the_mean_over_all_orders(pool: Pool) -> None:
         assert isclose(vote(pool, n), over_orders(pool, n, voted), abs_tol=1e-12)
 
 
-def by_weight(pool: Pool, drawn: tuple[int, ...]) -> float:
+def drawn(pool: Pool) -> NDArray[np.int64]:
+    return orders(pool, np.random.default_rng(0))
+
+
+def by_weight(pool: Pool, subset: tuple[int, ...]) -> float:
     """Whether the answer with the greatest weight is right; ties are shared."""
     weights: dict[int, float] = {}
-    for i in drawn:
+    for i in subset:
         answer = pool.answers[i]
         if answer is not None and pool.values is not None:
             weights[answer] = weights.get(answer, 0.0) + pool.values[i]
@@ -86,8 +91,8 @@ def by_weight(pool: Pool, drawn: tuple[int, ...]) -> float:
 @given(pools(most=7))
 def test_the_weighted_vote_is_the_mean_over_all_subsets(pool: Pool) -> None:
     for n in range(1, pool.size + 1):
-        expected = fmean(by_weight(pool, drawn) for drawn in combinations(range(pool.size), n))
-        mean, variance = weighted_vote(pool, n, np.random.default_rng(0))
+        expected = fmean(by_weight(pool, subset) for subset in combinations(range(pool.size), n))
+        mean, variance = weighted_vote(pool, n, drawn(pool))
         assert isclose(mean, expected, abs_tol=1e-12) and variance == 0
 
 
@@ -95,29 +100,33 @@ def test_draws_agree_with_all_subsets_within_their_standard_error(monkeypatch: p
     rng = random.Random(0)
     answers = [rng.choice([None, 0, 0, 1, 2]) for _ in range(12)]
     pool = Pool([a == 0 for a in answers], answers, [rng.random() for _ in answers])
-    exact = [weighted_vote(pool, n, np.random.default_rng(0))[0] for n in (2, 4, 8)]
+    exact = [weighted_vote(pool, n, drawn(pool))[0] for n in (2, 4, 8)]
     monkeypatch.setattr(subsets, "ENUMERATED", 1)
     for n, expected in zip((2, 4, 8), exact, strict=True):
-        mean, variance = weighted_vote(pool, n, np.random.default_rng(0))
+        mean, variance = weighted_vote(pool, n, drawn(pool))
         assert 0 < variance < 0.25 / subsets.DRAWS + 1e-9
         assert abs(mean - expected) < 4 * variance**0.5
-    assert weighted_vote(pool, 12, np.random.default_rng(0))[1] == 0  # one subset needs no draws
+    assert weighted_vote(pool, 12, drawn(pool))[1] == 0  # one subset needs no draws
 
 
 def test_equal_weights_share_and_an_unscored_candidate_has_none() -> None:
     tied = Pool([True, False, False], [0, 1, 1], [1.0, 0.5, 0.5])
-    assert weighted_vote(tied, 3, np.random.default_rng(0)) == (0.5, 0.0)
+    assert weighted_vote(tied, 3, drawn(tied)) == (0.5, 0.0)
     unscored = Pool([True, False], [0, 1], [-inf, 0.1])
-    assert weighted_vote(unscored, 2, np.random.default_rng(0))[0] == 0.0
+    assert weighted_vote(unscored, 2, drawn(unscored))[0] == 0.0
     assert best_of_n(unscored, 2) == 0.0 and vote(unscored, 2) == 0.5
 
 
 @settings(max_examples=40)
 @given(pools(most=7), st.integers(1, 7))
 def test_no_selector_beats_the_oracle_and_one_candidate_is_chance(pool: Pool, n: int) -> None:
-    n, rng = min(n, pool.size), np.random.default_rng(0)
+    n = min(n, pool.size)
     most = oracle(pool, n) + 1e-12
-    assert vote(pool, n) <= most and best_of_n(pool, n) <= most and weighted_vote(pool, n, rng)[0] <= most
+    assert (
+        vote(pool, n) <= most
+        and best_of_n(pool, n) <= most
+        and weighted_vote(pool, n, drawn(pool))[0] <= most
+    )
     answered = [r and a is not None for r, a in zip(pool.right, pool.answers, strict=True)]
     assert isclose(vote(pool, 1), fmean(answered)) and isclose(best_of_n(pool, 1), fmean(pool.right))
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from bench.report.resampling import Floats, bootstrap, bootstrap_columns
-from bench.report.subsets import Pool, auc_within, best_of_n, oracle, vote, weighted_vote
+from bench.report.subsets import Pool, auc_within, best_of_n, oracle, orders, vote, weighted_vote
 from prm.evaluation.metrics import auc, with_intervals
 
 AUC_RESAMPLES = 1_000
@@ -110,7 +110,8 @@ def rerank(
         if scored:
             rows.setdefault("best_of_n", []).append([best_of_n(pool, n) for n in sizes])
         if weights:
-            estimates = [weighted_vote(pool, n, rng) for n in sizes]
+            drawn = orders(pool, rng)
+            estimates = [weighted_vote(pool, n, drawn) for n in sizes]
             rows.setdefault("weighted_vote", []).append([mean for mean, _ in estimates])
             variance += [of_mean for _, of_mean in estimates]
         rows.setdefault("vote", []).append([vote(pool, n) for n in sizes])

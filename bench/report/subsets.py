@@ -108,24 +108,26 @@ def _ways(others: Sequence[int], silent: int, votes: int, rest: int) -> list[flo
     return [float(way) for way in table[:, rest]]
 
 
-def weighted_vote(pool: Pool, n: int, rng: np.random.Generator) -> tuple[float, float]:
+def orders(pool: Pool, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Random orders of the candidates, [DRAWS, M]: the first n of each are a random subset."""
+    return rng.permuted(np.tile(np.arange(pool.size), (DRAWS, 1)), axis=1)
+
+
+def weighted_vote(pool: Pool, n: int, drawn: NDArray[np.int64]) -> tuple[float, float]:
     """P(the answer with the greatest sum of values among n is correct), and the estimate's variance.
 
     The variance is 0 if all subsets were enumerated. Values must not be negative; -inf counts as 0.
+    drawn: as `orders` returns them.
     """
     assert pool.values is not None
     exact = comb(pool.size, n) <= ENUMERATED
-    if exact:
-        chosen = np.array(list(combinations(range(pool.size), n)))
-    else:
-        chosen = rng.permuted(np.tile(np.arange(pool.size), (DRAWS, 1)), axis=1)[:, :n]
+    chosen = np.array(list(combinations(range(pool.size), n))) if exact else drawn[:, :n]
+    correctness = pool.correctness()
+    if not correctness:
+        return 0.0, 0.0
     taken = np.zeros((len(chosen), pool.size))
     np.put_along_axis(taken, chosen, 1.0, axis=1)
-    correctness = pool.correctness()
-    answers = list(correctness)
-    if not answers:
-        return 0.0, 0.0
-    gives = np.array([[float(mine == answer) for answer in answers] for mine in pool.answers])
+    gives = np.array([[float(mine == answer) for answer in correctness] for mine in pool.answers])
     weights = np.array([0.0 if value == -inf else value for value in pool.values])
     sums = np.where(taken @ gives > 0, taken @ (gives * weights[:, None]), -1.0)
     top = sums.max(1, keepdims=True)
