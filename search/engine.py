@@ -70,6 +70,7 @@ async def solve(
     deadline: float | None = None,
     concurrency: int = 64,
     speculate: Speculate = 0,
+    prm_weight: float | None = None,
     trace: Trace | None = None,
     watch: Watch = lambda problem, event, node: None,
 ) -> AsyncGenerator[Outcome, None]:
@@ -87,6 +88,8 @@ async def solve(
     outcome: the reward model scores whole solutions only, at their end.
     speculate: how many calls of one problem may run ahead of what its strategy asks for, or "auto": as many
         as keep the policy busy. Answers are the same, sooner; what was not asked for is counted in the cost.
+    prm_weight: what scoring a token costs, in sampled tokens: how `Cost.total_tokens` is counted. Scored
+        steps count by their policy tokens. None counts no total.
     answers: how answers are read, for all problems alike or for each (`AnswersByProblem`); the default
         compares whole texts.
     """
@@ -110,6 +113,7 @@ async def solve(
                 problem, policy, scorer, seed=seed, limits=limits, lengths=lengths, answers=own,
                 aggregate=aggregate, outcome=outcome, recorder=recorder,
                 watch=lambda event, node: watch(problem, event, node), speculate=speculate, load=load,
+                prm_weight=prm_weight,
             )
             if (ended := recorder.ended) is not None:  # what was in flight then cannot be replayed
                 leaf, cost, events = tree.restore(ended.at), ended.cost, ended.events

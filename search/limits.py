@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import asdict, dataclass, field, fields
+from math import ceil
 
 
 @dataclass(slots=True)
@@ -28,6 +29,11 @@ class Cost:
     """Reward-model tokens computed."""
     prm_tokens_cached: int = 0
     """Reward-model tokens read from a cache."""
+    total_tokens: int = 0
+    """`policy_tokens`, plus the tokens of the steps scored, times a weight; 0 where no weight is given.
+
+    It depends on neither caches nor timing: a step that was scored counts once, and prompts do not count.
+    """
 
     def __add__(self, other: Cost) -> Cost:
         return Cost(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(Cost)))
@@ -71,15 +77,16 @@ class LimitReached(Exception):
 class CostLimits:
     """Upper bounds on the `Cost` of one problem, or of a part of it; never exceeded. None is unbounded.
 
-    samples, policy_tokens, scores, prm_tokens: as in `Cost`. A call that does not fit is not made. A call's
-    tokens are cut to what is left of `policy_tokens`. `prm_tokens` needs a scorer that can say beforehand
-    how many tokens a call may compute (`BoundedScorer`).
+    samples, policy_tokens, scores, prm_tokens, total_tokens: as in `Cost`. A call that does not fit is not
+    made. A call's tokens are cut to what is left. `prm_tokens` needs a scorer that can say beforehand how
+    many tokens a call may compute (`BoundedScorer`), `total_tokens` a weight (`search.solve`).
     """
 
     samples: int | None = None
     policy_tokens: int | None = None
     scores: int | None = None
     prm_tokens: int | None = None
+    total_tokens: int | None = None
 
     def __post_init__(self) -> None:
         for name, bound in asdict(self).items():
@@ -125,6 +132,11 @@ class LengthLimits:
         for name, tokens in asdict(self).items():
             if tokens < 1:
                 raise ValueError(f"{name}={tokens}: it must be at least 1")
+
+
+def weighted(weight: float | None, n_tokens: int) -> int:
+    """What scoring a step of so many tokens adds to `Cost.total_tokens`, rounded up."""
+    return 0 if weight is None else ceil(weight * n_tokens)
 
 
 _METER: ContextVar[Cost | None] = ContextVar("meter", default=None)

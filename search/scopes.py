@@ -17,13 +17,15 @@ _SCOPES: ContextVar[tuple[tuple[Limited, Scope], ...]] = ContextVar("scopes", de
 class Limited:
     """Something that spends within limits.
 
-    cost, events: what was spent and what happened so far.
+    cost, events: what was spent and what happened so far. prm_weight: what scoring a token costs, in sampled
+    tokens; None counts no `total_tokens`.
     """
 
-    def __init__(self, limits: CostLimits):
+    def __init__(self, limits: CostLimits, prm_weight: float | None = None):
         self.cost = Cost()
         self.events = Events()
         self._own = Scope(limits)
+        self._prm_weight = prm_weight
         self._waiting: list[asyncio.Future[None]] = []  # calls that wait for a promise to be released
 
     @property
@@ -67,6 +69,8 @@ class Limited:
         await future
 
     def _spend(self, scopes: Iterable[Scope], spent: Cost) -> None:
+        if self._prm_weight is not None:
+            spent = spent + Cost(total_tokens=spent.policy_tokens)
         self.cost += spent
         for scope in scopes:
             scope.spent += spent

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 
 from search.errors import ScorerError, UsageError
-from search.limits import Cost, CostLimits, LimitReached, Scope, metered
+from search.limits import Cost, CostLimits, LimitReached, Scope, metered, weighted
 from search.node import Node, TreeEvent, num_scored
 from search.scopes import Limited
 from search.speculation import Speculation
@@ -33,8 +33,11 @@ class Scoring(Limited):
         outcome: bool,
         recorder: Recorder | None,
         watch: Watcher,
+        prm_weight: float | None,
     ):
-        super().__init__(limits)
+        super().__init__(limits, prm_weight)
+        if limits.total_tokens is not None and prm_weight is None:
+            raise UsageError("a limit on total_tokens needs prm_weight, what a scored token costs")
         if limits.prm_tokens is not None and not isinstance(scorer, BoundedScorer):
             raise UsageError(
                 "a limit on prm_tokens needs a scorer that says beforehand what a call may cost: "
@@ -117,11 +120,16 @@ class Scoring(Limited):
         recorded, spent = self._recorder.scores(path[known:])
         if recorded:
             self.events.replayed += 1
-            self._spend(scopes, spent)
+            again = self._weighted(path[known : known + len(recorded)])
+            self._spend(scopes, spent + Cost(total_tokens=again))
             known += len(recorded)
         if known == len(path):
             return recorded
-        promise = Cost(scores=len(path) - known, prm_tokens=self._most_tokens(node, scopes))
+        promise = Cost(
+            scores=len(path) - known, prm_tokens=self._most_tokens(node, scopes),
+            total_tokens=self._weighted(path[known:]),
+        )  # fmt: skip
+        read = 0
         await self._reserve(scopes, promise)
         early = self._early.take_score(node) if known == len(path) - 1 else None
         spent = Cost() if early is None else early.spent
@@ -137,11 +145,17 @@ class Scoring(Limited):
                     f"{len(path) - known} steps at {node.address}"
                 )
             spent.scores += len(scores)
+            read = promise.total_tokens
         finally:
-            self._spend(scopes, spent)
+            self._spend(scopes, spent + Cost(total_tokens=read))
             self._release(scopes, promise)
         self._recorder.write_scores(node.address, known, scores, spent)
         return [*recorded, *scores]
+
+    def _weighted(self, nodes: Sequence[Node]) -> int:
+        """What scoring these nodes adds to the total: of an outcome model, all that is read for each."""
+        read = [n for node in nodes for n in (node.path if self._outcome else [node])]
+        return sum(weighted(self._prm_weight, n.step.n_tokens) for n in read if n.step is not None)
 
     async def _score_early(self, parent: Node, step: Step) -> list[StepScore]:
         return await self._scorer.score(
@@ -157,7 +171,7 @@ class Scoring(Limited):
 
     async def _reserve(self, scopes: Sequence[Scope], promise: Cost) -> None:
         """Promise a scoring call what it needs; wait for what is promised to others. Raises LimitReached."""
-        for name in ("scores", "prm_tokens"):
+        for name in ("scores", "prm_tokens", "total_tokens"):
             need = getattr(promise, name)
             for scope in scopes:
                 while (left := scope.left(name)) is not None and left < need:

@@ -6,9 +6,10 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import ceil
 
 from search.errors import PolicyError, TraceError
-from search.limits import Cost, CostLimits, LengthLimits, LimitReached, Scope, metered
+from search.limits import Cost, CostLimits, LengthLimits, LimitReached, Scope, metered, weighted
 from search.node import Node, TreeEvent, same_text
 from search.scoring import Scoring, Watcher
 from search.seeds import derive
@@ -35,14 +36,15 @@ class How:
 class _Call:
     """A policy call that the limits admit.
 
-    how: what is asked of the policy. max_tokens: promised to it. cut_by: the limits that leave it less than
-    the lengths allow. scopes: the limits it counts against.
+    how: what is asked of the policy. max_tokens: promised to it. promise: that, and what scoring it may cost.
+    cut_by: the limits that leave it less than the lengths allow. scopes: the limits it counts against.
     """
 
     parent: Node
     address: Address
     how: How
     max_tokens: int
+    promise: Cost
     cut_by: tuple[Scope, ...]
     scopes: tuple[Scope, ...]
 
@@ -64,22 +66,24 @@ class Spending(Scoring):
         watch: Watcher,
         speculate: Speculate,
         load: Load | None,
+        prm_weight: float | None,
     ):
         super().__init__(
-            problem, scorer, limits=limits, outcome=outcome, recorder=recorder, watch=watch
-        )
+            problem, scorer, limits=limits, outcome=outcome, recorder=recorder, watch=watch,
+            prm_weight=prm_weight,
+        )  # fmt: skip
         self.root = Node((), None, None)
         self._policy, self._seed, self._lengths = policy, seed, lengths
         self._load = load or Load()
         self._early = Speculation(
             speculate, self._load, self._recorder, self._propose_early, self._score_early
         )
-        self.cost += self._recorder.unused
+        self._spend((), self._recorder.unused)
 
     async def close(self) -> None:
         """Stop what was drawn ahead and is not asked for any more; its cost is counted."""
         for early in await self._early.close():
-            self.cost += early.spent
+            self._spend((), early.spent)
             self._recorder.note_unused(early.at, early.spent)
 
     def restore(self, address: Address) -> Node:
@@ -147,19 +151,25 @@ class Spending(Scoring):
         for scope in scopes:
             if scope.left("samples") == 0:
                 raise self._refuse(scope, "samples", 1)
-            left = scope.left("policy_tokens")
-            if left is None or left >= wanted:
-                continue
-            if scope.promised.policy_tokens or not alone:
-                return None
-            if left < 1:
-                raise self._refuse(scope, "policy_tokens", 1)
-            room = min(room, left)
-            cut_by.append(scope)
+            for name, factor in (("policy_tokens", 1.0), ("total_tokens", 1.0 + self._weight_of(how))):
+                left = scope.left(name)
+                if left is None or left >= ceil(wanted * factor):
+                    continue
+                if getattr(scope.promised, name) or not alone:
+                    return None
+                if left < ceil(factor):
+                    raise self._refuse(scope, name, ceil(factor))
+                room = min(room, int(left / factor))
+                cut_by.append(scope)
         address = self._next(parent, scratch=how.scratch)
         self._spend(scopes, Cost(samples=1))
-        self._promise(scopes, Cost(policy_tokens=room))
-        return _Call(parent, address, how, room, tuple(cut_by), scopes)
+        promise = Cost(policy_tokens=room, total_tokens=room + weighted(self._weight_of(how), room))
+        self._promise(scopes, promise)
+        return _Call(parent, address, how, room, promise, tuple(cut_by), scopes)
+
+    def _weight_of(self, how: How) -> float:
+        """What scoring a sampled token costs, if it is scored at once: its sample is not made without it."""
+        return (self._prm_weight or 0.0) if how.scored else 0.0
 
     def _wanted(self, parent: Node, until: Until) -> int:
         """The most tokens that a continuation of `parent` may take."""
@@ -169,7 +179,7 @@ class Spending(Scoring):
     def _within_limits(self, ahead: Ahead | None) -> Ahead | None:
         """What may be drawn ahead: nothing that would take from a limit what the strategy may need."""
         scopes = self._scopes
-        limited = ("policy_tokens", "scores", "prm_tokens")
+        limited = ("policy_tokens", "scores", "prm_tokens", "total_tokens")
         if ahead is None or any(scope.left(name) is not None for scope in scopes for name in limited):
             return None
         left = [n for scope in scopes if (n := scope.left("samples")) is not None]
@@ -181,7 +191,7 @@ class Spending(Scoring):
         try:
             leaf = await self._grow(call)
         finally:
-            self._release(call.scopes, Cost(policy_tokens=call.max_tokens))
+            self._release(call.scopes, call.promise)
         grown[call] = leaf
         if how.ahead is not None and not leaf.is_terminal:
             self._early.children(leaf, how.ahead)
@@ -236,8 +246,8 @@ class Spending(Scoring):
         return self._early.take_sample(call.address, call.how.temperature)
 
     async def _propose_early(self, parent: Node, address: Address, temperature: float | None) -> list[Step]:
-        how = How(Until.STEP, temperature)
-        return await self._propose(_Call(parent, address, how, self._wanted(parent, Until.STEP), (), ()))
+        how, wanted = How(Until.STEP, temperature), self._wanted(parent, Until.STEP)
+        return await self._propose(_Call(parent, address, how, wanted, Cost(), (), ()))
 
     async def _propose(self, call: _Call) -> list[Step]:
         self._load.calls += 1

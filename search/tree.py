@@ -7,6 +7,7 @@ import random
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import fields
 from typing import Protocol, TypeVar
 
 from search.limits import CostLimits, LengthLimits, LimitReached, Scope
@@ -62,7 +63,7 @@ class Tree(Spending):
     aggregate: how the reward model's step values make a solution's value, where a strategy does not say.
     outcome: whether the reward model scores whole solutions only, at their end.
     speculate: how much is drawn ahead where a strategy says what it may ask for next. load: of the policy,
-        shared by the problems of a run.
+        shared by the problems of a run. prm_weight: what a scored token counts in `Cost.total_tokens`.
     """
 
     def __init__(
@@ -81,10 +82,11 @@ class Tree(Spending):
         watch: Watcher = lambda event, node: None,
         speculate: Speculate = 0,
         load: Load | None = None,
+        prm_weight: float | None = None,
     ):
         super().__init__(
             problem, policy, scorer, seed=seed, limits=limits, lengths=lengths, outcome=outcome,
-            recorder=recorder, watch=watch, speculate=speculate, load=load,
+            recorder=recorder, watch=watch, speculate=speculate, load=load, prm_weight=prm_weight,
         )
         self.rng = random.Random(derive(seed, problem.id, "strategy"))
         self._settled = self.root
@@ -217,7 +219,7 @@ class Tree(Spending):
         def left(name: str) -> int | None:
             return min((n for scope in scopes if (n := scope.left(name)) is not None), default=None)
 
-        return CostLimits(*(left(name) for name in ("samples", "policy_tokens", "scores", "prm_tokens")))
+        return CostLimits(*(left(field.name) for field in fields(CostLimits)))
 
     def backtrack(self, node: Node) -> None:
         """Record that the strategy gives `node` up and goes back to its parent."""
