@@ -155,6 +155,11 @@ def test_a_trace_whose_problems_are_gone_is_refused(tmp_path: Path) -> None:
     path.write_text((RECORDED / "hgs.jsonl").read_text().replace("test/0/2", "test/9/9"))
     with pytest.raises(UsageError, match=r"has no problem 'test/9/9'"):
         read_side(str(path))
+    path.write_text(
+        path.read_text().replace('"task": "builtin", "data": ""', '"task": "jsonl", "data": "/no"')
+    )
+    with pytest.raises(UsageError, match=r"problems of the task jsonl.* cannot be loaded: .*/no"):
+        read_side(str(path))
 
 
 # -- comparing -------------------------------------------------------------------------------------

@@ -165,7 +165,13 @@ class Graders:
             raise UsageError(f"{run.path}: unknown task {name!r}{nearest(name, TASKS)}")
         self.task: Task = TASKS[name]()
         # A run takes the first problems of its task, and begins them in order.
-        examples = self.task.load(Path(data) if data else None, max(1, len(run.trees)))
+        try:
+            examples = self.task.load(Path(data) if data else None, max(1, len(run.trees)))
+        except UsageError as error:
+            raise UsageError(
+                f"{run.path}: the problems of the task {name}, which its answers are graded by, cannot be "
+                f"loaded: {error}"
+            ) from error
         self.examples: dict[str, Example] = {example.problem.id: example for example in examples}
         if missing := [problem for problem in run.trees if problem not in self.examples]:
             where = f"the task {name}" + (f" with the data {data}" if data else "")
