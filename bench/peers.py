@@ -26,7 +26,7 @@ def _work(arguments: Sequence[str] | None) -> Callable[[], int | None]:
     add = parser.add_argument
     add("what", choices=["reasoners", "treequest", "speed"])
     add("--trees", metavar="N", type=int, default=200, help="number of random trees (default: %(default)s)")
-    add("--strategy", choices=["particle", "ab_mcts"], default="particle",
+    add("--strategy", choices=["particle", "beam", "ab_mcts"], default="particle",
         help="speed: beside its_hub, or TreeQuest for ab_mcts (default: %(default)s)")  # fmt: skip
     add("--limit", metavar="N", type=int, default=16,
         help="speed: number of problems (default: %(default)s)")  # fmt: skip

@@ -88,9 +88,9 @@ async def particle_filter(adapter: Adapter, question: str, *, particles: int, ma
     return str(answer["content"]).removesuffix(END)
 
 
-async def beam_search(adapter: Adapter, question: str, *, beams: int, width: int, max_steps: int) -> str:
-    """`width` children of each of the best `beams` candidates; at the first level, `width` in all."""
+async def beam_search(adapter: Adapter, question: str, *, n: int, width: int, max_steps: int) -> str:
+    """`width` children of each of the best n / width candidates; the first level has `width` in all."""
     package = load("its_hub", "its_hub.core.algorithms.beam_search")
-    search = package.BeamSearch(step_generation(adapter, max_steps), adapter, beam_width=beams)
-    answer = await search.ainfer(adapter, question, beams * width)
+    search = package.BeamSearch(step_generation(adapter, max_steps), adapter, beam_width=n // width)
+    answer = await search.ainfer(adapter, question, n)
     return str(answer["content"]).removesuffix(END)

@@ -23,6 +23,7 @@ from search.engine import solve
 from search.limits import Cost, metered
 from search.policies.vllm import VLLMPolicy
 from search.strategies.ab_mcts import ABMCTS
+from search.strategies.beam import BeamSearch
 from search.strategies.particle import ParticleFilter
 from search.tree import Strategy
 from search.types import Problem
@@ -35,14 +36,14 @@ MANY = 64
 class SpeedRequest:
     """What to measure: a strategy and its rivals, on the first `limit` problems of the built-in task.
 
-    particles, beams, width, samples: of particle filters, beam search and AB-MCTS. max_steps: its_hub's own
-        limit. engine: as in `ModelSpec`.
+    particles: of particle filters. n, width: candidates of beam search, and children of a beam. samples: of
+        AB-MCTS. max_steps: its_hub's own limit. engine: as in `ModelSpec`.
     """
 
-    strategy: Literal["particle", "ab_mcts"]
+    strategy: Literal["particle", "beam", "ab_mcts"]
     limit: int = 16
     particles: int = 8
-    beams: int = 4
+    n: int = 16
     width: int = 4
     samples: int = 16
     max_steps: int = 12
@@ -85,6 +86,7 @@ def measure(request: SpeedRequest) -> None:
     """Print a table in Markdown. The third column is the time, divided by that of the first row."""
     strategies: dict[str, Strategy] = {
         "particle": ParticleFilter(n=request.particles),
+        "beam": BeamSearch(n=request.n, width=request.width, depth=request.max_steps, choose="best"),
         "ab_mcts": ABMCTS(samples=request.samples),
     }
     run = RunRequest(
@@ -110,6 +112,7 @@ async def _measure(request: SpeedRequest, run: Run) -> None:
         else:
             for setting in ITS_HUB:
                 bench.show(await bench.its_hub(setting), fastest)
+        bench.show(await bench.ours(MANY), fastest)  # once more: the machine may have been busy
 
 
 class _Bench:
@@ -159,7 +162,7 @@ class _Bench:
                 adapter, question, particles=request.particles, max_steps=request.max_steps
             ),
             "beam": lambda question: its_hub.beam_search(
-                adapter, question, beams=request.beams, width=request.width, max_steps=request.max_steps
+                adapter, question, n=request.n, width=request.width, max_steps=request.max_steps
             ),
         }
         free, answers = asyncio.Semaphore(setting.at_once), dict[str, str | None]()
