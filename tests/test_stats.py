@@ -195,8 +195,6 @@ def test_identical_strategies_differ_significantly_in_five_per_cent_of_compariso
         excluded += not low <= 0 <= high
         first, second = (rng.random(200) < solves for _ in range(2))
         found_with_one += mcnemar(first.tolist(), second.tolist()).p < 0.05
-    assert (
-        0.025 < found / COMPARISONS < 0.065
-    )  # the standard error is 0.009
+    assert 0.025 < found / COMPARISONS < 0.065  # the standard error is 0.009
     assert 0.03 < excluded / COMPARISONS < 0.075
     assert 0.015 < found_with_one / COMPARISONS < 0.06
