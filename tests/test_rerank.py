@@ -265,7 +265,13 @@ def test_the_command_prints_a_table_or_json(tmp_path: Path, capsys: pytest.Captu
 
 
 class Scorer:
-    """Scores a step by the number that it holds; cannot read one that holds none."""
+    """Scores a step by the number that it holds; cannot read one that holds none.
+
+    calls: how many it answers before Ctrl-C is pressed.
+    """
+
+    def __init__(self, calls: int = 10**6):
+        self.calls = calls
 
     async def __aenter__(self) -> Scorer:
         return self
@@ -273,6 +279,9 @@ class Scorer:
     async def __aexit__(self, *error: object) -> None: ...
 
     async def score(self, problem: Problem, steps: Sequence[Step], *, num_scored: int = 0) -> list[StepScore]:
+        self.calls -= 1
+        if self.calls < 0:
+            raise KeyboardInterrupt
         if not all(step.text.strip()[-2:-1].isdigit() for step in steps):
             raise ScorerError("no number")
         return [StepScore(1 - (v := int(step.text.strip()[-2]) / 10), 0.0, v) for step in steps]
@@ -289,8 +298,7 @@ def test_a_reward_model_scores_once_and_its_scores_are_kept(
 
     def result(*more: str) -> dict[str, Any]:
         assert main([*words, *more]) == 0
-        printed = capsys.readouterr().out
-        got: dict[str, Any] = json.loads(printed[printed.index("{") :])
+        got: dict[str, Any] = json.loads(capsys.readouterr().out)
         return got
 
     first = result()
@@ -298,6 +306,14 @@ def test_a_reward_model_scores_once_and_its_scores_are_kept(
     assert first["accuracy"]["best_of_n"][-1] == 1.0  # 0.8 * 0.9 against 0.9 * 0.7
     lines = keep.read_bytes().splitlines(keepends=True)
     assert len(lines) == 1 + 2 * 3  # an empty candidate is not even tried
+
+    keep.unlink()
+    monkeypatch.setattr(rescoring, "PART", 2)
+    monkeypatch.setattr(rescoring, "load_scorer", lambda *args, **how: Scorer(calls=3))
+    assert main(words) == 130  # interrupted in the second part
+    assert keep.read_bytes() == b"".join(lines[:3])
+    monkeypatch.setattr(rescoring, "load_scorer", lambda *args, **how: Scorer())
+    assert result() == first and keep.read_bytes() == b"".join(lines)
 
     keep.write_bytes(b"".join(lines[:2]) + lines[2][:10])  # killed while it wrote
     assert result() == first and keep.read_bytes() == b"".join(lines)

@@ -9,14 +9,17 @@ from pathlib import Path
 
 from bench.report.candidates import Candidates
 from prm.data.labels import LabelledSolution
-from prm.evaluation.scores import KeptScores, score_records, scored_with
+from prm.evaluation.scores import KeptScores, scored_with
 from prm.reading.layout import Layout
 from prm.reading.zoo import find
-from prm.scoring.batch import split_solution
+from prm.scoring.batch import score_all, split_solution
 from prm.scoring.scorers import Engine, load_scorer
 from search.errors import UsageError
 from search.types import StepScore
 from search.values import AGGREGATES, Aggregate
+
+PART = 64
+"""Solutions scored together, and so the most whose scores an interruption loses."""
 
 
 def score_candidates(
@@ -44,12 +47,13 @@ def score_candidates(
                 labels = (1,) * len(steps)  # not looked at
                 records.append(LabelledSolution(row.question, steps, labels, "candidates", "test", "none"))
     with closing(KeptScores(keep, records, scored_with(prm, engine, dtype))) as kept:
-        scores = asyncio.run(_scores(kept, prm, engine, dtype))
+        asyncio.run(_score_rest(kept, prm, engine, dtype))
+        scored = list(kept.rows)
     how = AGGREGATES[aggregate or layout.solution_aggregate]
     values: list[list[float | None]] = [[None] * len(row.texts) for row in rows]
-    for index, scored in scores.items():
-        i, j = places[index]
-        values[i][j] = how([score.value for score in scored])
+    for (i, j), result in zip(places, scored, strict=True):
+        if result["error"] is None:
+            values[i][j] = how([StepScore(**fields).value for fields in result["judgements"]])
     return values
 
 
@@ -59,12 +63,20 @@ def _steps(layout: Layout, row: Candidates, index: int) -> tuple[str, ...]:
     return steps if any(step.strip() for step in steps) else ()
 
 
-async def _scores(kept: KeptScores, prm: str, engine: Engine, dtype: str) -> dict[int, list[StepScore]]:
-    if len(kept.rows) < len(kept.records):
-        async with load_scorer(prm, engine, dtype=dtype) as scorer:
-            return await score_records(scorer, kept)
-    return {
-        index: [StepScore(**fields) for fields in row["judgements"]]
-        for index, row in enumerate(kept.rows)
-        if row["error"] is None
-    }
+async def _score_rest(kept: KeptScores, prm: str, engine: Engine, dtype: str) -> None:
+    """Score the records that `kept` lacks; no model is loaded if it has them all."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    total = len(kept.records)
+    if len(kept.rows) == total:
+        return
+    async with load_scorer(prm, engine, dtype=dtype) as scorer:
+        with Progress(console=Console(stderr=True), transient=True) as progress:
+            task = progress.add_task("scoring", total=total, completed=len(kept.rows))
+            while (done := len(kept.rows)) < total:
+                part = kept.records[done : done + PART]
+                solutions = ((record.question, record.steps) for record in part)
+                async for scored in score_all(scorer, solutions, done):
+                    kept.append(scored)
+                    progress.advance(task)
