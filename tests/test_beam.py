@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from search.engine import solve_all
+from search.errors import PolicyError
+from search.seeds import derive
 from search.strategies.beam import BeamSearch
 from search.strategies.dvts import DVTS
 from search.strategies.hgs import HGS
 from search.tree import Tree
-from search.types import Address, Problem
-from tests.fakes import FractionAnswers
+from search.types import Address, Problem, Stop, Until
+from tests.fakes import FractionAnswers, RandomWorld
 from tests.pictures import Picture, of_value
 from tests.plain import LENGTHS, Lossy, PlainTree
 
@@ -53,6 +57,18 @@ def test_no_copy_of_a_beam_fills_a_place() -> None:
     assert seen.path == [""] * 4 + ["a,"] * 2 + ["a,x,"] * 2
 
 
+def test_the_best_solution_wins_though_n_others_were_found_before() -> None:
+    """Reference code (search-and-learn) answers with the best of the first n that finished."""
+    script = {
+        "": ["= 1.", "= 2.", "a,", "b,"], "a,": ["= 3.", "c,"], "b,": ["= 4.", "d,"],
+        "a,c,": ["= 5.", "= 5."], "b,d,": ["= 6.", "= 6."],
+    }  # fmt: skip
+    poor = {f"{prefix}= {n}.": of_value(0.1) for n, prefix in enumerate(["", "", "a,", "b,"], 1)}
+    scores = {**poor, "b,d,= 6.": of_value(0.95)}
+    params = BeamSearch(n=4, aggregate="last", choose="best")
+    assert Picture(params, script, scores, fractions=True).text == "b,d,= 6."
+
+
 def test_a_place_is_empty_rather_than_a_dead_ends() -> None:
     script = {"": ["a~", "who knows.", "b!", "c,"], "c,": ["= 1.", "= 2."]}
     seen = Picture(BeamSearch(n=4), script, {"c,": of_value(0.01)}, fractions=True)
@@ -65,6 +81,7 @@ LOOKED = {"a,": 0.9, "b,": 0.6, "a,x,": 0.1, "a,x,= 2.": 0.1, "b,y,": 0.8, "b,y,
 
 @pytest.mark.parametrize(("lookahead", "kept"), [(0, "a,"), (1, "b,"), (2, "b,")])
 def test_lookahead_scores_a_beam_where_its_rollout_ends(lookahead: int, kept: str) -> None:
+    """Beam search in reference code (search-and-learn) makes the rollouts, and scores without them."""
     scores = {text: of_value(value) for text, value in LOOKED.items()}
     params = BeamSearch(n=2, lookahead=lookahead, depth=1, aggregate="last")
     seen = Picture(params, LOOK, scores, fractions=True)
@@ -80,6 +97,7 @@ def test_what_was_rolled_out_is_rolled_back() -> None:
     first = seen.tree.root.children
     assert [len(node.children) for node in first] == [0, 2]
     assert seen.cost.samples == 2 + 2 + 2 + 1 + 1  # steps, rollouts, twice; the end
+    assert seen.cost.policy_tokens == (2 + 2 + 2) * 2 + 4 + 4
 
 
 def test_a_rollout_ends_with_the_solution() -> None:
@@ -107,6 +125,29 @@ def test_where_no_round_is_left_the_best_beam_is_completed() -> None:
 
 
 class SlowBeam(PlainTree):
+    rolled = 0
+
+    async def rollout(self, at: Address, steps: int) -> Address:
+        """Where it ends; where it began if a step is lost."""
+        end = at
+        for _ in range(steps):
+            if self.ended(end):
+                break
+            left = LENGTHS.solution_tokens - sum(step.n_tokens for step in self.steps(end))
+            self.rolled += 1
+            try:
+                [new] = await self.world.propose(
+                    self.problem, self.steps(end), until=Until.STEP, temperature=0.0,
+                    max_tokens=min(left, LENGTHS.step_tokens),
+                    seed=derive(self.seed, self.problem.id, *end, -1),
+                )  # fmt: skip
+            except PolicyError:
+                return at
+            cut = new.stop is Stop.STEP and new.n_tokens >= left
+            end = (*end, -1)
+            self.said[end] = replace(new, stop=Stop.LENGTH) if cut else new
+        return end
+
     async def run(self, params: BeamSearch) -> tuple[list[Address], list[Address]]:
         beams: list[Address] = [()]
         solutions = list[Address]()
@@ -118,7 +159,8 @@ class SlowBeam(PlainTree):
             pool = {at for at in beams if self.ended(at)} | {self.first(at) for at in new}
             if not pool:
                 break
-            values = {at: await self.value(at, params.aggregate or "product") for at in pool}
+            ends = {at: await self.rollout(at, params.lookahead) for at in pool}
+            values = {at: await self.value(end, params.aggregate or "product") for at, end in ends.items()}
             beams = sorted(pool, key=lambda at: (-values[at], at))[: params.n // params.width]
             if all(map(self.ended, beams)):
                 break
@@ -133,14 +175,14 @@ def grown(problem: int, seed: int, world: Any) -> Tree:
 PARAMS = st.builds(
     lambda beams, width, **how: BeamSearch(n=beams * width, width=width, **how),
     beams=st.integers(1, 4), width=st.integers(1, 3), depth=st.sampled_from([1, 3, 40]),
-    aggregate=st.sampled_from([None, "last", "min"]),
+    lookahead=st.sampled_from([0, 1, 3]), aggregate=st.sampled_from([None, "last", "min"]),
 )  # fmt: skip
 
 
 @given(
     problem=st.integers(0, 400), seed=st.integers(0, 3), every=st.sampled_from([None, 3, 7]), params=PARAMS
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_the_tree_is_that_of_a_plain_slow_reference(
     problem: int, seed: int, every: int | None, params: BeamSearch
 ) -> None:
@@ -149,7 +191,21 @@ def test_the_tree_is_that_of_a_plain_slow_reference(
     slow = SlowBeam(Lossy(every), tree.problem, seed)
     theirs = asyncio.run(slow.run(params))
     assert ([node.address for node in solutions], [node.address for node in beams]) == theirs
-    assert tree.cost.samples == sum(slow.given.values())
+    assert tree.cost.samples == sum(slow.given.values()) + slow.rolled
+
+
+@pytest.mark.parametrize("lookahead", [0, 2])
+def test_concurrency_and_drawing_ahead_change_nothing(lookahead: int) -> None:
+    params, seen = BeamSearch(n=4, lookahead=lookahead), []
+    problems = [Problem(f"p{i}", "?") for i in range(6)]
+    for concurrency, speculate in ((1, 0), (3, 16), (64, "auto"), (64, 0)):
+        world = RandomWorld(jitter=concurrency)
+        outcomes = solve_all(
+            problems, params, world, world, seed=5, lengths=LENGTHS, answers=FractionAnswers(),
+            concurrency=concurrency, speculate=speculate,
+        )  # fmt: skip
+        seen.append([(o.steps, o.answer, o.value, o.cost, o.events) for o in outcomes])
+    assert seen[0] == seen[1] == seen[2] == seen[3]
 
 
 def test_the_width_divides_the_candidates() -> None:

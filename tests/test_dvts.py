@@ -9,12 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from search.engine import solve_all
 from search.limits import CostLimits, LimitReached
 from search.strategies.beam import BeamSearch
 from search.strategies.dvts import DVTS
 from search.tree import Tree
 from search.types import Address, Problem
-from tests.fakes import FractionAnswers, ScriptedPolicy, ScriptedScorer
+from tests.fakes import FractionAnswers, RandomWorld, ScriptedPolicy, ScriptedScorer
 from tests.pictures import Picture, Q, of_value
 from tests.plain import LENGTHS, Lossy, PlainTree
 
@@ -42,6 +43,33 @@ def test_without_a_solution_the_best_path_is_completed() -> None:
     assert (seen.text, seen.temperatures[-1]) == ("c,= 1.", 0.0)
 
 
+def test_a_dead_end_is_not_taken_for_a_path_to_complete() -> None:
+    script = {"": ["a~", "b!", "c,", "d,"], "c,": ["= 1."]}
+    scores = {"a~": of_value(0.99), "c,": of_value(0.3), "d,": of_value(0.1)}
+    assert Picture(DVTS(n=4, depth=1), script, scores, fractions=True).text == "c,= 1."
+
+
+def test_of_equal_solutions_the_one_at_the_lower_address_is_chosen() -> None:
+    """Not the one that was found first."""
+    script = {"": ["a,", "= 1."], "a,": ["= 2."] * 2}
+    scores = {"= 1.": of_value(0.5), "a,": of_value(0.9), "a,= 2.": of_value(0.5)}
+    seen = Picture(DVTS(n=2, aggregate="last"), script, scores, fractions=True)
+    assert seen.text == "a,= 2."
+
+
+@pytest.mark.parametrize(("choose", "text"), [("best", "= 1."), ("weighted_vote", "b = 2.")])
+def test_how_the_solutions_make_an_answer(choose: Any, text: str) -> None:
+    scores = {"= 1.": of_value(0.8), "a = 2.": of_value(0.5), "b = 2.": of_value(0.6)}
+    params = DVTS(n=3, width=1, choose=choose)
+    assert Picture(params, {"": ["= 1.", "a = 2.", "b = 2."]}, scores, fractions=True).text == text
+
+
+def test_every_sampled_token_is_counted() -> None:
+    """Reference code (search-and-learn) reports -1."""
+    script = {"": ["a,", "b,"], "a,": ["c = 1.", "d = 2."]}
+    assert Picture(DVTS(n=2), script, {"b,": of_value(0.1)}, fractions=True).cost.policy_tokens == 16
+
+
 def test_a_solution_that_is_not_the_best_step_is_a_candidate() -> None:
     script = {"": ["= 1.", "a,"], "a,": ["= 2."] * 2}
     scores = {"= 1.": of_value(0.5), "a,": of_value(0.9), "a,= 2.": of_value(0.1)}
@@ -65,9 +93,7 @@ def test_a_subtree_that_spends_its_share_ends_no_other() -> None:
     """Ten samples: four first steps, and three for each subtree. The first one never ends."""
     endless = {"a," + "x," * depth: ["x,", "y,"] for depth in range(9)}
     policy = ScriptedPolicy({"": ["a,", "b,", "c,", "d,"], **endless, "c,": ["z,", "z,"], "c,z,": ["= 1."]})
-    tree = Tree(
-        Q, policy, ScriptedScorer(FOUR), answers=FractionAnswers(), limits=CostLimits(samples=10)
-    )
+    tree = Tree(Q, policy, ScriptedScorer(FOUR), answers=FractionAnswers(), limits=CostLimits(samples=10))
     assert asyncio.run(DVTS(n=4)(tree)).text == "c,z,= 1."
     asked = [call.after for call in policy.calls]
     assert sorted(asked[4:]) == ["a,", "a,", "a,x,", "c,", "c,", "c,z,"]
@@ -120,6 +146,30 @@ def test_the_tree_is_that_of_a_plain_slow_reference(
     slow = SlowDVTS(Lossy(every), question, seed)
     assert [[node.address for node in path] for path in paths] == asyncio.run(slow.run(params))
     assert tree.cost.samples == sum(slow.given.values())
+
+
+def test_concurrency_and_drawing_ahead_change_nothing() -> None:
+    problems, seen = [Problem(f"p{i}", "?") for i in range(6)], []
+    for concurrency, speculate in ((1, 0), (3, 16), (64, "auto"), (64, 0)):
+        world = RandomWorld(jitter=concurrency)
+        outcomes = solve_all(
+            problems, DVTS(n=6), world, world, seed=5, lengths=LENGTHS, answers=FractionAnswers(),
+            concurrency=concurrency, speculate=speculate,
+        )  # fmt: skip
+        seen.append([(o.steps, o.answer, o.value, o.cost, o.events) for o in outcomes])
+    assert seen[0] == seen[1] == seen[2] == seen[3]
+
+
+@given(problem=st.integers(0, 400), seed=st.integers(0, 3), width=st.integers(1, 3))
+@settings(max_examples=20, deadline=None)
+def test_the_subtrees_of_fewer_samples_are_among_those_of_more(problem: int, seed: int, width: int) -> None:
+    paths = []
+    for parts in (2, 4):
+        world = RandomWorld(jitter=parts)
+        tree = Tree(Problem(f"p{problem}", "?"), world, world, seed=seed, lengths=LENGTHS)
+        found = asyncio.run(DVTS(n=parts * width, width=width).search(tree))
+        paths.append([[(node.address, node.text) for node in path] for path in found])
+    assert paths[1][:2] == paths[0]
 
 
 def test_the_width_divides_the_candidates() -> None:

@@ -19,6 +19,7 @@ import pytest
 from search.limits import LengthLimits
 from search.node import Node
 from search.strategies import STRATEGIES
+from search.strategies.beam import BeamSearch
 from search.strategies.hgs import HGS
 from search.strategies.mcts import MCTS
 from search.strategies.tot import TreeOfThoughts
@@ -29,6 +30,7 @@ from tests.fakes import FractionAnswers, RandomWorld
 GOLDEN = Path(__file__).parent / "golden"
 SUBJECTS: dict[str, Strategy] = {
     **{name: strategy() for name, strategy in STRATEGIES.items()},
+    "beam_lookahead": BeamSearch(n=4, lookahead=2),
     "hgs_narrow": HGS(width=2, max_samples=12, neutral="reject", reject=0.3),
     "mcts_rollout": MCTS(value="rollout", simulations=8, width=2),
     "tot_dfs": TreeOfThoughts(search="dfs", width=3, outputs=3),

@@ -12,8 +12,10 @@ from search.limits import LengthLimits, charge
 from search.strategies import STRATEGIES
 from search.strategies.ab_mcts import ABMCTS
 from search.strategies.adaptive_vote import AdaptiveVote
+from search.strategies.beam import BeamSearch
 from search.strategies.best_of_n import BestOfN
 from search.strategies.cot import ChainOfThought
+from search.strategies.dvts import DVTS
 from search.strategies.hgs import HGS
 from search.strategies.mcts import MCTS
 from search.strategies.particle import ParticleFilter
@@ -85,6 +87,7 @@ def test_a_strategy_is_one_file_of_less_than_a_hundred_lines(name: str) -> None:
         (ParticleFilter, {"n": 0}), (ParticleFilter, {"iterations": 0}), (ABMCTS, {"samples": 0}),
         (REBASE, {"n": 0}), (REBASE, {"balance_temperature": 0.0}), (TreeOfThoughts, {"breadth": 0}),
         (TreeOfThoughts, {"threshold": 1.5}), (TreeOfThoughts, {"outputs": 0}),
+        (BeamSearch, {"n": 0}), (BeamSearch, {"lookahead": -1}), (DVTS, {"width": 0}), (DVTS, {"depth": 0}),
     ],
 )  # fmt: skip
 def test_a_knob_that_makes_no_sense_is_refused_by_name(strategy: type, params: dict[str, float]) -> None:

@@ -1,4 +1,4 @@
-"""Beam search against a reward model, with lookahead (Snell et al. 2024, arXiv:2408.03314, section 5.1)."""
+"""Beam search against a reward model, with lookahead (Snell et al. 2024, arXiv:2408.03314, section 5)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ class BeamSearch(StepGuided):
 
     n: candidates in a round, at most (the paper's N). width: steps sampled from each beam (M, 4 in the
         paper); it divides n.
-    lookahead: steps (k) that each candidate is rolled out greedily before it is scored, and rolled back.
+    lookahead: steps (k) that each candidate is rolled out greedily before it is scored, and rolled back. One
+        whose rollout fails is scored where it is.
     depth: rounds, at most (40 in the paper). Without a solution, the best beam is then completed greedily.
     choose: how the solutions make an answer, as in `Tree.choose`; a weighted vote in the paper.
     aggregate: how step values make the value of a beam; None is the reward model's own way. The paper takes
@@ -73,12 +74,11 @@ class BeamSearch(StepGuided):
         return sorted(solutions, key=lambda node: node.address), beams
 
     async def _values(self, tree: Tree, beams: Sequence[Node]) -> dict[Node, float]:
-        """Of each beam, at the end of its rollout. A rollout that fails ends before."""
+        """Of each beam, at the end of its rollout."""
         ends = {beam: beam for beam in beams}
         for _ in range(self.lookahead):
             todo = [beam for beam in beams if not ends[beam].is_terminal]
             ahead = await tree.sample([ends[beam] for beam in todo], temperature=0.0, scratch=True)
-            ends.update((beam, end) for beam, end in zip(todo, ahead, strict=False) if end.failed is None)
+            ends.update(zip(todo, ahead, strict=False))  # fewer where limits allow fewer
         await tree.score(list(ends.values()))
-        scored = {beam: beam if end.failed else end for beam, end in ends.items()}
-        return {beam: tree.value(end, self.aggregate) for beam, end in scored.items()}
+        return {beam: tree.value(beam if end.failed else end, self.aggregate) for beam, end in ends.items()}
