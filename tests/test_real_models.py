@@ -217,7 +217,7 @@ async def test_interrupted_at_a_terminal_then_finished_it_is_the_uninterrupted_r
     models: Models, tmp_path: Path
 ) -> None:
     trace = tmp_path / "cut" / "hgs.jsonl"
-    words = [*WORDS, "--limit", "16"]
+    words = [*WORDS, "--limit", "10"]
     command = [sys.executable, "-m", "search.run", *words, "--out", str(trace.parent)]
     shown = Terminal(command, Path.cwd(), os.environ)
     shown.wait_for(lambda: lines(trace) > 50, 400)
