@@ -10,14 +10,19 @@ from typing import Any
 
 import pytest
 
+from bench.runner.pairing import mismatches
+from bench.runner.resolve import resolve_policy, resolve_prm
+from bench.runner.specs import PolicySpec, PRMSpec
+from bench.tasks import TASKS
 from prm.data.guard import Guard
 from prm.data.labels import LabelledSolution, write_labels
-from prm.data.pairs import pairs_of
+from prm.data.pairs import Pair, pairs_of
 from prm.reading.encoder import Encoder
 from prm.reading.layout import Layout, read_layout, save_layout
 from prm.reading.template import Template
 from prm.train import main, request_from
 from prm.training.data import read_data
+from prm.training.domain import domain_of
 from prm.training.question import question_template
 from prm.training.request import layout_of
 from prm.training.train import train
@@ -129,6 +134,37 @@ def test_absurdly_few_labels_are_said_and_the_card_has_the_loss(
     assert few in card and absent in card and "| train loss | None |" not in card
     losses = [row["loss"] for row in metrics["history"] if "loss" in row]
     assert len(losses) == 2 and metrics["metrics"]["train_loss"] == losses[-1] > 0
+
+
+# -- what the model is for -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("origins", "domain"),
+    [
+        (
+            [("prm800k/phase2", "human"), ("math-shepherd/MATH", "rollouts"), ("rollouts/gsm8k", "rollouts")],
+            "math",
+        ),
+        ([("mbpp", "mutation"), ("ours", "mutation"), ("rollouts/humaneval", "rollouts")], "code"),
+        ([("prm800k/phase1", "human"), ("mbpp", "mutation")], ""),
+        ([("math", "reference"), ("ours", "human")], ""),
+    ],
+)
+def test_the_domain_is_the_one_all_records_share(origins: list[tuple[str, str]], domain: str) -> None:
+    solutions = [replace(solution(1, [1]), source=name, produced_by=how) for name, how in origins]
+    assert domain_of(solutions) == domain
+    assert domain_of([Pair("?", ("a",), ("b",), "mbpp")]) == "code"
+
+
+def test_a_model_trained_on_programs_is_not_for_texts(base: Path, tmp_path: Path) -> None:
+    path = tmp_path / "labels.jsonl"
+    write_labels(path, [replace(solution(n, [1, -1]), produced_by="mutation") for n in range(3)])
+    out = fit(base, path, tmp_path / "out", "classes3", steps=1, validation_share=0.0)
+    task = TASKS["builtin"]()
+    policy = resolve_policy(PolicySpec(name="builtin", engine="hf"), task, [])
+    [warning] = mismatches(policy, resolve_prm(PRMSpec(name=str(out), engine="hf"), task, "hf"), task)
+    assert "it was trained on programs" in warning
 
 
 # -- the question's template -----------------------------------------------------------------------

@@ -15,7 +15,9 @@ from prm.data.left_out import LeftOut
 from prm.data.pairs import Pair, pairs_of, ultrainteract
 from prm.data.rows import read_rows
 from prm.reading.encoder import Encoder
+from prm.reading.layout import Domain
 from prm.training.checks import warnings_for
+from prm.training.domain import domain_of
 from prm.training.examples import Examples, class_weights
 from prm.training.request import PAIRS, TrainRequest
 from prm.training.sequences import Example, PairExample
@@ -30,6 +32,7 @@ class TrainingData:
 
     report: counts of records and labels, for the terminal and the model card.
     left_out: rows that could not be read. warnings: what makes the data useless, or nearly so, line by line.
+    domain: of all training records; "" if they differ or one is of an unknown source.
     """
 
     train: Sequence[Example] | Sequence[PairExample]
@@ -38,6 +41,7 @@ class TrainingData:
     report: dict[str, Any]
     left_out: LeftOut
     warnings: list[str]
+    domain: Domain
 
 
 def guard_for(request: TrainRequest) -> Guard:
@@ -69,12 +73,14 @@ def read_data(request: TrainRequest, encoder: Encoder, guard: Guard) -> Training
         others = [spec for spec in request.data if not spec.startswith(PAIRS)]
         every = chain(_pairs_of_files(request, guard, left_out), pairs_of(load(others)))
         pairs = _split(request, every, lambda pair: pair.question)
+        domain = domain_of(pairs[0])
         train, validation = (
             maker.of_pairs((pair, _is_direct(request, pair)) for pair in part) if part else []
             for maker, part in zip((for_train, for_validation), pairs, strict=True)
         )
     else:
         parts = _split(request, load(request.data), lambda solution: solution.question)
+        domain = domain_of(parts[0])
         if request.validation:
             parts = parts[0], list(load(request.validation))
         train, validation = (
@@ -93,8 +99,8 @@ def read_data(request: TrainRequest, encoder: Encoder, guard: Guard) -> Training
         "split_guard": guard.report(), "class_weights": weights, "rows_left_out": left_out.report(),
     }  # fmt: skip
     return TrainingData(
-        train, validation, weights, report, left_out, warnings_for(request.form, train, encoder)
-    )  # fmt: skip
+        train, validation, weights, report, left_out, warnings_for(request.form, train, encoder), domain
+    )
 
 
 def is_for_validation(question: str, share: float) -> bool:

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from typing import Any
 
 from prm.command_line import command_line
@@ -69,7 +70,7 @@ def train(request: TrainRequest) -> None:
             _save(request, objective, state)
             tokenizer.save_pretrained(out)
             if request.form != "sft":
-                save_layout(layout, out)
+                save_layout(replace(layout, domain=data.domain), out)
             command = command_line("prm.train", request, options={"held_out": "--hold-out"}, omit=("resume",))
             history = trainer.state.log_history
             notes = [guard.describe(), *([data.left_out.describe()] if data.left_out else []), *data.warnings]
