@@ -20,11 +20,11 @@ class Node:
     """
 
     address: Address
-    parent: Node | None
+    parent: Node | None = field(repr=False)  # a representation would walk the whole tree
     step: Step | None
     score: StepScore | None = None
-    duplicate_of: Node | None = None
-    children: list[Node] = field(default_factory=list)
+    duplicate_of: Node | None = field(default=None, repr=False)
+    children: list[Node] = field(default_factory=list, repr=False)
     failed: str | None = None
     reserved: int = 0
     scratch: int = 0

@@ -33,6 +33,14 @@ async def test_results_keep_the_order_of_the_arguments() -> None:
     assert [n.text for n in await tree.expand([b, a], 2)] == ["b,3,", "b,4,", "a,1,", "a,2,"]
 
 
+async def test_a_node_is_shown_without_the_tree_around_it() -> None:
+    """Asyncio describes what a task returns where it is debugged; of a whole tree that takes seconds."""
+    tree = grow({"": ["a,", "b,"], "a,": ["1,", "2,"]})
+    [a] = await tree.expand([tree.root])
+    await tree.expand([a], 2)
+    assert "a," in repr(a) and repr(a).count("Node(") == 1
+
+
 async def test_a_terminal_node_is_its_own_completion() -> None:
     tree = grow({"": ["a,", "b."], "a,": ["c.", "d."]})
     a, b = await tree.expand([tree.root], 2)
