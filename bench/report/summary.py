@@ -20,7 +20,7 @@ class Ending(StrEnum):
 
     ANSWERED = "answered"
     WITHOUT_ANSWER = "without_answer"
-    """The model ended the solution and stated no answer."""
+    """The model ended the solution, and no answer was found in it."""
     UNFINISHED = "unfinished"
     """The solution was cut at a limit or repeated itself, or there is none."""
     FAILED = "failed"
@@ -29,11 +29,15 @@ class Ending(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Graded:
-    """A problem's outcome and whether its answer is right; a failed problem is wrong. group: see Example."""
+    """A problem's outcome and whether its answer is right; a failed problem is wrong. group: see Example.
+
+    fallback: whether the solution states no answer, and its last mathematics or number was graded.
+    """
 
     outcome: Outcome
     correct: bool
     group: str = ""
+    fallback: bool = False
 
     @property
     def ending(self) -> Ending:
@@ -48,6 +52,7 @@ class Graded:
         outcome = self.outcome
         return {
             "id": outcome.problem.id, "correct": self.correct, "answer": outcome.answer,
+            "fallback": self.fallback,
             "ending": self.ending.value, "error": outcome.error, "group": self.group,
             "policy_tokens": outcome.cost.policy_tokens, "prm_tokens": outcome.cost.prm_tokens,
             "samples": outcome.cost.samples, "backtracks": outcome.events.backtracks,
@@ -58,11 +63,24 @@ class Graded:
 
 
 @dataclass(frozen=True, slots=True)
+class Allowance:
+    """What a strategy was given for one problem: tokens or seconds.
+
+    text: as on the command line. prm_weight: what a reward-model token counts, in policy tokens.
+    """
+
+    text: str
+    tokens: int | None
+    seconds: float | None
+    prm_weight: float
+
+
+@dataclass(frozen=True, slots=True)
 class Summary:
     """The results of one strategy on one task.
 
     params: the strategy's. policy, prm: their names. revision: of this code.
-    seconds: wall-clock time of this process, without loading the models.
+    seconds: wall-clock time of this process, without loading the models. allowance: its budget, if any.
     """
 
     strategy: str
@@ -74,6 +92,17 @@ class Summary:
     revision: str
     seconds: float
     graded: Sequence[Graded]
+    allowance: Allowance | None = None
+
+    @property
+    def used(self) -> float | None:
+        """The share of its budget that the strategy used, on average over problems; None without one."""
+        given, n = self.allowance, max(1, len(self.graded))
+        if given is None:
+            return None
+        if given.tokens is not None:
+            return self.cost.total_tokens / n / given.tokens
+        return sum(g.outcome.seconds for g in self.graded) / n / (given.seconds or 1.0)
 
     @property
     def cost(self) -> Cost:
@@ -135,9 +164,12 @@ class Summary:
             "prompt_tokens_cached": cost.prompt_tokens_cached,
             "replayed": events.replayed,
             **{ending.value: endings[ending] for ending in Ending if ending is not Ending.FAILED},
+            "fallback": sum(g.fallback for g in self.graded),
             "failed_candidates": events.failed,
             "repetitions": events.repetitions,
             "late": events.late,
+            **({} if self.allowance is None else {"budget": {**asdict(self.allowance), "used": self.used}}),
+            **({"total_tokens": cost.total_tokens} if cost.total_tokens else {}),
             "by_group": {
                 name: {"n": len(right), "accuracy": sum(right) / len(right)}
                 for name in sorted(groups, key=_natural) if name and (right := groups[name])

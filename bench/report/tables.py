@@ -63,6 +63,8 @@ def _accuracy(rows: Sequence[dict[str, Any]], baseline: Summary | None) -> list[
             Column("p", ["" if v is None else _p(v["p"]) for v in paired]),
         ]
     heads = {"without_answer": "no\nanswer", "unfinished": "un-\nfinished", "errors": "failed"}
+    if any(row["fallback"] for row in rows):
+        heads = {"fallback": "by\nfallback"} | heads
     return [*columns, *(Column(head, [f"{row[name]:,}" for row in rows]) for name, head in heads.items())]
 
 
@@ -76,6 +78,12 @@ def _tokens(rows: Sequence[dict[str, Any]], baseline: Summary | None, n: int) ->
         unit = max(1, baseline.cost.policy_tokens)
         ratios = [f"{row['policy_tokens'] / unit:.2f}" for row in rows]
         columns.append(Column(f"times\n{baseline.strategy}", ratios))
+    if any("budget" in row for row in rows):
+        shares = [f"{row['budget']['used']:.0%}" if "budget" in row else "" for row in rows]
+        columns += [
+            Column("total\ntokens", [f"{row.get('total_tokens', 0):,}" for row in rows]),
+            Column("used /\nbudget", shares),
+        ]
     return [
         *columns,
         Column("PRM\ntokens", [f"{row['prm_tokens']:,}" for row in rows]),
@@ -145,10 +153,20 @@ def _notes(summaries: Sequence[Summary], baseline: Summary | None) -> list[Rende
         changed = [f"{param}={value}" for param, value in summary.params.items() if value != default[param]]
         if changed:
             lines.append(f"{summary.strategy} with {' '.join(changed)}")
+    if given := next((s.allowance for s in summaries if s.allowance is not None), None):
+        amount = f"{given.seconds:g} seconds" if given.tokens is None else f"{given.tokens:,} total tokens"
+        lines.append(
+            f"budget {given.text}: {amount} a problem; total tokens are policy tokens, and tokens of scored "
+            f"steps times {given.prm_weight:.2f}, the reward model's parameters over the policy's"
+        )
     if any(is_oracle(summary.strategy) for summary in summaries):
         lines.append("oracle_...: guided by the reference answers, an upper bound and not a result")
     if baseline is not None and len(summaries) > 1:
         lines.append(f"gain: over {baseline.strategy}, greedy, on the same problems; p: McNemar's exact test")
+    if any(graded.fallback for summary in summaries for graded in summary.graded):
+        lines.append(
+            "by fallback: the solution states no answer, and its last mathematics or number was graded as one"
+        )
     lines.append(
         "no answer: the solution ends without one; unfinished: it was cut or repeats itself; failed: an "
         "error; "

@@ -9,11 +9,12 @@ from dataclasses import replace
 from time import perf_counter
 from typing import Any
 
-from bench.report.summary import Graded, Summary
+from bench.report.summary import Allowance, Graded, Summary
 from bench.runner.checkpoints import revision
 from bench.runner.models import Models, NoScorer
+from bench.runner.planning import planned
 from bench.runner.pool import BoundedPooledScorer, PooledPolicy, PooledScorer
-from bench.runner.request import Run
+from bench.runner.request import BASELINE, Run
 from bench.tasks.oracle import OracleScorer, is_oracle
 from search.engine import Outcome, solve
 from search.errors import PolicyError
@@ -41,7 +42,15 @@ async def execute(run: Run, models: Models, watch: RunWatch) -> list[Summary]:
         scorer = models.scorer
         bounded = BoundedPooledScorer(scorer, scorer) if isinstance(scorer, BoundedScorer) else None
         models = Models(PooledPolicy(models.policy), bounded or PooledScorer(scorer))
-    return [await execute_strategy(run, models, name, watch) for name in run.strategies]
+    done: dict[str, Summary] = {}
+    if run.request.budget is not None:
+        if BASELINE in run.strategies:
+            done[BASELINE] = await execute_strategy(run, models, BASELINE, watch)
+        run = await planned(run, models.policy, models.scorer, done.get(BASELINE))
+    for name in run.strategies:
+        if name not in done:
+            done[name] = await execute_strategy(run, models, name, watch)
+    return [done[name] for name in run.strategies]
 
 
 async def execute_strategy(
@@ -51,14 +60,20 @@ async def execute_strategy(
 
     keep_steps: whether the summary's outcomes hold the steps of the solutions, which the trace holds anyway.
     """
-    request, strategy = run.request, run.strategies[name]
+    request, strategy, limits = run.request, run.strategies[name], run.request.limits
+    plan = run.plan if name in run.budgeted else None
+    given = deadline = None
+    if plan is not None:
+        given = Allowance(plan.budget, plan.tokens, plan.seconds, plan.prm_weight)
+        limits, deadline = replace(limits, total_tokens=plan.tokens), plan.seconds
     examples = {example.problem.id: example for example in run.examples}
     start = perf_counter()
 
     async def grade(outcome: Outcome) -> Graded:
         example = examples[outcome.problem.id]
         grade = await asyncio.to_thread(run.task.grade, outcome.problem, outcome.answer)
-        graded = Graded(outcome, grade.correct, example.group)
+        fallback = outcome.answer is not None and run.task.falls_back(outcome.text)
+        graded = Graded(outcome, grade.correct, example.group, fallback)
         watch.graded(graded)
         return graded if keep_steps else replace(graded, outcome=replace(outcome, steps=()))
 
@@ -67,10 +82,12 @@ async def execute_strategy(
     watch.begin(name, len(examples))
     with closing(run.trace(name)) as trace:
         outcomes = solve(
-            [example.problem for example in run.examples], strategy, models.policy, scorer,
-            seed=request.seed, limits=request.limits, lengths=request.lengths, answers=run.task,
+            [example.problem for example in run.examples],
+            strategy if plan is None else plan.bounded(name, strategy), models.policy, scorer,
+            seed=request.seed, limits=limits, lengths=request.lengths, answers=run.task,
             aggregate="product" if oracle else run.aggregate,
-            outcome=not run.task.checks_steps if oracle else run.is_outcome, deadline=request.deadline,
+            outcome=not run.task.checks_steps if oracle else run.is_outcome,
+            deadline=deadline or request.deadline, prm_weight=run.prm_weight,
             concurrency=request.concurrency, speculate=request.speculate, trace=trace, watch=watch.event,
         )
         async with aclosing(outcomes):
@@ -79,7 +96,7 @@ async def execute_strategy(
     return Summary(
         name, params(strategy), run.task.name, request.seed, run.policy.name,
         "the references" if oracle else run.prm_name, revision(),
-        perf_counter() - start, graded,
+        perf_counter() - start, graded, given,
     )
 
 
@@ -118,6 +135,8 @@ async def replay(run: Run, *, keep_steps: bool = False) -> list[Summary] | None:
 
     keep_steps: as for `execute_strategy`.
     """
+    if run.budgeted and run.plan is None:
+        return None
     if not all(_is_whole(run, name) for name in run.strategies):
         return None
     nothing, summaries = Models(_NoModels(), _NoModels()), list[Summary]()

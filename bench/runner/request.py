@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import strftime
 from typing import Any
 
+from bench.runner.budget import Budget, Plan, recorded_plan
 from bench.runner.checkpoints import Engine
 from bench.runner.faults import Faults
 from bench.runner.identity import as_recorded
 from bench.runner.pairing import mismatches
 from bench.runner.resolve import ResolvedPolicy, ResolvedPRM, check_policy, resolve_policy, resolve_prm
 from bench.runner.specs import PolicySpec, PRMSpec
+from bench.runner.weights import prm_weight
 from bench.tasks import TASKS
 from bench.tasks.base import Defaults, Example, Task
 from bench.tasks.oracle import guided_name, is_oracle
@@ -46,6 +48,7 @@ class RunRequest:
     prm: None runs without a reward model.
     fitted_thresholds: thresholds that `prm.calibrate` fitted are used by strategies that have them as
         parameters (`accept`, `reject`).
+    budget: what every strategy but the baseline spends on one problem; it scales their parameters.
     limits: what one problem may cost. lengths: how long a step and a solution may get. deadline: seconds that
         one problem may take.
     concurrency: problems at a time. speculate: as for `search.solve`.
@@ -60,6 +63,7 @@ class RunRequest:
     policy: PolicySpec = PolicySpec()
     prm: PRMSpec | None = PRMSpec()
     fitted_thresholds: bool = True
+    budget: Budget | None = None
     limits: CostLimits = field(default_factory=CostLimits)
     lengths: LengthLimits = LengthLimits()
     seed: int = 0
@@ -78,6 +82,7 @@ class RunRequest:
         out = self.out or Path("runs") / f"{self._source}-{strftime('%Y%m%d-%H%M%S')}"
         with faults.collected():
             self._check_numbers(faults)
+            self._check_budget(faults)
         if self.question is None:
             with faults.collected():
                 self._check_out(out)
@@ -106,6 +111,10 @@ class RunRequest:
             request=self, strategies=strategies, task=task, examples=examples,
             policy=policy, prm=prm, out=out,
         )
+        if self.budget is not None:
+            run = replace(run, prm_weight=prm_weight(policy, prm))
+            if self.resume and (plan := recorded_plan(out, self.budget, run.prm_weight or 0.0)):
+                run = run.with_plan(plan)
         if self.resume:
             for name in run.strategies:
                 if run.trace_path(name).exists():
@@ -134,6 +143,17 @@ class RunRequest:
             faults.add(f"speculate={self.speculate}: it must be 0 or more, or auto")
         if self.limit is not None and self.limit < 1:
             faults.add(f"limit={self.limit}: it must be at least 1")
+
+    def _check_budget(self, faults: Faults) -> None:
+        if self.budget is None:
+            return
+        option = f"--budget {self.budget.text}"
+        if self.question is not None:
+            faults.add(f"{option} does not go with --question: it compares strategies on problems")
+        if self.budget.times is not None and self.strategies.get(BASELINE) != ChainOfThought():
+            faults.add(f"{option} counts in costs of greedy {BASELINE}: run it too, at temperature 0")
+        if self.budget.seconds is not None and self.deadline is not None:
+            faults.add(f"{option} is a deadline: leave --deadline out")
 
     def _check_out(self, out: Path) -> None:
         """Check that the run can be recorded in `out`. Raises UsageError."""
@@ -195,7 +215,11 @@ class RunRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """A validated request: names resolved, problems read, prompt chosen. Made by `RunRequest.validate`."""
+    """A validated request: names resolved, problems read, prompt chosen. Made by `RunRequest.validate`.
+
+    prm_weight: what a reward-model token counts, in policy tokens; None without a budget. plan: the budget in
+    figures, None until greedy decoding is measured. `strategies` are scaled to it.
+    """
 
     request: RunRequest
     strategies: Mapping[str, Strategy]
@@ -204,6 +228,18 @@ class Run:
     policy: ResolvedPolicy
     prm: ResolvedPRM | None
     out: Path
+    prm_weight: float | None = None
+    plan: Plan | None = None
+
+    @property
+    def budgeted(self) -> list[str]:
+        """The strategies that the budget is for: all but the baseline."""
+        return [] if self.request.budget is None else [name for name in self.strategies if name != BASELINE]
+
+    def with_plan(self, plan: Plan) -> Run:
+        """This run, with its strategies scaled."""
+        strategies = {name: plan.scaled(name, strategy) for name, strategy in self.strategies.items()}
+        return replace(self, plan=plan, strategies=strategies)
 
     @property
     def described(self) -> str:
@@ -246,9 +282,17 @@ class Run:
             "lengths": [request.lengths.step_tokens, request.lengths.solution_tokens],
             "limits": [request.limits.samples, request.limits.policy_tokens, request.limits.scores],
             **({} if request.deadline is None else {"deadline": request.deadline}),
+            **self._budget_identity(name),
             **self.policy.identity(),
             **self._prm_identity(name),
         }
+
+    def _budget_identity(self, name: str) -> dict[str, Any]:
+        budget, plan = self.request.budget, self.plan
+        if budget is None or name not in self.budgeted:
+            return {}
+        figures = {} if plan is None else {"budget_tokens": plan.tokens, "greedy_tokens": plan.greedy}
+        return {"cost_budget": budget.text, "prm_weight": self.prm_weight, **figures}
 
     def _prm_identity(self, name: str) -> dict[str, Any]:
         if is_oracle(name) or self.prm is None:

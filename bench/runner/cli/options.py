@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import wrap
 from typing import NoReturn
 
+from bench.runner.budget import Budget, is_scaled, parse_budget
 from bench.runner.checkpoints import BUILTIN_POLICIES, DTYPES
 from bench.runner.cli.recorded import COMMAND, read_command
 from bench.runner.faults import Faults
@@ -82,6 +83,7 @@ def parse(words: Sequence[str]) -> CommandLine:
         strategies = _strategies(args, settings)
     with faults.collected():
         _check_combination(args)
+        _check_scaled(args.budget, strategies, settings)
     faults.raise_if_any()
     source = TASKS.get(args.task)
     foreign = args.policy is not None and args.policy not in BUILTIN_POLICIES
@@ -101,6 +103,7 @@ def parse(words: Sequence[str]) -> CommandLine:
         ),
         prm=PRMSpec(name=args.prm, dtype=args.dtype),
         fitted_thresholds=settings.keys().isdisjoint(("accept", "reject")),
+        budget=args.budget,
         limits=CostLimits(policy_tokens=args.max_tokens),
         lengths=LengthLimits(args.step_tokens, args.solution_tokens),
         seed=args.seed,
@@ -165,6 +168,13 @@ def _check_combination(args: argparse.Namespace) -> None:
         raise UsageError("--data is for --task; --problems names its file already")
     if args.json is not None and (args.json.is_dir() or not os.access(args.json.parent, os.W_OK)):
         raise UsageError(f"--json: cannot write {args.json}")
+
+
+def _check_scaled(budget: Budget | None, strategies: Iterable[str], settings: Iterable[str]) -> None:
+    """Raise UsageError for a setting of what the budget sets."""
+    for param in settings if budget is not None else ():
+        if scaled := [name for name in strategies if is_scaled(name, param)]:
+            raise UsageError(f"--set {param}: it is what --budget scales {', '.join(scaled)} by")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -249,6 +259,12 @@ def _parser() -> argparse.ArgumentParser:
         "--max-tokens", metavar="N", type=_positive,
         help="policy tokens that one problem may cost in all; where they end, the best solution so far is "
         "the answer",
+    )
+    how.add_argument(
+        "--budget", metavar="AMOUNT", type=_budget,
+        help="run every strategy at the same cost per problem, by scaling its main parameter: 8x (times the "
+        f"mean cost of greedy {BASELINE}), tokens=N or seconds=S; tokens of scored steps count as many times "
+        "as the reward model has the policy's parameters",
     )
     how.add_argument(
         "--deadline", metavar="SECONDS", type=_seconds,
@@ -346,6 +362,13 @@ def _repetition(text: str) -> Repetition:
         return Repetition(int(times), int(chars)) if chars else Repetition(int(times))
     except (ValueError, UsageError):
         raise argparse.ArgumentTypeError(f"takes N or N,CHARS with N 0 or at least 2, not {text!r}") from None
+
+
+def _budget(text: str) -> Budget:
+    try:
+        return parse_budget(text)
+    except UsageError as error:
+        raise argparse.ArgumentTypeError(str(error).removeprefix("--budget ")) from None
 
 
 def _seconds(text: str) -> float:
