@@ -171,6 +171,11 @@ SAME = {
         60 miles per hour == 60
         5 m/s^2 == 5
         9.8 \\frac{\\text{m}}{\\text{s}^2} == 9.8
+        \\frac{5}{2}\\,\\frac{\\mathrm{km}}{\\mathrm{h}} == 2.5
+        5 == 5 \\frac{\\text{m}}{\\text{s}}
+        5 \\text{ m}/\\text{s} == 5
+        5\\;\\mathrm{m}\\,\\mathrm{s}^{-1} == 5
+        5\\text{ kg}\\cdot\\text{m}/\\text{s}^2 == 5
         \\sin 30^\\circ == \\frac{1}{2}
         \\tan^2(30^{\\circ}) == \\frac{1}{3}
         \\frac{\\cos{60^\\circ}}{2} == \\frac{1}{4}

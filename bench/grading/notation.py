@@ -150,10 +150,13 @@ _ORDINAL = re.compile(
     r"|\{{\s*\\text\{{\s*{0}\s*\}}\s*\}})".format("(?:st|nd|rd|th)")
 )
 _ARTICLE = re.compile(r"^[Tt]he\s+(?=\d|[a-z]+(?:st|nd|rd|th)$)")
+_EXPONENT = r"(?:\^\{?-?[123]\}?)?"
 _TEXT_UNIT = re.compile(
     r"(?<=[\w})!])\s*\\text\{(?!\s*[ap]\.?\s?m\b|\s*-)(?=[^{}]*(?:[a-zA-Z]{2}|[mgshLNJWVAKCF.\s]\}))[^{}]*\}"
-    r"(?:\^\{?[23]\}?)?$"
+    rf"{_EXPONENT}$"
     r"|(?<=[\d})])\s*\\frac\s*\{\s*\\text\{[^{}]*\}\s*\}\s*\{\s*\\text\{[^{}]*\}(?:\^\{?[23]\}?)?\s*\}$"
+    rf"|(?<=[\d}})])\s*\\text\{{[^{{}}]*\}}{_EXPONENT}"
+    rf"(?:(?:\s|/|\*|\\cdot(?![a-zA-Z]))*\\text\{{[^{{}}]*\}}{_EXPONENT})+$"
 )
 _FUNCTIONS = "arcsin arccos arctan sinh cosh tanh sin cos tan cot csc log ln exp".split()
 _NO_UNITS = "and or mod if for where times plus minus over to by".split()
