@@ -34,7 +34,11 @@ def test_the_transcript_is_a_picture_of_the_search() -> None:
         "  + yes.  (0.90)",
     ]
     transcript.end(outcome)
-    assert "answer: yes." in console.export_text()
+    assert "answer: yes.\n" in console.export_text()
+    transcript.end(outcome, fallback=True)
+    assert "answer: yes. (by fallback: the solution states no answer)" in " ".join(
+        console.export_text().split()
+    )
     console = Console(width=60, file=StringIO(), record=True)
     script = {"": ["no,", "bad,"], "no,": ["bad.", "bad."], "bad,": ["end."]}
     policy, scorer = ScriptedPolicy(script), ScriptedScorer({"no,": MEH, "bad,": BAD, "bad.": BAD})

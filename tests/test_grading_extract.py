@@ -129,12 +129,15 @@ def test_statements(text: str, answer: str) -> None:
         ("#### 1\u202f000\u202f000", "1000000"),
         ("#### 2 1/2", "2 1/2"),
         ("#### 2½ cups", "2 \\frac{1}{2}"),
+        ("\\boxed{3\\frac12}", "3 \\frac12"),
+        ("#### \\frac 34", "\\frac34"),
         ("#### 1.5e3", "1.5e3"),
         ("The answer is 2 and 1/2 cups", "2 1/2"),
         ("\\boxed{70\\,000}", "70000"),
         ("\\boxed{2\\frac{1}{2}}", "2 \\frac{1}{2}"),
         ("\\boxed{1.2 \\times 10^3}", "1.2 \\times 10^3"),
-        ("#### 10^3", "10^3"), ("The answer is 10^{2}.", "10^{2}"),
+        ("#### 10^3", "10^3"),
+        ("The answer is 10^{2}.", "10^{2}"),
         ("#### 2^5", "2^5"),
         ("#### 5 / 2", "5/2"),
         ("#### 30 minutes / 2 people", "30"),
@@ -188,9 +191,11 @@ def test_only_texts_that_state_no_answer_fall_back() -> None:
     for name in ("math", "jsonl", "gsm8k"):
         task = TEXT_TASKS[name]()
         assert task.stated("So there are 9.") is None and task.extract("So there are 9.") == "9"
+        assert task.falls_back("So there are 9.") and not task.falls_back("The answer is 8.")
+        assert not task.falls_back("So there is nothing.")
         assert task.extract("The answer is 8. So there are 9.") == "8"
         task.strict = True
-        assert task.extract("So there are 9.") is None
+        assert task.extract("So there are 9.") is None and not task.falls_back("So there are 9.")
         assert task.extract("The answer is 8. So there are 9.") == "8"
 
 

@@ -74,6 +74,10 @@ class Task(ABC):
     def answers(self, problem: Problem) -> Answers:
         """How the answers to this problem are read and compared."""
 
+    def falls_back(self, text: str) -> bool:
+        """Whether the answer in a solution's text is a guess, because the text states none."""
+        return False
+
     def step_labels(self, problem: Problem, steps: Sequence[str]) -> list[Label]:
         """Exact labels of the steps of a solution to a loaded problem, if `checks_steps`."""
         raise NotImplementedError(f"{self.name} has no checker of steps")
@@ -116,6 +120,9 @@ class TextTask(Task):
     def extract(self, text: str) -> str | None:
         """The final answer in a solution's text, None if there is none."""
         return self.stated(text) or (None if self.strict else self.fallback(text))
+
+    def falls_back(self, text: str) -> bool:
+        return not self.stated(text) and self.extract(text) is not None
 
     @abstractmethod
     def equal(self, a: str, b: str) -> bool:

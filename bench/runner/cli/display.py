@@ -85,8 +85,8 @@ class Transcript(RunWatch):
             Text("\n+ positive, 0 neutral, - negative; in brackets: P(the step is not wrong)\n", "dim")
         )
 
-    def end(self, outcome: Outcome) -> None:
-        """Print the answer and the cost."""
+    def end(self, outcome: Outcome, *, fallback: bool = False) -> None:
+        """Print the answer and the cost. fallback: whether the solution states no answer, see `Graded`."""
         if self._scored is not None:  # nothing followed it: the search failed
             self._print(self._scored)
         cost, events = outcome.cost, outcome.events
@@ -95,7 +95,8 @@ class Transcript(RunWatch):
         else:
             self._console.print(Text(f"\nsolution:\n{outcome.text.strip() or '(none)'}"))
             answer = "none" if outcome.answer is None else outcome.answer
-            self._console.print(Text(f"\nanswer: {answer}", "bold"))
+            read = Text(" (by fallback: the solution states no answer)", "yellow") if fallback else Text()
+            self._console.print(Text.assemble("\n", (f"answer: {answer}", "bold"), read))
         facts = (
             f"{cost.samples:,} samples, {cost.policy_tokens:,} policy tokens "
             f"({cost.policy_tokens_discarded:,} discarded), {cost.prm_tokens:,} reward-model tokens "
