@@ -36,6 +36,13 @@ def test_the_best_of_all_beams_are_sampled_from() -> None:
     assert set(Picture(HGS(), script, FOUR).path) == {"", "a,"}
 
 
+def test_what_all_beams_begin_with_is_settled_at_once() -> None:
+    script = {"": ["a,", "b,"], "a,": ["c,", "d,"], "a,c,": ["= 1.", "= 2."]}
+    seen = Picture(BeamSearch(n=2), script, {"b,": of_value(0.1), "d,": of_value(0.1)}, fractions=True)
+    settled = [i for i, line in enumerate(seen.told) if line in ("settled a,", "settled a,c,")]
+    assert [seen.told[i + 1] for i in settled] == ["sample a,c,", "sample a,c,= 1."]
+
+
 def test_a_finished_beam_takes_a_place_and_is_not_sampled_from() -> None:
     script = {"": ["= 1.", "a,", "b,", "c,"], "a,": ["= 2.", "= 2."]}
     seen = Picture(BeamSearch(n=4), script, {"b,": of_value(0.1), "c,": of_value(0.1)}, fractions=True)

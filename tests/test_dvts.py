@@ -27,6 +27,7 @@ def test_each_subtree_keeps_its_own_best() -> None:
     script = {"": ["a,", "b,", "c,", "d,"], "a,": ["x."] * 2, "b,": ["x."] * 2, "c,": ["x."] * 2}
     seen = Picture(DVTS(n=4), script, FOUR)
     assert seen.path == ["", "", "", "", "a,", "a,", "c,", "c,"]
+    assert [line for line in seen.told if "reject" in line][:2] == ["reject b,", "reject d,"]
     assert Picture(BeamSearch(n=4), script, FOUR).path[4:] == ["a,", "a,", "b,", "b,"]
 
 

@@ -68,7 +68,7 @@ class BeamSearch(StepGuided):
             beams = ranked[: self.n // self.width]
             for pruned in ranked[len(beams) :]:
                 tree.reject(pruned)
-            tree.settle([*beams, *solutions])
+            tree.settle(beams)
             if all(beam.is_terminal for beam in beams):
                 break
         return sorted(solutions, key=lambda node: node.address), beams
