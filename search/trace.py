@@ -186,7 +186,7 @@ class Recorder:
         self._scored_texts = {
             (at[:-1], steps[0].text, steps[0].stop): at
             for at, (steps, _) in self._recorded.samples.items()
-            if len(steps) == 1 and at in self._step_scores
+            if len(steps) == 1 and at in self._step_scores and min(at) >= 0  # scratch is no sibling
         }
 
     def sample(self, at: Address) -> Samples | None:
