@@ -1,6 +1,7 @@
 # make demo                 run HGS-PRM and chain of thought on the built-in problems
 # make test                 run the tests
 # make lint                 run ruff and mypy --strict
+# make strategies           compare all strategies at equal cost (python -m bench.strategies)
 # make models               retrain all built-in models (python -m bench.builtin.make and make_code)
 # make prm800k DATA=DIR     train and evaluate a reward model on PRM800K (docs/guides/training.md)
 # make mutation DATA=DIR    label MBPP solutions in DIR by mutation testing (docs/guides/code.md)
@@ -16,7 +17,7 @@ endif
 export ENGINE
 RUN := .venv/bin/python
 
-.PHONY: demo test lint models mutation prm800k install dev clean
+.PHONY: demo test lint strategies models mutation prm800k install dev clean
 .NOTPARALLEL:
 
 demo: install
@@ -28,6 +29,9 @@ test: dev
 lint: dev
 	$(RUN) -m ruff check .
 	$(RUN) -m mypy
+
+strategies: install
+	$(RUN) -m bench.strategies $(ARGS)
 
 models: install
 	$(RUN) -m bench.builtin.make $(ARGS)

@@ -1,0 +1,195 @@
+"""The page and the picture of `python -m bench.strategies`: every strategy at equal cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from bench.report.markdown import accuracy, paired, percent, table
+from bench.report.stats import Paired
+from bench.report.strategies_text import ABOUT, COLUMNS, INTRO, TITLE
+from bench.report.summary import Summary
+from search.strategies import STRATEGIES
+from search.tree import StepGuided
+
+GREEDY, POOL, VOTE, ORACLE = "cot", "best_of_n", "weighted_vote", "oracle_best_of_n"
+OKABE_ITO = ("#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7")
+MARKERS = ("o", "s", "^")
+JUDGED_AT = 16
+"""The budget at which tree searches are held against sampling."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """How well the reward model tells right steps from wrong ones, at one depth.
+
+    auc: None if one kind is missing.
+    """
+
+    depth: int
+    steps: int
+    wrong: int
+    auc: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """cells: by budget in times greedy's cost, then by strategy; all on the same problems.
+
+    default: HGS with its own parameters. matched: best-of-N at the total that it took.
+    rankings: of the steps that best-of-N sampled at the budget `JUDGED_AT`, or the largest one.
+    """
+
+    cells: Mapping[int, Mapping[str, Summary]]
+    default: Summary
+    matched: Summary
+    rankings: Sequence[Ranking]
+    command: str
+
+    @property
+    def judged_at(self) -> int:
+        return JUDGED_AT if JUDGED_AT in self.cells else max(self.cells)
+
+
+def page(results: Results) -> str:
+    """The page, in Markdown."""
+    greedy = next(iter(results.cells.values()))[GREEDY]
+    allowance = next(s.allowance for s in next(iter(results.cells.values())).values() if s.allowance)
+    intro = INTRO.format(
+        weight=allowance.prm_weight, n=len(greedy.graded), seed=greedy.seed,
+        greedy=greedy.cost.policy_tokens / len(greedy.graded), accuracy=accuracy(greedy.as_json()),
+    )  # fmt: skip
+    lines = [f"# {TITLE}", "", intro, "", "```", results.command, "```", ""]
+    lines += ["![Accuracy against total tokens](strategies.png)", "", COLUMNS, ""]
+    lines += ["## HGS at its default against best-of-N", "", _default(results), ""]
+    lines += [f"## Tree search against sampling, at {results.judged_at}x", "", *_judged(results)]
+    for times, row in results.cells.items():
+        lines += [f"## {times} times greedy's cost", "", *_table(row)]
+    lines += ["## The strategies", ""]
+    for name in STRATEGIES:
+        lines += _strategy(name, results)
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _table(row: Mapping[str, Summary]) -> list[str]:
+    heads = ["strategy", "accuracy [95 %]", "total tokens", "used", "against best-of-N, points", "seconds"]
+    shown = sorted((s for s in row.values() if s.strategy != ORACLE), key=lambda s: -s.correct)
+    oracle = row[ORACLE]
+    cells = [[f"`{s.strategy}`", *_figures(s, row)] for s in shown]
+    return table(heads, [*cells, ["*pass@N*", f"*{percent(_share(oracle))}*", "", "", "", ""]])
+
+
+def _figures(summary: Summary, row: Mapping[str, Summary]) -> list[str]:
+    n = max(1, len(summary.graded))
+    total = summary.cost.total_tokens / n
+    used = "" if summary.used is None else percent(summary.used)
+    against = "" if summary.strategy == POOL else _paired(summary.against(row[POOL]))
+    seconds = f"{summary.seconds / n:.2f}"
+    return [accuracy(summary.as_json()), f"{total:,.0f}", used, against, seconds]
+
+
+def _strategy(name: str, results: Results) -> list[str]:
+    about, last = ABOUT[name], results.cells[max(results.cells)][name]
+    given = ", ".join(f"`{param}={value}`" for param, value in _own(name).items())
+    heads = ["budget", "accuracy [95 %]", "total tokens", "used", "against best-of-N, points", "seconds"]
+    rows = [[f"{times}x", *_figures(row[name], row)] for times, row in results.cells.items()]
+    scaled = {param: value for param, value in last.params.items() if value != _own(name).get(param)}
+    lines = [f"### {name}", "", "```", about.code, "```", "", about.helps, "", f"Parameters: {given}."]
+    if scaled:
+        values = ", ".join(f"`{param}={value}`" for param, value in scaled.items())
+        lines[-1] += f" At {max(results.cells)}x: {values}."
+    return [*lines, "", *table(heads, rows if name != GREEDY else rows[:1])]
+
+
+def _own(name: str) -> dict[str, object]:
+    return asdict(STRATEGIES[name]())  # type: ignore[call-overload,no-any-return]
+
+
+def _default(results: Results) -> str:
+    ours, theirs = results.default, results.matched
+    n = max(1, len(ours.graded))
+    test = ours.against(theirs)
+    who = "neither is more accurate" if test.won == test.lost else (
+        f"{'HGS' if test.won > test.lost else 'best-of-N'} is more accurate"
+    )  # fmt: skip
+    return (
+        f"HGS with its default parameters takes {ours.cost.total_tokens / n:,.0f} total tokens a problem and "
+        f"solves {accuracy(ours.as_json())}. Best-of-N at that budget takes "
+        f"{theirs.cost.total_tokens / n:,.0f} and solves {accuracy(theirs.as_json())}. So {who}: HGS alone "
+        f"solves {test.won} problems, best-of-N alone {test.lost}; {_paired(test)} points, McNemar's exact "
+        "test."
+    )
+
+
+def _judged(results: Results) -> list[str]:
+    row = results.cells[results.judged_at]
+    trees = [s for s in row.values() if issubclass(STRATEGIES.get(s.strategy, object), StepGuided)]
+    best = max(trees, key=lambda s: s.correct)
+    lines, behind = [], False
+    for name in (POOL, VOTE):
+        other = row[name]
+        ahead = best.correct >= other.correct
+        behind = behind or not ahead
+        word = "at least as accurate as" if ahead else "less accurate than"
+        lines.append(
+            f"The best of {len(trees)} tree searches, `{best.strategy}` with {accuracy(best.as_json())}, is "
+            f"{word} `{name}` with {accuracy(other.as_json())}: {_paired(best.against(other))} points. Being "
+            "picked as the best favours it."
+        )
+        lines.append("")
+    gap = _share(row[ORACLE]) - _share(row[POOL])
+    why = "Why it is behind" if behind else "What is left"
+    lines += [
+        f"{why}: of the problems, {percent(_share(row[ORACLE]))} have a right solution in the pool of "
+        f"best-of-N, and {percent(_share(row[POOL]))} are solved; the reward model's choice loses "
+        f"{100 * gap:.1f} points. How well it ranks the pool's steps, by depth:",
+        "",
+    ]
+    heads = ["step", "scored", "wrong", "AUC, right above wrong"]
+    cells = [
+        [str(r.depth), f"{r.steps:,}", f"{r.wrong:,}", "" if r.auc is None else f"{r.auc:.3f}"]
+        for r in results.rankings
+    ]
+    return [*lines, *table(heads, cells)]
+
+
+def _share(summary: Summary) -> float:
+    return summary.correct / max(1, len(summary.graded))
+
+
+def _paired(test: Paired) -> str:
+    return paired(asdict(test))
+
+
+def draw(results: Results, path: Path) -> None:
+    """Accuracy against total tokens, one line a strategy; best at the largest budget first in the legend."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(9, 5.5), dpi=150)
+    last = results.cells[max(results.cells)]
+    names = [name for name in STRATEGIES if name != GREEDY]
+    for number, name in sorted(enumerate(names), key=lambda item: -last[item[1]].correct):
+        points = [row[name] for row in results.cells.values()]
+        axes.plot(
+            [s.cost.total_tokens / len(s.graded) for s in points], [100 * _share(s) for s in points],
+            color=OKABE_ITO[number % len(OKABE_ITO)], marker=MARKERS[number // len(OKABE_ITO)],
+            linestyle="-" if number < len(OKABE_ITO) else "--", markersize=5, linewidth=1.5, label=name,
+        )  # fmt: skip
+    pool = [(row[POOL], row[ORACLE]) for row in results.cells.values()]
+    axes.plot(
+        [s.cost.total_tokens / len(s.graded) for s, _ in pool], [100 * _share(o) for _, o in pool],
+        color="0.6", linestyle=":", linewidth=2, label="pass@N (bound)",
+    )  # fmt: skip
+    axes.axhline(100 * _share(last[GREEDY]), color="0.6", linewidth=1, label="greedy")
+    axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda x, _: f"{x:,.0f}"))
+    axes.set_xlabel("total tokens per problem (log scale)")
+    axes.set_ylabel("accuracy, %")
+    axes.grid(alpha=0.3)
+    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
+    figure.savefig(path, bbox_inches="tight", metadata={"Software": None})
+    plt.close(figure)
