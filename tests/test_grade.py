@@ -191,7 +191,7 @@ def test_different_answers(a: str, b: str, how: How) -> None:
         ("(9!)!", How.HUGE),
         ("1" * 10_000, How.TOO_LONG),
         ("x" * 10_000, How.TOO_LONG),
-        ("__import__('os').abort()", How.CODE),
+        ("__import__('os').getpid()", How.CODE),
         ("import os", How.CODE),
         ("(lambda: 42)()", How.CODE),
         ("```python\nexit()\n```", How.CODE),
@@ -202,7 +202,7 @@ def test_hostile_answers_are_refused(answer: str, how: How) -> None:
 
 
 @pytest.mark.parametrize("task", ["gsm8k", "math", "jsonl"])
-@pytest.mark.parametrize("answer", ["9**9**9", "1" * 10_000, "__import__('os').abort()", "\\boxed{" * 1000])
+@pytest.mark.parametrize("answer", ["9**9**9", "1" * 10_000, "__import__('os').getpid()", "\\boxed{" * 1000])
 def test_hostile_solutions_are_wrong_for_every_task(task: str, answer: str) -> None:
     grader = TEXT_TASKS[task]()
     for text in (answer, f"The answer is {answer}", f"\\boxed{{{answer}}}", f"#### {answer}"):

@@ -160,7 +160,7 @@ class NoEq:
 @dataclass
 class Own:
     a: int
-    def __eq__(self, other): return True
+    def __eq__(self, other): return self.a == other.a
 @dataclass(slots=True)
 class S:
     a: int

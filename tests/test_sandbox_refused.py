@@ -26,7 +26,7 @@ CASES = {
         "own __eq__",
     ),
     "own eq plain": (
-        "class P:\n  def __init__(s,x): s.x=x\n  def __eq__(s,o): return True\ndef f(): return P(1)",
+        "class P:\n  def __init__(s,x): s.x=x\n  def __eq__(s,o): return s.x==o.x\ndef f(): return P(1)",
         "assert f() == 7",
         "own __eq__",
     ),
@@ -34,7 +34,7 @@ CASES = {
         """
 class P:
   def __init__(s,x): s.x=x
-  def __eq__(s,o): return True
+  def __eq__(s,o): return s.x==o.x
 def f(): return [P(1)]
 """,
         "assert f() == [7]",
@@ -45,21 +45,21 @@ def f(): return [P(1)]
         "assert sorted([P(2),P(1)])[0].x == 1",
         "own __lt__",
     ),
-    "own bool": ("class P:\n  def __bool__(s): return True", "assert P()", "own __bool__"),
+    "own bool": ("class P:\n  def __bool__(s): return hasattr(s, 'x')", "assert P()", "own __bool__"),
     "own contains": (
-        "class P:\n  def __contains__(s, x): return True",
+        "class P:\n  def __contains__(s, x): return x == 4",
         "assert 3 in P()",
         "own __contains__",
     ),
     "own hash": (
-        "class P:\n  def __eq__(s,o): return True\n  def __hash__(s): return 1",
+        "class P:\n  def __eq__(s,o): return isinstance(o, P)\n  def __hash__(s): return 1",
         "assert len({P(), P()}) == 1",
         "own __hash__",
     ),
     "set of own hash": (
         """
 class P:
-  def __eq__(s,o): return True
+  def __eq__(s,o): return isinstance(o, P)
   def __hash__(s): return 1
 def f(): return {P()}
 """,
@@ -255,16 +255,6 @@ WRONG = {
     "fail repr": (
         "class A:\n  def __repr__(self): raise ValueError",
         "x = A()\nassert x is None, x",
-        Outcome.ASSERTION,
-    ),
-    "swallow tests": (
-        """
-class S:
-  def __enter__(self): return self
-  def __exit__(self, *a): return True
-def f(): return S()
-""",
-        "with f():\n    assert 1 == 2",
         Outcome.ASSERTION,
     ),
     "unittest fail": (
