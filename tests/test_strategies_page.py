@@ -64,6 +64,7 @@ def test_the_verdicts_follow_the_figures(results: Results) -> None:
     assert "So best-of-N is more accurate" in page(
         replace(results, default=with_correct(won, False), matched=with_correct(lost, True))
     )
+    assert "alone solves 0 of the problems" in page(replace(results, default=won, matched=won))
     assert "So neither is more accurate" in page(replace(results, default=won, matched=won))
 
 

@@ -82,8 +82,9 @@ def measure(request: StrategiesRequest) -> None:
     """Run what is not recorded yet, write the page and the picture."""
     results = asyncio.run(_measured(request))
     request.page.parent.mkdir(parents=True, exist_ok=True)
-    request.page.write_text(page(results), encoding="utf-8")
-    draw(results, request.page.with_suffix(".png"))
+    picture = request.page.with_suffix(".png")
+    request.page.write_text(page(results, picture.name), encoding="utf-8")
+    draw(results, picture)
     print(f"wrote {request.page}", file=sys.stderr)
 
 

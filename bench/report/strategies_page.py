@@ -52,7 +52,7 @@ class Results:
         return JUDGED_AT if JUDGED_AT in self.cells else max(self.cells)
 
 
-def page(results: Results) -> str:
+def page(results: Results, picture: str = "strategies.png") -> str:
     """The page, in Markdown."""
     greedy = next(iter(results.cells.values()))[GREEDY]
     allowance = next(s.allowance for s in next(iter(results.cells.values())).values() if s.allowance)
@@ -61,7 +61,7 @@ def page(results: Results) -> str:
         greedy=greedy.cost.policy_tokens / len(greedy.graded), accuracy=accuracy(greedy.as_json()),
     )  # fmt: skip
     lines = [f"# {TITLE}", "", intro, "", "```", results.command, "```", ""]
-    lines += ["![Accuracy against total tokens](strategies.png)", "", COLUMNS, ""]
+    lines += [f"![Accuracy against total tokens]({picture})", "", COLUMNS, ""]
     lines += ["## HGS at its default against best-of-N", "", _default(results), ""]
     lines += [f"## Tree search against sampling, at {results.judged_at}x", "", *_judged(results)]
     for times, row in results.cells.items():
@@ -85,7 +85,7 @@ def _figures(summary: Summary, row: Mapping[str, Summary]) -> list[str]:
     total = summary.cost.total_tokens / n
     used = "" if summary.used is None else percent(summary.used)
     against = "" if summary.strategy == POOL else _paired(summary.against(row[POOL]))
-    seconds = f"{summary.seconds / n:.2f}"
+    seconds = "" if summary.events.replayed else f"{summary.seconds / n:.2f}"
     return [accuracy(summary.as_json()), f"{total:,.0f}", used, against, seconds]
 
 
@@ -117,8 +117,8 @@ def _default(results: Results) -> str:
         f"HGS with its default parameters takes {ours.cost.total_tokens / n:,.0f} total tokens a problem and "
         f"solves {accuracy(ours.as_json())}. Best-of-N at that budget takes "
         f"{theirs.cost.total_tokens / n:,.0f} and solves {accuracy(theirs.as_json())}. So {who}: HGS alone "
-        f"solves {test.won} problems, best-of-N alone {test.lost}; {_paired(test)} points, McNemar's exact "
-        "test."
+        f"solves {test.won} of the problems, best-of-N alone {test.lost}; {_paired(test)} points, "
+        "McNemar's exact test."
     )
 
 
