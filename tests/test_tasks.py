@@ -84,7 +84,15 @@ def test_a_bad_line_is_named(task: str, line: object, reason: str, tmp_path: Pat
     path = write(tmp_path / "data.jsonl", line)
     with pytest.raises(UsageError) as raised:
         TASKS[task]().load(path, None)
-    assert str(raised.value) == f"{path}, line 1: {reason}"
+    assert str(raised.value).partition("; a line looks like this")[0] == f"{path}, line 1: {reason}"
+
+
+def test_a_line_that_cannot_be_read_is_answered_with_an_example(tmp_path: Path) -> None:
+    path = write(tmp_path / "mine.jsonl", {"foo": 1})
+    with pytest.raises(UsageError) as error:
+        TASKS["jsonl"]().load(path, None)
+    example = json.loads(str(error.value).partition("a line looks like this: ")[2])
+    assert len(TASKS["jsonl"]().load(write(path, example), None)) == 1
 
 
 def test_an_id_comes_once(tmp_path: Path) -> None:

@@ -22,6 +22,8 @@ from prm.data.rows import Row, json_lines
 from search.errors import UsageError
 from search.types import Problem
 
+EXAMPLE = '{"problem": "What is 2 + 2?", "answer": "4"}'
+
 
 class Jsonl(TextTask):
     """`data`: the file. Answers are compared as numbers if both are, else mathematically."""
@@ -35,7 +37,10 @@ class Jsonl(TextTask):
             raise UsageError("the task jsonl has no data of its own; give a file by --data PATH")
         examples: dict[str, Example] = {}
         for row in json_lines(data):
-            example = _example(row, data.stem)
+            try:
+                example = _example(row, data.stem)
+            except UsageError as error:
+                raise UsageError(f"{error}; a line looks like this: {EXAMPLE}") from error
             if example.problem.id in examples:
                 raise UsageError(f"{row.where}: the id {example.problem.id!r} is there already")
             examples[example.problem.id] = example
