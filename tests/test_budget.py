@@ -137,7 +137,7 @@ def test_a_pool_is_as_large_as_the_budget_pays_for() -> None:
 
 
 def test_what_bounds_a_strategy() -> None:
-    plan = Plan("8x", 800, None, 2.0, 100.0, {})
+    plan = Plan("8x", 800, None, 2.0, 100, {})
     assert plan.bounded("hgs", HGS()) == Bounded(HGS(), 800, 100)
     assert plan.bounded("oracle_best_of_n", BestOfN()) == Pool(BestOfN(), "best")
     assert plan.bounded("weighted_vote", WeightedVote()) == Pool(WeightedVote(), "weighted_vote")

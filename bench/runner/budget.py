@@ -115,7 +115,7 @@ class Plan:
     """A budget in figures, and what each strategy makes of it; recorded beside the traces.
 
     budget: as on the command line. tokens, seconds: for one problem; one of them is None. prm_weight: what a
-    scored token counts, in sampled tokens. greedy: the mean tokens of greedy decoding, None if not needed.
+    scored token counts, in sampled tokens. greedy: the most tokens that greedy decoding took; 0 if not run.
     values: of the parameters that `SCALES` names, by strategy.
     """
 
@@ -123,7 +123,7 @@ class Plan:
     tokens: int | None
     seconds: float | None
     prm_weight: float
-    greedy: float | None
+    greedy: int
     values: Mapping[str, int]
 
     def scaled(self, name: str, strategy: Strategy) -> Strategy:
@@ -141,7 +141,7 @@ class Plan:
         if scale is not None and scale.how == "pool":
             return Pool(strategy, "best" if guided_name(name) == "best_of_n" else "weighted_vote")
         if isinstance(strategy, StepGuided):
-            return Bounded(strategy, self.tokens, min(self.tokens, math.ceil(self.greedy or 0)))
+            return Bounded(strategy, self.tokens, min(self.tokens, self.greedy))
         return strategy
 
 

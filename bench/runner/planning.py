@@ -33,7 +33,8 @@ async def planned(run: Run, policy: Policy, scorer: StepScorer, greedy: Summary 
         tokens = budget.tokens if budget.times is None else round(budget.times * (mean or 0))
         if tokens == 0:
             raise UsageError(f"--budget {budget.text}: greedy decoding has sampled no tokens")
-        plan = Plan(budget.text, tokens, budget.seconds, run.prm_weight, mean, {})
+        longest = 0 if greedy is None else max(g.outcome.cost.policy_tokens for g in greedy.graded)
+        plan = Plan(budget.text, tokens, budget.seconds, run.prm_weight, longest, {})
     values = dict(plan.values)
     for name in run.budgeted:
         if name not in values:
