@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from search.engine import check_strategy
+from search.errors import UsageError
 from search.limits import LengthLimits, charge
 from search.strategies import STRATEGIES
 from search.strategies.ab_mcts import ABMCTS
@@ -35,6 +37,18 @@ def test_every_strategy_answers_the_easy_question(name: str) -> None:
     seen = Picture(STRATEGIES[name](), {"": ["= 2."] * 128}, fractions=True)
     assert seen.text == "= 2."
     assert seen.tree.answer(seen.chosen) == "2"
+
+
+def test_what_needs_step_scores_refuses_an_outcome_model_in_one_line() -> None:
+    refused = set()
+    for name, strategy in STRATEGIES.items():
+        try:
+            check_strategy(strategy(), outcome=True)
+        except UsageError as error:
+            assert str(error).startswith(f"{strategy.__name__} needs a score") and "\n" not in str(error)
+            refused.add(name)
+        check_strategy(strategy(), outcome=False)
+    assert {"hgs", "beam", "rebase"} <= refused and refused.isdisjoint(["best_of_n", "weighted_vote", "cot"])
 
 
 class Longwinded:
