@@ -171,13 +171,20 @@ class Scoring(Limited):
 
     async def _reserve(self, scopes: Sequence[Scope], promise: Cost) -> None:
         """Promise a scoring call what it needs; wait for what is promised to others. Raises LimitReached."""
-        for name in ("scores", "prm_tokens", "total_tokens"):
-            need = getattr(promise, name)
-            for scope in scopes:
-                while (left := scope.left(name)) is not None and left < need:
-                    if not getattr(scope.promised, name):
-                        raise self._refuse(scope, name, need)
-                    await self._released()
+        names = ("scores", "prm_tokens", "total_tokens")
+        while lacking := next(
+            (
+                (scope, name)
+                for scope in reversed(scopes)  # of limits that are reached together, the innermost
+                for name in names
+                if (left := scope.left(name)) is not None and left < getattr(promise, name)
+            ),
+            None,
+        ):
+            scope, name = lacking
+            if not getattr(scope.promised, name):
+                raise self._refuse(scope, name, getattr(promise, name))
+            await self._released()  # then all are looked at again: others may have taken their share
         self._promise(scopes, promise)
 
     def _copy_scores(self, node: Node) -> None:

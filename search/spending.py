@@ -108,6 +108,7 @@ class Spending(Scoring):
         Returns fewer where limits allow fewer; raises LimitReached where they allow none, or not the scores.
         """
         how = replace(how, ahead=self._within_limits(how.ahead))
+        in_order = how.scored and self._is_limited("scores", "prm_tokens")
         for node in nodes:
             if node.is_terminal:
                 raise ValueError(f"node {node.address} is terminal: nothing can follow it")
@@ -127,7 +128,10 @@ class Spending(Scoring):
                 if how.ahead is not None:
                     asked_for = [call.address for call in calls]
                     self._early.expect(calls[-1].parent, asked_for, how.temperature, how.ahead)
-                await self._all(self._run(call, grown) for call in calls)
+                await self._all(self._run(call, grown, scored=how.scored and not in_order) for call in calls)
+                if in_order:  # which of them a limit leaves without a score is not a matter of timing
+                    leaves = [leaf for call in calls if (leaf := grown[call]).failed is None]
+                    await self._all(self._score_child(leaf) for leaf in leaves)
                 made += [(call.parent, grown[call]) for call in calls]
             elif refused is None:
                 await self._released()
@@ -148,7 +152,7 @@ class Spending(Scoring):
         scopes = self._scopes
         wanted = self._wanted(parent, how.until)
         room, cut_by = wanted, list[Scope]()
-        for scope in scopes:
+        for scope in reversed(scopes):  # of limits that are reached together, the innermost ends its branch
             if scope.left("samples") == 0:
                 raise self._refuse(scope, "samples", 1)
             for name, factor in (("policy_tokens", 1.0), ("total_tokens", 1.0 + self._weight_of(how))):
@@ -179,13 +183,15 @@ class Spending(Scoring):
     def _within_limits(self, ahead: Ahead | None) -> Ahead | None:
         """What may be drawn ahead: nothing that would take from a limit what the strategy may need."""
         scopes = self._scopes
-        limited = ("policy_tokens", "scores", "prm_tokens", "total_tokens")
-        if ahead is None or any(scope.left(name) is not None for scope in scopes for name in limited):
+        if ahead is None or self._is_limited("policy_tokens", "scores", "prm_tokens", "total_tokens"):
             return None
         left = [n for scope in scopes if (n := scope.left("samples")) is not None]
         return replace(ahead, siblings=ahead.siblings[: max(0, min(left) - 1)]) if left else ahead
 
-    async def _run(self, call: _Call, grown: dict[_Call, Node]) -> None:
+    def _is_limited(self, *names: str) -> bool:
+        return any(scope.left(name) is not None for scope in self._scopes for name in names)
+
+    async def _run(self, call: _Call, grown: dict[_Call, Node], *, scored: bool) -> None:
         """Make a call, add what it gives to the tree, and score it if that is asked for."""
         how = call.how
         try:
@@ -195,7 +201,7 @@ class Spending(Scoring):
         grown[call] = leaf
         if how.ahead is not None and not leaf.is_terminal:
             self._early.children(leaf, how.ahead)
-        if how.scored and leaf.failed is None:
+        if scored and leaf.failed is None:
             await self._score_child(leaf)
 
     async def _grow(self, call: _Call) -> Node:

@@ -112,6 +112,20 @@ def test_limits_are_never_overshot(limits: CostLimits, name: str, jitter: int) -
         assert outcome.error is None
 
 
+@given(
+    bound=st.sampled_from(["samples", "policy_tokens", "scores"]), most=st.integers(1, 60),
+    name=st.sampled_from(sorted(SMALL)), jitter=st.integers(0, 99),
+)  # fmt: skip
+@settings(max_examples=80, deadline=None)
+def test_which_candidates_a_limit_leaves_out_is_not_a_matter_of_timing(
+    bound: str, most: int, name: str, jitter: int
+) -> None:
+    limits, world = CostLimits(**{bound: most}), RandomWorld(jitter)
+    outcomes = run(SMALL[name], world, PROBLEMS[:3], limits=limits, concurrency=3)
+    quiet = run(SMALL[name], RandomWorld(), PROBLEMS[:3], limits=limits, concurrency=1)
+    assert timeless(outcomes) == timeless(quiet)
+
+
 def test_where_a_limit_ends_a_search_the_best_so_far_is_the_answer() -> None:
     unlimited = run(BestOfN(n=3), RandomWorld(), PROBLEMS[:1])
     [outcome] = run(BestOfN(n=4), RandomWorld(), PROBLEMS[:1], limits=CostLimits(samples=3))
