@@ -122,7 +122,7 @@ def test_no_import_points_upwards(path: Path) -> None:
 
 def test_the_doors_are_recognised() -> None:
     doors = {name_of(path) for path in FILES if is_door(path)}
-    assert {"search/run.py", "prm/rollouts.py"} <= doors
+    assert {"search/run.py", "search/serve.py", "prm/rollouts.py"} <= doors
     assert "bench/runner/cli/run.py" not in doors and "prm/__init__.py" not in doors
 
 
@@ -242,6 +242,17 @@ def test_heavy_libraries_stay_at_the_rim_and_are_imported_late(path: Path) -> No
     assert late or name in HEAVY_AT_ONCE, f"{name} imports a heavy library where the module is loaded"
 
 
+WEB = {"fastapi", "prometheus_client", "pydantic", "starlette", "uvicorn"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_the_server_is_the_only_one_that_needs_a_web_framework(path: Path) -> None:
+    """And only once it is started: its options are shown, and refused, without one."""
+    web = [i for i in imports(path) if i.top in WEB and not i.typing]
+    inside = name_of(path).startswith(("bench/runner/server/", "bench/experiments/"))
+    assert inside or (all(i.lazy for i in web) and (not web or path.stem == "serve"))
+
+
 # -- import search ---------------------------------------------------------------------------------
 
 MEASURE = """
@@ -254,7 +265,7 @@ print(time.process_time() - begin, *(name for name in {heavy} if name in sys.mod
 
 def test_importing_the_engine_is_quick_and_needs_no_model() -> None:
     """In seconds of this process's own, for the machine may be busy; the best of some runs."""
-    code = MEASURE.format(heavy=sorted(HEAVY | {"numpy", "rich", "sympy", "datasets", "prm", "bench"}))
+    code = MEASURE.format(heavy=sorted(HEAVY | WEB | {"numpy", "rich", "sympy", "datasets", "prm", "bench"}))
     best = 9.0
     for _ in range(5):
         done = subprocess.run(

@@ -96,7 +96,10 @@ async def _listen(run: Run, args: argparse.Namespace, listener: socket.socket, n
             app, log_level="warning", access_log=False, lifespan="off", server_header=False,
             timeout_graceful_shutdown=args.drain,
         )  # fmt: skip
-        listener.listen()
+        try:
+            listener.listen()
+        except OSError as error:  # another server has come first
+            raise UsageError(f"cannot listen on {args.host}:{args.port}: {error}") from error
         host, port, *_ = listener.getsockname()
         say(notes, f"serving on http://{f'[{host}]' if ':' in host else host}:{port}/v1 (Ctrl-C stops)")
         with _signals_kept() as received:
