@@ -36,7 +36,7 @@ PROBLEMS = [Problem(f"p{i}", f"question {i}") for i in range(5)]
 SMALL: dict[str, Strategy] = {
     **{name: strategy() for name, strategy in STRATEGIES.items()},
     "beam": BeamSearch(n=4),
-    "beam_lookahead": BeamSearch(n=4, lookahead=2),
+    "beam_lookahead": BeamSearch(n=6, lookahead=2),
     "dvts": DVTS(n=4),
     "hgs_short": HGS(width=2, max_samples=6, max_tokens=60, neutral="accept"),
     "mcts": MCTS(simulations=6),

@@ -298,9 +298,18 @@ def test_bad_data_is_exit_code_2_and_nothing_is_written(
 ) -> None:
     bad = tmp_path / "bad.jsonl"
     bad.write_text(data.read_text() + '{"question": "cut o')
-    assert main(words(request(base, bad, tmp_path / "out", "classes3"))) == 2
+    assert main(words(request(base, bad, tmp_path / "out", "classes3", strict=True))) == 2
     assert capsys.readouterr().err.startswith(f"error: {bad}, line 121: not JSON")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_bad_line_is_left_out_and_counted(
+    base: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad = tmp_path / "bad.jsonl"
+    bad.write_text(data.read_text() + '{"question": "cut o')
+    assert main(words(request(base, bad, tmp_path / "out", "classes3", steps=1))) == 0
+    assert "1 x not JSON" in "".join(capsys.readouterr())
 
 
 def test_evaluation_problems_are_refused_and_listed(
