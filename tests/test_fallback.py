@@ -31,12 +31,13 @@ class Repeats:
         return [Step(problem.question, tuple(map(ord, problem.question)), 0.0, Stop.END)]
 
 
-def summaries(here: Path, texts: Sequence[str]) -> list[Summary]:
+def summaries(here: Path, texts: Sequence[str], *, strict: bool = False) -> list[Summary]:
     """A run over these solutions; the answers are 5. The second summary is of its replay."""
     data = here / "test.jsonl"
     data.write_text("".join(json.dumps({"question": text, "answer": "#### 5"}) + "\n" for text in texts))
     request = RunRequest(
-        task="gsm8k", data=data, out=here / "run", strategies={"cot": ChainOfThought()}, prm=None
+        task="gsm8k", data=data, out=here / "run", strategies={"cot": ChainOfThought()}, prm=None,
+        strict=strict,
     )
     [run] = asyncio.run(execute(request.validate(), Models(Repeats(), NoScorer()), RunWatch()))
     again = asyncio.run(replay(dataclasses.replace(request, resume=True).validate()))
@@ -61,3 +62,11 @@ def test_what_a_solution_only_ends_on_is_counted_and_marked(tmp_path: Path) -> N
 def test_a_run_without_them_is_silent(tmp_path: Path) -> None:
     for summary in summaries(tmp_path, ["#### 5", "The answer is 6."]):
         assert summary.as_json()["fallback"] == 0 and "fallback" not in shown(summary)
+
+
+def test_where_it_is_strict_there_are_none(tmp_path: Path) -> None:
+    for summary in summaries(tmp_path, ["#### 5", "So there are 5."], strict=True):
+        row = summary.as_json()
+        assert (row["correct"], row["fallback"], row["without_answer"]) == (1, 0, 1)
+    trace = (tmp_path / "run" / "cot.jsonl").read_text().splitlines()[0]
+    assert json.loads(trace)["config"]["strict"] is True, "so it is resumed as the same run"

@@ -43,8 +43,9 @@ class RunRequest:
     """Strategies, on a task's problems, with a policy and a reward model.
 
     strategies: by the name that traces and results have; run in order.
-    task: a name of `bench.tasks.TASKS`. data: its data, None is the task's own source. limit: the first
-        problems. question: one question instead of the task's problems; it is not recorded.
+    task: a name of `bench.tasks.TASKS`. strict: as `Task.strict`. data: its data, None is the task's own
+        source. limit: the first problems. question: one question instead of the task's problems; it is not
+        recorded.
     prm: None runs without a reward model.
     fitted_thresholds: thresholds that `prm.calibrate` fitted are used by strategies that have them as
         parameters (`accept`, `reject`).
@@ -57,6 +58,7 @@ class RunRequest:
 
     strategies: Mapping[str, Strategy]
     task: str = "builtin"
+    strict: bool = False
     data: Path | None = None
     limit: int | None = None
     question: str | None = None
@@ -173,7 +175,9 @@ class RunRequest:
     def _task(self) -> Task:
         if self.task not in TASKS:
             raise UsageError(f"unknown task {self.task!r}{nearest(self.task, TASKS)}")
-        return TASKS[self.task]()
+        task = TASKS[self.task]()
+        task.strict = self.strict
+        return task
 
     def _examples(self, task: Task) -> list[Example]:
         if self.question is not None:
@@ -281,6 +285,7 @@ class Run:
             "seed": request.seed,
             "lengths": [request.lengths.step_tokens, request.lengths.solution_tokens],
             "limits": [request.limits.samples, request.limits.policy_tokens, request.limits.scores],
+            **({"strict": True} if request.strict else {}),
             **({} if request.deadline is None else {"deadline": request.deadline}),
             **self._budget_identity(name),
             **self.policy.identity(),

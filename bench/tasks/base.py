@@ -51,13 +51,15 @@ class Task(ABC):
 
     prompts: by model family; the first is for base models, "chat" for models with a chat template.
     public_tests: None if answers are not programs. checks_steps: whether `step_labels` tells right steps from
-        wrong ones.
+        wrong ones. strict: only an answer that a text states counts. Otherwise one that states none
+        falls back to its last mathematics or its last number, where answers are such.
     """
 
     name: str
     prompts: Mapping[str, Prompt]
     defaults = Defaults()
     checks_steps = False
+    strict = False
 
     @property
     def public_tests(self) -> PublicTests | None:
@@ -91,12 +93,7 @@ class TextTask(Task):
     """A task whose answers are read alike for all problems, and compared with a reference answer.
 
     It is its own `Answers`.
-
-    strict: only an answer that the text states counts. Otherwise a text that states none falls back to its
-        last mathematics or its last number.
     """
-
-    strict = False
 
     def __init__(self) -> None:
         self._references: dict[str, str] = {}

@@ -91,6 +91,7 @@ def parse(words: Sequence[str]) -> CommandLine:
     request = RunRequest(
         strategies=strategies,
         task="jsonl" if plain else args.task,
+        strict=args.strict,
         data=args.data if args.problems is None else args.problems,
         limit=args.limit,
         question=args.question,
@@ -221,6 +222,8 @@ def _parser() -> argparse.ArgumentParser:
         "--limit", metavar="N", type=_positive,
         help="only the first N problems (default: all; 100 of the built-in tasks)",
     )
+    what.add_argument("--strict", action="store_true",
+        help="count only answers that a solution states, not the last mathematics it holds")  # fmt: skip
 
     how = options.add_argument_group("how to search")
     how.add_argument(
