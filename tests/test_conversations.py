@@ -45,6 +45,7 @@ def test_all_turns_go_through_the_chat_template() -> None:
     ("template", "says"),
     [
         ("{{ messages[-1]['content'] }}", "leaves out the system message"),
+        ("{{ messages[0]['content'] }} and {{ messages[-1]['content'] }}", "leaves out the user message 'a'"),
         ("{{ raise_exception('no system role') }}", "no system role"),
     ],
 )

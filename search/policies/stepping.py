@@ -295,13 +295,18 @@ def encode_conversation(tokenizer: PreTrainedTokenizerFast, asked: Conversation)
     if not asked.prompt.chat:
         return encode_prompt(tokenizer, asked.prompt, asked.text)
     messages = asked.messages()
+    marks = [f"turn {i:06}" for i in range(len(messages))]
+    marked = [{**message, "content": mark} for message, mark in zip(messages, marks, strict=True)]
     try:
-        text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+        text, probe = (
+            tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
+            for turns in (messages, marked)
+        )
     except TemplateError as error:
         raise UsageError(f"the policy's chat template refuses these messages: {error}") from error
-    assert isinstance(text, str)
-    for message in messages:  # of an assistant's turn, templates may drop the reasoning
-        if message["role"] != "assistant" and message["content"].strip() not in text:
+    assert isinstance(text, str) and isinstance(probe, str)
+    for message, mark in zip(messages, marks, strict=True):
+        if mark not in probe:
             raise UsageError(
                 f"the policy's chat template leaves out the {message['role']} message "
                 f"{message['content'][:40]!r}: it does not take a conversation of these turns"
