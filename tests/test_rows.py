@@ -172,6 +172,15 @@ def test_pairs_leave_out_what_is_no_object(tmp_path: Path) -> None:
         list(ultrainteract(str(path)))
 
 
+def test_an_odd_pair_is_refused_with_an_example(tmp_path: Path) -> None:
+    path = tmp_path / "pairs.jsonl"
+    path.write_text('{"prompt": "Q?", "chosen": "a"}\n')
+    with pytest.raises(UsageError, match=r"line 1: no field 'rejected'.*a pair looks like this: ") as raised:
+        list(ultrainteract(str(path)))
+    path.write_text(str(raised.value).partition("looks like this: ")[2])
+    assert len(list(ultrainteract(str(path)))) == 1
+
+
 def test_a_task_is_not_needed(tmp_path: Path) -> None:
     row = {"input": "Q? Step 1: a ки", "label": "Q? Step 1: a +"}
     assert read(tmp_path, "math-shepherd", row)[0].source == "math-shepherd"

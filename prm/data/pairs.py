@@ -15,6 +15,7 @@ from search.segment import SEGMENTERS
 
 PER_QUESTION = 9
 """Most pairs per question, as in Eurus (Yuan et al. 2024, appendix B)."""
+EXAMPLE = '{"prompt": "What is 2 + 2?", "chosen": "2 + 2 = 4.", "rejected": "2 + 2 = 5."}'
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,8 @@ def ultrainteract(path: str, *, left_out: LeftOut | None = None) -> Iterator[Pai
     left_out: as `prm.data.rows.parsed` takes it.
     """
     rows = read_rows(path, left_out=left_out)
-    return parsed(rows, lambda row: [_pair(row)], source=path, left_out=left_out)
+    hint = f"; a pair looks like this: {EXAMPLE}"
+    return parsed(rows, lambda row: [_pair(row)], source=path, left_out=left_out, hint=hint)
 
 
 def _pair(row: Mapping[str, Any]) -> Pair:
