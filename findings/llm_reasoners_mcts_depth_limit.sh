@@ -8,8 +8,8 @@
 #   fast reward, their Q stays the fast reward, and no output strategy can return them.
 #   The tree below has four solutions, two steps each. With depth_limit=2 and 200 iterations, "by", the best,
 #   is visited 71 times and never evaluated; the answer is "bx". With depth_limit=3 it is "by".
-# - output_strategy="max_visit" ("the terminal node with maximum number of visits") is accepted, but there is
-#   no code for it: the result is always None.
+# - output_strategy="max_visit" is documented to give the most visited terminal node. It is accepted, but there
+#   is no code for it: the result is always None.
 # - output_strategy="follow_max" reports as `cum_reward` the reward of the first step only, because it sums
 #   `self._output_iter[1::-1]`, which are the first node and the root.
 #

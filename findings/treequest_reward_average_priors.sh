@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # treequest 0.3.3: `ABMCTSA(reward_average_priors=...)` changes nothing where there is one generate function.
 #
-# - The argument is documented as "optional prior reward average values (global or per-action)". It sets the
+# - The argument is documented to set prior means of the reward, for all actions or for each. It sets the
 #   prior of the choice among actions only. The posteriors that decide between a new child and going deeper,
 #   and between children, always start from `prior_config`. With one action there is no choice among actions:
 #   with expected rewards of 0.01, 0.99 or the default of 0, the search makes the same trees from the same seeds.
