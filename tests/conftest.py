@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,21 @@ settings.register_profile("untimed", deadline=None)  # how fast a test runs is n
 settings.load_profile("untimed")
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with slow tests first, so that two workers end at about the same time."""
+    """What one worker runs together: a file, and all that starts vLLM.
+
+    Two pairs of vLLM's engines on two cores would wait for each other. vLLM's tests come first, then
+    files with slow tests, so that two workers end at about the same time.
+    """
     slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow)
+    missing = pytest.mark.skip(reason="vLLM is not installed") if find_spec("vllm") is None else None
+    for item in items:
+        vllm = item.get_closest_marker("vllm")
+        if vllm and missing:
+            item.add_marker(missing)
+        item.add_marker(pytest.mark.xdist_group("vllm" if vllm else item.path.name))
+    items.sort(key=lambda item: (not item.get_closest_marker("vllm"), item.path not in slow))
 
 
 LAST_LINE = pytest.StashKey[str]()

@@ -7,7 +7,6 @@ import os
 import shlex
 import sys
 from collections.abc import AsyncIterator, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +31,6 @@ from tests.terminal import CTRL_C, Terminal
 POLICY, PRM = str(BUILTIN / "policy"), str(BUILTIN / "prm")
 PROBLEMS = list(generate("validation", 11, 12))
 
-needs_vllm = pytest.mark.skipif(find_spec("vllm") is None, reason="vLLM is not installed")
 one_loop = pytest.mark.asyncio(loop_scope="module")
 pytestmark = [pytest.mark.slow]
 
@@ -134,7 +132,7 @@ async def models(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Mode
         yield models
 
 
-@needs_vllm
+@pytest.mark.vllm
 @one_loop
 class TestVLLMPolicy(BuiltinPolicyContract):
     @pytest.fixture
@@ -174,7 +172,7 @@ class Open(ManagedScorer):
         return await self._scorer.score(problem, steps, num_scored=num_scored)
 
 
-@needs_vllm
+@pytest.mark.vllm
 @one_loop
 class TestVLLMScorer(BuiltinScorerContract):
     atol = 1e-4  # as test_zoo has it for float32
@@ -211,7 +209,7 @@ class TestVLLMScorer(BuiltinScorerContract):
 
 
 @pytest.mark.timeout(1200)  # the engines start once more, in the run that is interrupted
-@needs_vllm
+@pytest.mark.vllm
 @one_loop
 async def test_interrupted_at_a_terminal_then_finished_it_is_the_uninterrupted_run(
     models: Models, tmp_path: Path

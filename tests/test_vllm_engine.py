@@ -10,7 +10,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
 from multiprocessing import get_context
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -248,7 +247,7 @@ def without_compilers(folder: Path) -> str:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.skipif(find_spec("vllm") is None, reason="vLLM is not installed")
+@pytest.mark.vllm
 def test_vllm_starts_and_answers_without_a_compiler(tmp_path: Path) -> None:
     """Nor does it compile anything, or use what was compiled before. Ctrl-C does not reach the engine."""
     (tmp_path / "script.py").write_text(ANSWER)

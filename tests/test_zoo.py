@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,6 @@ from tests.contracts import ScorerContract, check_scorer
 from tests.zoo_models import FAMILIES, Published, make_checkpoint, published
 
 pytestmark = [pytest.mark.slow]
-needs_vllm = pytest.mark.skipif(find_spec("vllm") is None, reason="vLLM is not installed")
 
 QUESTION = "Janet\u2019s ducks lay 16 eggs per day. She eats three. How many are left?"
 SOLUTIONS = (
@@ -138,7 +136,7 @@ class TestOnTransformers:
             await conform(name, scorer, published(folders[name], FAMILIES[name][0]), atol=1e-5)
 
 
-@needs_vllm
+@pytest.mark.vllm
 @pytest.mark.parametrize("architecture", ["llama", "mistral", "qwen2"])
 def test_on_vllm_too(
     architecture: str, folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
