@@ -12,17 +12,16 @@ from textwrap import wrap
 from typing import NoReturn
 
 from bench.runner.budget import Budget, is_scaled, parse_budget
-from bench.runner.checkpoints import BUILTIN_POLICIES, DTYPES
+from bench.runner.checkpoints import BUILTIN_POLICIES
+from bench.runner.cli.model_options import add_model_options, policy_spec, prm_spec
 from bench.runner.cli.recorded import COMMAND, read_command
 from bench.runner.faults import Faults
 from bench.runner.request import BASELINE, RunRequest, greedy_baseline
-from bench.runner.specs import PolicySpec, PRMSpec
 from bench.tasks import TASKS
 from bench.tasks.oracle import guided_name
 from search.errors import UsageError
 from search.limits import CostLimits, LengthLimits
 from search.params import describe, has_param, make_strategy, nearest, params
-from search.policies.stepping import Sampling
 from search.segment import SEGMENTERS, Repetition
 from search.speculation import Speculate
 from search.strategies import STRATEGIES
@@ -95,14 +94,8 @@ def parse(words: Sequence[str]) -> CommandLine:
         data=args.data if args.problems is None else args.problems,
         limit=args.limit,
         question=args.question,
-        policy=PolicySpec(
-            name=args.policy, engine=args.engine, dtype=args.dtype, servers=tuple(args.server),
-            tokenizer=args.tokenizer, prompt=args.prompt,
-            stop=tuple(text.replace("\\n", "\n") for text in args.stop), segment=args.segment,
-            repetition=args.repetition, sampling=Sampling(args.temperature, args.top_p),
-            seeded=not args.no_seeded,
-        ),
-        prm=PRMSpec(name=args.prm, dtype=args.dtype),
+        policy=policy_spec(args),
+        prm=prm_spec(args),
         fitted_thresholds=settings.keys().isdisjoint(("accept", "reject")),
         budget=args.budget,
         limits=CostLimits(policy_tokens=args.max_tokens),
@@ -274,64 +267,7 @@ def _parser() -> argparse.ArgumentParser:
         help="what one problem may take; then the best solution so far is the answer",
     )
 
-    models = options.add_argument_group("models")
-    models.add_argument(
-        "--policy", metavar="PATH_OR_ID",
-        help="a causal language model: a folder or a hub id (default: the built-in one; for the built-in "
-        "code task, its own)",
-    )
-    models.add_argument(
-        "--prm", metavar="PATH_OR_ID",
-        help="a reward model: a name that `python -m prm.zoo` lists, a specification (YAML), a folder or "
-        "hub id with a prm.json, or weak, a built-in one that knows no more than the policy (default: the "
-        "built-in one). For programs also tests, which runs the tests that the question shows, and "
-        "tests+PATH_OR_ID, where failing tests overrule the model",
-    )
-    models.add_argument(
-        "--engine", metavar="NAME",
-        help="vllm; hf (transformers); or server (any OpenAI-compatible server) (default: vllm if it is "
-        "installed, else hf)",
-    )
-    models.add_argument(
-        "--server", metavar="URL", action="append", default=[],
-        help="base URL for --engine server, e.g. http://localhost:8000/v1; repeat for more servers",
-    )
-    models.add_argument(
-        "--tokenizer", metavar="PATH_OR_ID",
-        help="tokenizer of the server's model, for its chat template and to send prefixes as token ids "
-        "(default: that of --policy if it is a folder, else none)",
-    )
-    models.add_argument(
-        "--prompt", metavar="NAME_OR_FILE",
-        help="a prompt of the task by name, or a text file that contains {question} (default: the model's "
-        "chat template if it has one, else the task's first prompt)",
-    )
-    models.add_argument(
-        "--stop", metavar="TEXT", action="append", default=[],
-        help="text that ends a solution, in addition to the prompt's own stop strings; \\n is a newline; "
-        "repeat for more",
-    )
-    models.add_argument(
-        "--print-prompt", action="store_true", help="print the first problem's prompt and exit",
-    )
-    models.add_argument(
-        "--temperature", metavar="T", type=float, default=0.8,
-        help="sampling temperature of strategies that do not set their own (default: 0.8)",
-    )
-    models.add_argument(
-        "--top-p", metavar="P", type=float, default=1.0,
-        help="nucleus sampling (default: 1, off)",
-    )
-    models.add_argument(
-        "--dtype", metavar="NAME", default="auto",
-        help=f"precision of the weights: {', '.join(DTYPES)} "
-        "(default: auto: as stored, or float32 on a CPU without bfloat16; vLLM serves float32 weights in "
-        "bfloat16)",
-    )
-    models.add_argument(
-        "--no-seeded", action="store_true",
-        help="do not seed each request: may be faster, but runs cannot be repeated",
-    )
+    add_model_options(options)
 
     output = options.add_argument_group("running and output")
     output.add_argument(

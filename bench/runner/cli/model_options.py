@@ -1,0 +1,87 @@
+"""The options that say which models a run uses: from words to `PolicySpec` and `PRMSpec`."""
+
+from __future__ import annotations
+
+import argparse
+
+from bench.runner.checkpoints import DTYPES
+from bench.runner.specs import PolicySpec, PRMSpec
+from search.policies.stepping import Sampling
+
+
+def policy_spec(args: argparse.Namespace) -> PolicySpec:
+    """The policy, from parsed options."""
+    return PolicySpec(
+        name=args.policy, engine=args.engine, dtype=args.dtype, servers=tuple(args.server),
+        tokenizer=args.tokenizer, prompt=args.prompt,
+        stop=tuple(text.replace("\\n", "\n") for text in args.stop), segment=args.segment,
+        repetition=args.repetition, sampling=Sampling(args.temperature, args.top_p),
+        seeded=not args.no_seeded,
+    )  # fmt: skip
+
+
+def prm_spec(args: argparse.Namespace) -> PRMSpec:
+    """The reward model, from parsed options."""
+    return PRMSpec(name=args.prm, dtype=args.dtype)
+
+
+def add_model_options(options: argparse.ArgumentParser) -> None:
+    """Add the group of options on models."""
+    models = options.add_argument_group("models")
+    models.add_argument(
+        "--policy", metavar="PATH_OR_ID",
+        help="a causal language model: a folder or a hub id (default: the built-in one; for the built-in "
+        "code task, its own)",
+    )
+    models.add_argument(
+        "--prm", metavar="PATH_OR_ID",
+        help="a reward model: a name that `python -m prm.zoo` lists, a specification (YAML), a folder or "
+        "hub id with a prm.json, or weak, a built-in one that knows no more than the policy (default: the "
+        "built-in one). For programs also tests, which runs the tests that the question shows, and "
+        "tests+PATH_OR_ID, where failing tests overrule the model",
+    )
+    models.add_argument(
+        "--engine", metavar="NAME",
+        help="vllm; hf (transformers); or server (any OpenAI-compatible server) (default: vllm if it is "
+        "installed, else hf)",
+    )
+    models.add_argument(
+        "--server", metavar="URL", action="append", default=[],
+        help="base URL for --engine server, e.g. http://localhost:8000/v1; repeat for more servers",
+    )
+    models.add_argument(
+        "--tokenizer", metavar="PATH_OR_ID",
+        help="tokenizer of the server's model, for its chat template and to send prefixes as token ids "
+        "(default: that of --policy if it is a folder, else none)",
+    )
+    models.add_argument(
+        "--prompt", metavar="NAME_OR_FILE",
+        help="a prompt of the task by name, or a text file that contains {question} (default: the model's "
+        "chat template if it has one, else the task's first prompt)",
+    )
+    models.add_argument(
+        "--stop", metavar="TEXT", action="append", default=[],
+        help="text that ends a solution, in addition to the prompt's own stop strings; \\n is a newline; "
+        "repeat for more",
+    )
+    models.add_argument(
+        "--print-prompt", action="store_true", help="print the first problem's prompt and exit",
+    )
+    models.add_argument(
+        "--temperature", metavar="T", type=float, default=0.8,
+        help="sampling temperature of strategies that do not set their own (default: 0.8)",
+    )
+    models.add_argument(
+        "--top-p", metavar="P", type=float, default=1.0,
+        help="nucleus sampling (default: 1, off)",
+    )
+    models.add_argument(
+        "--dtype", metavar="NAME", default="auto",
+        help=f"precision of the weights: {', '.join(DTYPES)} "
+        "(default: auto: as stored, or float32 on a CPU without bfloat16; vLLM serves float32 weights in "
+        "bfloat16)",
+    )
+    models.add_argument(
+        "--no-seeded", action="store_true",
+        help="do not seed each request: may be faster, but runs cannot be repeated",
+    )
