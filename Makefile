@@ -24,7 +24,7 @@ demo: install
 	$(RUN) -m search.run --strategy hgs $(ARGS)
 
 test: dev
-	$(RUN) -m pytest -n 2 --dist loadgroup --no-loadscope-reorder $(ARGS)
+	$(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: dev
 	$(RUN) -m ruff check .

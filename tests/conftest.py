@@ -19,21 +19,37 @@ settings.register_profile("untimed", deadline=None)  # how fast a test runs is n
 settings.load_profile("untimed")
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What one worker runs together: a file, and all that starts vLLM.
-
-    Two pairs of vLLM's engines on two cores would wait for each other. vLLM's tests come first, then
-    files with slow tests, so that two workers end at about the same time.
-    """
+    """vLLM's tests first, then files with slow tests, so that two workers end at about the same time."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
-    missing = pytest.mark.skip(reason="vLLM is not installed") if find_spec("vllm") is None else None
     for item in items:
-        vllm = item.get_closest_marker("vllm")
-        if vllm and missing:
-            item.add_marker(missing)
-        item.add_marker(pytest.mark.xdist_group("vllm" if vllm else item.path.name))
+        if item.get_closest_marker("vllm"):
+            if not names_vllm(item.nodeid):
+                raise pytest.UsageError(f"{item.nodeid}: name vllm, so that it runs with vLLM's other tests")
+            if find_spec("vllm") is None:
+                item.add_marker(pytest.mark.skip(reason="vLLM is not installed"))
     items.sort(key=lambda item: (not item.get_closest_marker("vllm"), item.path not in slow))
+
+
+def names_vllm(test: str) -> bool:
+    """test: its file, class and function, and parameters, which do not count."""
+    return "vllm" in test.split("[")[0].lower()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """What one worker runs together: the tests of a file, and all that start vLLM.
+
+    Two pairs of vLLM's engines on two cores would wait for each other. (With pytest 9.2, xdist 3.8 ignores
+    the groups of `--dist loadgroup`.)
+    """
+    from xdist.scheduler import LoadFileScheduling  # type: ignore[import-untyped]
+
+    class Together(LoadFileScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            return "vllm" if names_vllm(nodeid) else str(super()._split_scope(nodeid))
+
+    return Together(config, log)
 
 
 LAST_LINE = pytest.StashKey[str]()

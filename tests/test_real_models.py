@@ -211,7 +211,7 @@ class TestVLLMScorer(BuiltinScorerContract):
 @pytest.mark.timeout(1200)  # the engines start once more, in the run that is interrupted
 @pytest.mark.vllm
 @one_loop
-async def test_interrupted_at_a_terminal_then_finished_it_is_the_uninterrupted_run(
+async def test_interrupted_at_a_terminal_on_vllm_then_finished_it_is_the_uninterrupted_run(
     models: Models, tmp_path: Path
 ) -> None:
     trace = tmp_path / "cut" / "hgs.jsonl"

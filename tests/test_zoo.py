@@ -15,7 +15,7 @@ import prm.scoring.scorers
 from prm.reading.encoder import Encoder
 from prm.reading.zoo import RewardModel, find, zoo
 from prm.scoring.scorers import HFScorer, VLLMScorer
-from search.errors import ContextError, UsageError
+from search.errors import ContextError, ScorerError, UsageError
 from search.types import Problem, Step, StepScore, StepScorer, Stop
 from tests.contracts import ScorerContract, check_scorer
 from tests.zoo_models import FAMILIES, Published, make_checkpoint, published
@@ -158,6 +158,9 @@ def test_on_vllm_too(
     async def check() -> None:
         for name in names:
             scorer = VLLMScorer(f"{name}={folders[name]}", dtype="float32")
+            with pytest.raises(ScorerError, match="not open"):
+                await scorer.score(Problem("p", QUESTION), steps(SOLUTIONS[0]))
+            await scorer.open()
             await conform(name, scorer, published(folders[name], architecture), atol=1e-4)
             await check_scorer(scorer, ZooContract(atol=1e-4))
             with pytest.raises(ContextError, match="1024"):

@@ -22,7 +22,6 @@ from search.microbatch import Microbatcher
 from search.types import Problem, Step, StepScore
 
 if TYPE_CHECKING:
-    from prm.scoring.model import Read
     from prm.scoring.tree_cache import Scored
 
 Engine = Literal["hf", "vllm"]
@@ -67,7 +66,7 @@ class VLLMScorer(ManagedScorer):
     use the cache. The scores are the same either way.
 
     vLLM serves the project's own sequence-classification checkpoints as they are. For other reward models
-    it serves the decoder, and the head is applied to the hidden states here.
+    it serves the decoder, and `open` has the engine apply their head.
 
     model: a name that `prm.reading.zoo.find` knows. calibrated: as `load_scorer` takes it.
     settings: vLLM's engine arguments.
@@ -78,19 +77,31 @@ class VLLMScorer(ManagedScorer):
         self, model: str, *, share: DeviceShare = WHOLE, calibrated: bool = True, **settings: Any
     ):
         entry = _single(model)
-        self._encode, self._read = _prepare(entry)
+        from prm.scoring.model import load_tokenizer, read_head
+
+        self._encode = Encoder(entry.layout, load_tokenizer(entry))
         self._layout = entry.layout if calibrated else entry.layout.uncalibrated
+        self._head = None if _served_as_it_is(entry) else model
+        self._opened = self._head is None
         from search.vllm_engine import start_engine
 
-        if self._read is not None:
-            from prm.scoring.vllm_decoders import architecture, register
+        if self._head is not None:
+            from prm.scoring.vllm_decoders import HeadWorker, architecture, register
 
             register()
-            overrides = {"architectures": [architecture(entry)]}
-            settings = {"hf_overrides": overrides, "tokenizer": entry.tokenizer, **settings}
+            read_head(entry, self._encode)  # raises what the engine would, before it starts
+            settings = {
+                "hf_overrides": {"architectures": [architecture(entry)]}, "tokenizer": entry.tokenizer,
+                "worker_extension_cls": f"{HeadWorker.__module__}.{HeadWorker.__qualname__}", **settings,
+            }  # fmt: skip
         self._engine = start_engine(entry.model, share=share, runner="pooling", **settings)
         self._context = self._engine.model_config.max_model_len
         self._requests = count()
+
+    async def open(self) -> None:
+        if self._head is not None:
+            await self._engine.collective_rpc("use_head", args=(self._head,))
+        self._opened = True
 
     async def close(self) -> None:
         self._engine.shutdown()
@@ -100,32 +111,31 @@ class VLLMScorer(ManagedScorer):
         await self._engine.reset_prefix_cache()
 
     async def score(self, problem: Problem, steps: Sequence[Step], *, num_scored: int = 0) -> list[StepScore]:
+        if not self._opened:
+            raise ScorerError("the reward model is not open: use it in `async with`")
         pieces = self._encode(problem.question, [step.text for step in steps])
         ids = [token for piece in pieces for token in piece]
         _check_length(problem, len(ids), self._context)
         if num_scored == len(steps) - 1:
-            last = await self._pool(ids, "classify" if self._read is None else "embed")
-            return self._scores(last.reshape(1, -1))
-        pooled = await self._pool(ids, "token_classify" if self._read is None else "token_embed")
+            return self._scores((await self._pool(ids, "classify")).reshape(1, -1))
+        pooled = await self._pool(ids, "token_classify")
         if len(pooled) != len(ids):
             raise ScorerError(f"{problem.id}: vLLM pooled {len(pooled)} of {len(ids)} tokens")
         ends = list(accumulate(map(len, pieces)))[1 + num_scored :]
         return self._scores(pooled[[end - 1 for end in ends]])
 
-    def _scores(self, pooled: Any) -> list[StepScore]:
-        """pooled: probabilities, [steps, labels], or hidden states for the head, [steps, hidden]."""
-        probabilities = pooled if self._read is None else self._read(pooled)
+    def _scores(self, probabilities: Any) -> list[StepScore]:
+        """probabilities: [steps, labels]."""
         return [self._layout.step_score(row) for row in probabilities.tolist()]
 
     async def _pool(self, ids: list[int], task: str) -> Any:
-        """Outputs of the last token, [labels or hidden], or for "token_..." tasks of all, [len(ids), ...]."""
+        """Probabilities after the last token, [labels], or for "token_classify" after each, [ids, labels]."""
         from vllm import PoolingParams
         from vllm.inputs import TokensPrompt
 
         from search.vllm_engine import final
 
-        raw = None if self._read is None else False  # an embedding would be scaled to length 1
-        prompt, params = TokensPrompt(prompt_token_ids=ids), PoolingParams(task=task, use_activation=raw)
+        prompt, params = TokensPrompt(prompt_token_ids=ids), PoolingParams(task=task)
         request = self._engine.encode(prompt, params, f"prm-{next(self._requests)}")
         try:
             result = await final(request, ScorerError)
@@ -137,15 +147,12 @@ class VLLMScorer(ManagedScorer):
         return result.outputs.data
 
 
-def _prepare(entry: RewardModel) -> tuple[Encoder, Read | None]:
-    """The encoder, and the head unless vLLM applies it itself."""
-    from prm.scoring.model import load_tokenizer, read_config, read_head
+def _served_as_it_is(entry: RewardModel) -> bool:
+    """Whether vLLM knows the head."""
+    from prm.scoring.model import read_config
 
-    encoder = Encoder(entry.layout, load_tokenizer(entry))
     architectures = read_config(entry).architectures or [""]
-    if _is_classifier(entry.layout) and architectures[0].endswith("ForSequenceClassification"):
-        return encoder, None
-    return encoder, read_head(entry, encoder)
+    return _is_classifier(entry.layout) and architectures[0].endswith("ForSequenceClassification")
 
 
 def _is_classifier(layout: Layout) -> bool:
