@@ -86,7 +86,7 @@ def folder_of(out: Path, budget: str, seed: int) -> Path:
 
 def read_grid(folder: Path) -> Grid:
     """A grid, finished or not, from its files; needs no model. Raises UsageError."""
-    asked = _read_json(folder / ASKED)
+    asked = read_asked(folder)
     try:
         rows = [json.loads(line) for line in (folder / PROBLEMS).read_text(encoding="utf-8").splitlines()]
         problems = {row["id"]: Problem(row["id"], row["question"]) for row in rows}
@@ -117,13 +117,15 @@ def read_grid(folder: Path) -> Grid:
         raise UsageError(f"{folder} holds a damaged grid ({type(error).__name__}: {error})") from error
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_asked(folder: Path) -> dict[str, Any]:
+    """What was asked of the grid in a folder. Raises UsageError if there is none."""
+    path = folder / ASKED
     try:
         read = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UsageError(f"there is no grid in {path.parent}: cannot read {path.name}") from error
+        raise UsageError(f"there is no grid in {folder}: cannot read {path.name}") from error
     except ValueError as error:
         raise UsageError(f"{path}: not the record of a grid: {error}") from error
-    if not isinstance(read, dict):
+    if not isinstance(read, dict) or not isinstance(read.get("words"), list):
         raise UsageError(f"{path}: not the record of a grid")
     return read

@@ -1,7 +1,7 @@
-"""The results of one strategy by problem, in a file: what its trace does not hold, and what takes long to redo.
+"""The results of one strategy by problem, in a file beside its trace.
 
-A trace has no grades, no times and not every event. With this file a grid is read without models and without
-grading; without it, it is made again from the trace (`python -m bench.run --replay`).
+A trace has no grades, no times and not every event. With this file, results are read without models and
+without grading. It is made again from the trace by `python -m bench.run --replay`.
 """
 
 from __future__ import annotations
@@ -63,7 +63,8 @@ def read_results(path: Path, problems: Mapping[str, Problem]) -> tuple[Summary, 
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
     except (ValueError, KeyError, TypeError) as error:
-        raise UsageError(f"{path}: not the results of a strategy ({type(error).__name__}: {error})") from error
+        fault = f"{type(error).__name__}: {error}"
+        raise UsageError(f"{path}: not the results of a strategy ({fault})") from error
 
 
 def _row(graded: Graded) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from bench.report.curves import Curve, draw_curves
 from bench.report.markdown import accuracy, paired, percent, table
 from bench.report.stats import Paired
 from bench.report.strategies_text import ABOUT, COLUMNS, INTRO, TITLE
@@ -14,8 +15,6 @@ from search.strategies import STRATEGIES
 from search.tree import StepGuided
 
 GREEDY, POOL, VOTE, ORACLE = "cot", "best_of_n", "weighted_vote", "oracle_best_of_n"
-OKABE_ITO = ("#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7")
-MARKERS = ("o", "s", "^")
 JUDGED_AT = 16
 """The budget at which tree searches are held against sampling."""
 
@@ -164,32 +163,16 @@ def _paired(test: Paired) -> str:
 
 def draw(results: Results, path: Path) -> None:
     """Accuracy against total tokens, one line a strategy; best at the largest budget first in the legend."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(9, 5.5), dpi=150)
-    last = results.cells[max(results.cells)]
+    rows, last = results.cells.values(), results.cells[max(results.cells)]
     names = [name for name in STRATEGIES if name != GREEDY]
-    for number, name in sorted(enumerate(names), key=lambda item: -last[item[1]].correct):
-        points = [row[name] for row in results.cells.values()]
-        axes.plot(
-            [s.cost.total_tokens / len(s.graded) for s in points], [100 * _share(s) for s in points],
-            color=OKABE_ITO[number % len(OKABE_ITO)], marker=MARKERS[number // len(OKABE_ITO)],
-            linestyle="-" if number < len(OKABE_ITO) else "--", markersize=5, linewidth=1.5, label=name,
-        )  # fmt: skip
-    pool = [(row[POOL], row[ORACLE]) for row in results.cells.values()]
-    axes.plot(
-        [s.cost.total_tokens / len(s.graded) for s, _ in pool], [100 * _share(o) for _, o in pool],
-        color="0.6", linestyle=":", linewidth=2, label="pass@N (bound)",
-    )  # fmt: skip
-    axes.axhline(100 * _share(last[GREEDY]), color="0.6", linewidth=1, label="greedy")
-    axes.set_xscale("log", base=2)
-    axes.xaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda x, _: f"{x:,.0f}"))
-    axes.set_xlabel("total tokens per problem (log scale)")
-    axes.set_ylabel("accuracy, %")
-    axes.grid(alpha=0.3)
-    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
-    figure.savefig(path, bbox_inches="tight", metadata={"Software": None})
-    plt.close(figure)
+    curves = [
+        Curve(name, [(_tokens(row[name]), _share(row[name])) for row in rows], number)
+        for number, name in sorted(enumerate(names), key=lambda item: -last[item[1]].correct)
+    ]
+    bound = [(_tokens(row[POOL]), _share(row[ORACLE])) for row in rows]
+    curves.append(Curve("pass@N (bound)", bound, is_bound=True))
+    draw_curves(curves, path, level=("greedy", _share(last[GREEDY])))
+
+
+def _tokens(summary: Summary) -> float:
+    return summary.cost.total_tokens / len(summary.graded)

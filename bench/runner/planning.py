@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict, replace
 from statistics import fmean
 
+from bench.report.files import replace_text
 from bench.report.summary import Summary
 from bench.runner.budget import FILE, Plan, scaled_value
 from bench.runner.request import Run
@@ -42,7 +43,7 @@ async def planned(run: Run, policy: Policy, scorer: StepScorer, greedy: Summary 
             values |= {} if value is None else {name: value}
     plan = replace(plan, values=values)
     run.out.mkdir(parents=True, exist_ok=True)
-    (run.out / FILE).write_text(json.dumps(asdict(plan), indent=1) + "\n", encoding="utf-8")
+    replace_text(run.out / FILE, json.dumps(asdict(plan), indent=1) + "\n")
     return run.with_plan(plan)
 
 

@@ -84,7 +84,7 @@ class RunRequest:
         out = self.out or Path("runs") / f"{self._source}-{strftime('%Y%m%d-%H%M%S')}"
         with faults.collected():
             self._check_numbers(faults)
-            self._check_budget(faults)
+            self.check_budget(faults)
         if self.question is None:
             with faults.collected():
                 self._check_out(out)
@@ -113,15 +113,7 @@ class RunRequest:
             request=self, strategies=strategies, task=task, examples=examples,
             policy=policy, prm=prm, out=out,
         )
-        if self.budget is not None:
-            run = replace(run, prm_weight=prm_weight(policy, prm))
-            if self.resume and (plan := recorded_plan(out, self.budget, run.prm_weight or 0.0)):
-                run = run.with_plan(plan)
-        if self.resume:
-            for name in run.strategies:
-                if run.trace_path(name).exists():
-                    Trace.check(run.trace_path(name), run.recorded_identity(name))  # refused now, not later
-        return run
+        return run.with_recorded()
 
     @property
     def _guided(self) -> bool:
@@ -146,7 +138,8 @@ class RunRequest:
         if self.limit is not None and self.limit < 1:
             faults.add(f"limit={self.limit}: it must be at least 1")
 
-    def _check_budget(self, faults: Faults) -> None:
+    def check_budget(self, faults: Faults) -> None:
+        """Note what does not go with the budget."""
         if self.budget is None:
             return
         option = f"--budget {self.budget.text}"
@@ -239,6 +232,23 @@ class Run:
     def budgeted(self) -> list[str]:
         """The strategies that the budget is for: all but the baseline."""
         return [] if self.request.budget is None else [name for name in self.strategies if name != BASELINE]
+
+    def with_recorded(self) -> Run:
+        """This run with the weight of its budget, and with the plan that its folder holds if it is resumed.
+
+        Raises UsageError if the folder holds another run: it is refused now, not after models are loaded.
+        """
+        run, request = self, self.request
+        if request.budget is not None:
+            weight = run.prm_weight if run.prm_weight is not None else prm_weight(run.policy, run.prm)
+            run = replace(run, prm_weight=weight)
+            if request.resume and (plan := recorded_plan(run.out, request.budget, weight)):
+                run = run.with_plan(plan)
+        if request.resume:
+            for name in run.strategies:
+                if run.trace_path(name).exists():
+                    Trace.check(run.trace_path(name), run.recorded_identity(name))
+        return run
 
     def with_plan(self, plan: Plan) -> Run:
         """This run, with its strategies scaled."""
