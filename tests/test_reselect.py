@@ -4,22 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from bench.report import sides
+from bench.report import rescoring, sides
 from bench.report.recorded import read_trace
+from bench.report.rescoring import rescore
 from bench.report.reselection import Selector, reselect
+from bench.report.sides import Graders
 from bench.runner.cli.reselect import main
+from bench.runner.replaying import Neutral, with_neutral
 from bench.tasks import TASKS
-from search.engine import Outcome
+from search.engine import Outcome, solve
 from search.errors import UsageError
+from search.limits import LengthLimits
+from search.params import params
 from search.strategies.best_of_n import BestOfN
+from search.strategies.hgs import HGS
 from search.strategies.self_consistency import SelfConsistency
 from search.strategies.weighted_vote import WeightedVote
+from search.trace import Trace
 from search.tree import Strategy
+from search.types import Problem, Step, StepScore
 from search.values import Aggregate
+from tests.fakes import FractionAnswers, RandomWorld
 from tests.random_runs import PROBLEMS, Fractions, recorded
 
 RECORDED = Path(__file__).parent / "recorded"
@@ -84,3 +95,93 @@ def test_the_command(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None
     empty.write_bytes((RECORDED / "hgs.jsonl").read_bytes().splitlines(keepends=True)[0])
     assert main([str(empty)]) == 2
     assert "no problem is at its end" in capsys.readouterr().err
+
+
+# -- another neutral policy ------------------------------------------------------------------------
+
+
+def hgs(path: Path, neutral: Neutral) -> dict[str, str | None]:
+    """The answers of HGS in the random world, recorded."""
+    strategy, world = HGS(width=3, max_samples=25, neutral=neutral), RandomWorld()
+    config = {
+        "strategy": "hgs", "params": params(strategy), "task": "fractions", "data": "", "seed": 5,
+        "limits": [None, None, None], "lengths": [12, 40],
+    }  # fmt: skip
+
+    async def run() -> dict[str, str | None]:
+        with closing(Trace(path, config)) as trace:
+            outcomes = solve(
+                PROBLEMS, strategy, world, world, seed=5, trace=trace, answers=FractionAnswers(),
+                lengths=LengthLimits(12, 40),
+            )  # fmt: skip
+            return {o.problem.id: o.answer async for o in outcomes if o.error is None}
+
+    return asyncio.run(run())
+
+
+def test_another_neutral_policy_gives_what_a_run_with_it_gives(tmp_path: Path) -> None:
+    policies: tuple[Neutral, ...] = ("defer", "accept", "reject")
+    runs = {neutral: hgs(tmp_path / f"{neutral}.jsonl", neutral) for neutral in policies}
+    for recorded_as, own in runs.items():
+        run = read_trace(tmp_path / f"{recorded_as}.jsonl")
+        graders = Graders(run)
+        for neutral, expected in runs.items():
+            again = with_neutral(run, graders, neutral)
+            assert again == {name: expected[name] for name in again}
+            assert again == own if neutral == recorded_as else 0 < len(again) < len(PROBLEMS)
+
+
+def test_the_command_says_what_another_neutral_policy_leaves_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trace = tmp_path / "hgs.jsonl"
+    hgs(trace, "defer")
+    assert main([str(trace), "--choose", "vote", "--neutral", "reject"]) == 0
+    printed = capsys.readouterr().out
+    assert "neutral=reject: " in printed and "of 15 problems. The other " in printed
+    assert main([str(trace), "--neutral", "reject", "accept", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["neutral"]
+    assert [row["selector"] for row in rows] == ["neutral=reject", "neutral=accept"]
+    assert all(0 < row["problems"] < 15 for row in rows)
+    assert main([str(RECORDED / "cot.jsonl"), "--neutral", "accept"]) == 2
+    assert "--neutral is for traces of hgs, not of cot" in capsys.readouterr().err
+
+
+# -- another reward model --------------------------------------------------------------------------
+
+
+class Other(RandomWorld):
+    """Another reward model: it likes what the recorded one does not."""
+
+    async def __aenter__(self) -> Other:
+        return self
+
+    async def __aexit__(self, *error: object) -> None: ...
+
+    async def score(self, problem: Problem, steps: Sequence[Step], *, num_scored: int = 0) -> list[StepScore]:
+        values = [0.9 if "0.5" in step.text else 0.1 for step in steps[num_scored:]]
+        return [StepScore(1 - value, 0.0, value) for value in values]
+
+
+def test_another_reward_model_scores_the_recorded_solutions(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, keep = tmp_path / "t.jsonl", tmp_path / "scores.jsonl"
+    run, _ = asyncio.run(recorded(path, BestOfN(n=8, temperature=1.0)))
+    before = path.read_bytes()
+    monkeypatch.setattr(rescoring, "load_scorer", lambda *args, **how: Other())
+    words = [str(path), "--prm", "builtin", "--keep", str(keep), "--aggregate", "last", "--choose", "best"]
+    assert main(words) == 0
+    assert "finished solutions of each, scored by builtin" in capsys.readouterr().out
+    solutions = [tree.solutions for tree in run.trees.values()]
+    likes = [any("= 0.5" in node.text for node in nodes) for nodes in solutions]
+    rescore(run, Graders(run), "builtin", keep)  # all of it is kept
+    [got] = reselect(run, [Selector("best", "last")]).selected
+    assert sum(likes) > 0 and all(right for right, liked in zip(got.correct, likes, strict=True) if liked)
+    assert path.read_bytes() == before
+    leaves = [node for nodes in solutions for node in nodes if node.score is not None]
+    assert {round(node.value, 6) for node in leaves} == {0.1, 0.9}
+    monkeypatch.setattr(rescoring, "load_scorer", None)
+    assert main(words) == 0
+    assert main(words[:3]) == 2
+    assert "--keep FILE" in capsys.readouterr().err

@@ -24,11 +24,21 @@ _OLD_NAMES = {
 """What traces of version 0.1.0 call things, and what they are called now."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Sample:
+    """One call of the policy. parent: what it continued. leaf: its last step. spent: what it cost."""
+
+    parent: Node
+    leaf: Node
+    spent: Cost
+
+
 @dataclass(slots=True, eq=False, repr=False)  # a node's repr is that of its whole tree
 class RecordedTree:
     """The search tree of one problem.
 
     digest: of the question. root: above all steps; scratch nodes are left out.
+    samples: the calls that succeeded, in the order in which they ended.
     visits: when each node was sampled, from 1. rejected, left: nodes that the strategy did not continue
         from, and that it went back from. unused: calls whose results were not used.
     chosen, answer: the leaf returned, and its answer; None if the problem has no end in the trace.
@@ -37,6 +47,7 @@ class RecordedTree:
     problem: str
     digest: str = ""
     root: Node = field(default_factory=lambda: Node((), None, None))
+    samples: list[Sample] = field(default_factory=list)
     visits: dict[Node, int] = field(default_factory=dict)
     rejected: set[Node] = field(default_factory=set)
     left: dict[Node, int] = field(default_factory=dict)
@@ -124,7 +135,6 @@ class _Reader:
         self._tree = RecordedTree(problem)
         self._nodes: dict[Address, Node] = {(): self._tree.root}
         self._order: list[Node] = []
-        self._samples: list[tuple[Node, Node]] = []  # where each grew from, and its leaf
         self._total: Cost | None = None  # of a problem that its deadline ended
 
     def read(self, event: Mapping[str, Any]) -> None:
@@ -139,7 +149,7 @@ class _Reader:
                 for depth, (text, ids, logprob, stop, n_tokens) in enumerate(event["steps"]):
                     step = Step(text, tuple(ids), logprob, Stop(stop), n_tokens)
                     self._add((*at, *[0] * depth), step)
-                self._samples.append((self._nodes[at[:-1]], self._order[-1]))
+                tree.samples.append(Sample(self._nodes[at[:-1]], self._order[-1], spent))
             case "score":
                 path = [self._nodes[at[:depth]] for depth in range(1, len(at) + 1)]
                 scores = [StepScore(*parts) for parts in event["scores"]]
@@ -177,11 +187,12 @@ class _Reader:
         tree.visits = {node: number for number, node in enumerate(self._order, start=1)}
         for node in self._nodes.values():
             node.children.sort(key=lambda child: child.address)
-        for parent, leaf in sorted(self._samples, key=lambda ends: ends[1].address):
-            if original := _original(parent, leaf):
+        for sample in sorted(tree.samples, key=lambda sample: sample.leaf.address):
+            leaf = sample.leaf
+            if original := _original(sample.parent, leaf):
                 leaf.duplicate_of = original.duplicate_of or original
                 leaf.duplicate_of.score = leaf.duplicate_of.score or leaf.score
-        for _, leaf in self._samples:  # only now: whichever of the equal ones came first was scored
+        for leaf in (sample.leaf for sample in tree.samples):  # now: whichever came first was scored
             if leaf.duplicate_of is not None:
                 for node, first in zip(leaf.path, leaf.duplicate_of.path, strict=True):
                     node.score = node.score or first.score

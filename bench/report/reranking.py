@@ -124,7 +124,7 @@ def rerank(
             (float(mean), float(low), float(high))
             for mean, (low, high) in zip(values.mean(0), ends, strict=True)
         ]
-    within, across, mixed = _discrimination(pools, seed) if scored else ((np.nan,) * 3, (np.nan,) * 3, 0)
+    within, across, mixed = discrimination(pools, seed=seed) if scored else ((np.nan,) * 3, (np.nan,) * 3, 0)
     notes = [] if weights or not scored else ["no weighted vote: some scores are negative, so no weights"]
     unscored = sum(value == -inf for pool in pools for value in pool.values or ())
     return Reranking(
@@ -134,22 +134,35 @@ def rerank(
     )  # fmt: skip
 
 
-def _discrimination(pools: Sequence[Pool], seed: int) -> tuple[Measure, Measure, int]:
-    """AUC within problems, AUC across problems, and how many problems have right and wrong candidates."""
+def discrimination(
+    pools: Sequence[Pool], *, of: Sequence[str] | None = None, seed: int = 0
+) -> tuple[Measure, Measure, int]:
+    """AUC within problems, AUC across problems, and how many pools have right and wrong candidates.
+
+    of: the problem that each pool is of, where several are of one (with several seeds); a problem is drawn
+        with all its pools.
+    """
+    index = {name: number for number, name in enumerate(dict.fromkeys(of or ()))}
+    problem_of = range(len(pools)) if of is None else [index[name] for name in of]
     own = np.array([auc_within(pool) for pool in pools])
-    mixed = own[np.isfinite(own)]
-    within = (float(mixed.mean()), *bootstrap(mixed.tolist(), seed=seed)) if len(mixed) else (np.nan,) * 3
+    by_problem: dict[int, list[float]] = {}
+    for problem, value in zip(problem_of, own.tolist(), strict=True):
+        if np.isfinite(value):
+            by_problem.setdefault(problem, []).append(value)
+    means = [sum(values) / len(values) for values in by_problem.values()]
+    mixed = int(np.isfinite(own).sum())
+    within = (float(np.mean(means)), *bootstrap(means, seed=seed)) if means else (np.nan,) * 3
     items = sorted(
-        (value, right, index)
-        for index, pool in enumerate(pools)
+        (value, right, problem)
+        for problem, pool in zip(problem_of, pools, strict=True)
         for value, right in zip(pool.values or (), pool.right, strict=True)
         if value != -inf
     )  # sorted here, so that each bootstrap sample needs no sorting
     if not items:
         return within, (np.nan,) * 3, 0
-    value, right, problem = (np.array(column) for column in zip(*items, strict=True))
+    columns = [np.array(column) for column in zip(*items, strict=True)]
     measures = with_intervals(
-        lambda weight: {"auc": auc(value, right, weight)}, problem, len(pools), seed=seed,
-        resamples=AUC_RESAMPLES,
+        lambda weight: {"auc": auc(columns[0], columns[1], weight)}, columns[2], max(problem_of) + 1,
+        seed=seed, resamples=AUC_RESAMPLES,
     )  # fmt: skip
-    return within, measures["auc"], len(mixed)
+    return within, measures["auc"], mixed

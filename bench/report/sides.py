@@ -10,7 +10,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from bench.report.recorded import RecordedRun, is_trace, read_trace
+from bench.report.recorded import RecordedRun, RecordedTree, is_trace, read_trace
+from bench.report.solutions import Solutions
 from bench.tasks import TASKS
 from bench.tasks.base import Example, Task
 from search.errors import UsageError
@@ -164,6 +165,8 @@ class Graders:
         if name not in TASKS:
             raise UsageError(f"{run.path}: unknown task {name!r}{nearest(name, TASKS)}")
         self.task: Task = TASKS[name]()
+        self.task.strict = bool(run.config.get("strict"))
+        self._known: dict[tuple[str, str], bool] = {}
         # A run takes the first problems of its task, and begins them in order.
         try:
             examples = self.task.load(Path(data) if data else None, max(1, len(run.trees)))
@@ -178,4 +181,15 @@ class Graders:
             raise UsageError(f"{run.path}: {where} has no problem {missing[0]!r} (any more)")
 
     def grade(self, problem: str, answer: str | None) -> bool:
-        return self.task.grade(self.examples[problem].problem, answer).correct
+        """Whether the answer is right; each is graded once."""
+        if answer is None:
+            return False
+        if (problem, answer) not in self._known:
+            graded = self.task.grade(self.examples[problem].problem, answer)
+            self._known[problem, answer] = graded.correct
+        return self._known[problem, answer]
+
+    def solutions(self, tree: RecordedTree) -> Solutions:
+        """The finished solutions of a problem."""
+        problem = self.examples[tree.problem].problem
+        return Solutions(tree, problem, self.task.answers(problem))

@@ -172,7 +172,7 @@ class Summary:
             **({"total_tokens": cost.total_tokens} if cost.total_tokens else {}),
             "by_group": {
                 name: {"n": len(right), "accuracy": sum(right) / len(right)}
-                for name in sorted(groups, key=_natural) if name and (right := groups[name])
+                for name in sorted(groups, key=natural) if name and (right := groups[name])
             },
         }
         result["problems"] = [g.as_json() for g in self.graded]
@@ -193,6 +193,6 @@ def matched(search: Summary, sampled: Summary) -> int:
     return max(1, ceil(search.cost.policy_tokens / max(1, sampled.cost.policy_tokens)))
 
 
-def _natural(name: str) -> list[tuple[int, str]]:
+def natural(name: str) -> list[tuple[int, str]]:
     """A sort key that puts "10 steps" after "2 steps"."""
     return [(int(part), "") if part.isdigit() else (0, part) for part in re.split(r"(\d+)", name)]

@@ -20,13 +20,14 @@ def prm_weight(policy: ResolvedPolicy, prm: ResolvedPRM | None) -> float:
     """
     if prm is None or prm.model is None:
         return 0.0
-    return _of_reward_model(prm.model) / count_parameters(policy.path)
+    return reward_model_parameters(prm.model) / count_parameters(policy.path)
 
 
-def _of_reward_model(name: str) -> int:
+def reward_model_parameters(name: str) -> int:
+    """The parameters of a reward model, as `prm.reading.zoo.find` knows it. Raises UsageError."""
     entry = find(name)
     if entry.members:
-        return sum(_of_reward_model(member) for member in entry.members)
+        return sum(reward_model_parameters(member) for member in entry.members)
     return count_parameters(entry.model)
 
 

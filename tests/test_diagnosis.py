@@ -1,0 +1,400 @@
+"""A scripted search in, a diagnosis out: each reason to lose is reached by one picture."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import pytest
+
+from bench.grading.grade import Grade
+from bench.report import sides
+from bench.report.diagnosis import Backtracks, Diagnosis, Sizes, diagnose
+from bench.report.diagnosis_text import diagnosis_lines
+from bench.report.losses import Cause
+from bench.report.recorded import read_trace
+from bench.report.sides import Graders
+from bench.report.summary import Graded, Summary
+from bench.runner.cli.diagnose import main
+from bench.runner.replaying import replayed_summary
+from bench.tasks import TASKS
+from bench.tasks.base import Example, Task
+from search.engine import Outcome, solve
+from search.limits import CostLimits, Events, LengthLimits
+from search.params import params
+from search.prompts import Prompt
+from search.strategies import STRATEGIES
+from search.strategies.best_of_n import BestOfN
+from search.strategies.cot import ChainOfThought
+from search.strategies.hgs import HGS
+from search.strategies.mcts import MCTS
+from search.strategies.self_consistency import SelfConsistency
+from search.trace import Trace
+from search.tree import Strategy
+from search.types import Answers, Label, Problem, StepScore
+from tests.fakes import BAD, FractionAnswers, RandomWorld, ScriptedPolicy, ScriptedScorer
+from tests.pictures import Script, of_value
+
+RECORDED = Path(__file__).parent / "recorded"
+
+
+class Plain(Task):
+    """Problems whose answer is 1/2. A text with "guess" states no answer. Every third problem is hard."""
+
+    name = "plain"
+    prompts: Mapping[str, Prompt] = MappingProxyType({})
+
+    def load(self, data: Path | None, limit: int | None) -> list[Example]:
+        count = 12 if limit is None else limit
+        return [Example(Problem(f"p/{i}", f"Which, {i}?"), "1/2", self.group(i)) for i in range(count)]
+
+    def group(self, number: int) -> str:
+        return ""
+
+    def answers(self, problem: Problem) -> Answers:
+        return FractionAnswers()
+
+    def falls_back(self, text: str) -> bool:
+        return "guess" in text
+
+    def grade(self, problem: Problem, answer: str | None) -> Grade:
+        return Grade(answer is not None and FractionAnswers().equal(answer, "1/2"), "exact")
+
+
+class Checked(Plain):
+    """Steps with "bad" in them are wrong; every third problem is hard."""
+
+    name = "checked"
+    checks_steps = True
+
+    def group(self, number: int) -> str:
+        return "easy" if number % 3 else "hard"
+
+    def step_labels(self, problem: Problem, steps: Sequence[str]) -> list[Label]:
+        return [Label.NEGATIVE if "bad" in step else Label.POSITIVE for step in steps]
+
+
+@pytest.fixture(autouse=True)
+def tasks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sides, "TASKS", {**TASKS, "plain": Plain, "checked": Checked})
+
+
+@dataclass(frozen=True)
+class Cell:
+    trace: Path
+    summary: Summary
+
+
+class ByProblem:
+    """A scripted policy with a script of its own for some problems."""
+
+    def __init__(self, script: Script, others: Mapping[str, Script], seed: int):
+        self._usual = ScriptedPolicy(script, seed)
+        self._others = {name: ScriptedPolicy(other, seed) for name, other in others.items()}
+
+    async def propose(self, problem: Problem, *args: Any, **how: Any) -> Any:
+        return await self._others.get(problem.id, self._usual).propose(problem, *args, **how)
+
+
+def cell(
+    path: Path, strategy: Strategy, script: Script, scores: Mapping[str, StepScore] | None = None, *,
+    n: int = 6, task: str = "plain", seed: int = 0, others: Mapping[str, Script] | None = None,
+    solution_tokens: int = 1000, replay: bool = True,
+) -> Cell:  # fmt: skip
+    """The same script for n problems, searched, recorded, and read back."""
+    [name] = [name for name, kind in STRATEGIES.items() if type(strategy) is kind]
+    config = {
+        "strategy": name, "params": params(strategy), "task": task, "data": "", "seed": seed,
+        "limits": [None, None, None], "lengths": [256, solution_tokens], "policy": "p", "prm": "m",
+    }  # fmt: skip
+    problems = [e.problem for e in {"plain": Plain, "checked": Checked}[task]().load(None, n)]
+    policy, scorer = ByProblem(script, others or {}, seed), ScriptedScorer(scores or {})
+
+    async def run() -> list[Outcome]:
+        with closing(Trace(path, config)) as trace:
+            return [
+                outcome
+                async for outcome in solve(
+                    problems, strategy, policy, scorer, seed=seed, trace=trace, answers=FractionAnswers(),
+                    lengths=LengthLimits(256, solution_tokens),
+                )
+            ]  # fmt: skip
+
+    outcomes = {outcome.problem.id: outcome for outcome in asyncio.run(run())}
+    read = read_trace(path)
+    graders = Graders(read)
+    if replay:
+        return Cell(path, replayed_summary(read, graders))
+    graded = [
+        Graded(o, graders.grade(p.id, o.answer), "", "guess" in o.text)
+        for p in problems
+        if (o := outcomes[p.id])
+    ]
+    return Cell(path, Summary(name, params(strategy), task, seed, "p", "m", "", 1.0, graded))
+
+
+def picture(path: Path, *args: Any, **how: Any) -> Diagnosis:
+    return diagnose([cell(path / f"{len(list(path.iterdir()))}.jsonl", *args, **how)])
+
+
+TWO = {"": ["so = 1/2.", "so = 3."]}
+WRONG = {"so = 1/2.": of_value(0.3), "so = 3.": of_value(0.9)}
+
+
+# -- why does search lose here? --------------------------------------------------------------------
+
+
+def test_the_prm_cannot_rank(tmp_path: Path) -> None:
+    got = picture(tmp_path, BestOfN(n=2), TWO, WRONG)
+    assert got.sentence == (
+        "The PRM cannot rank: 100.0% have a right candidate, and 0.0% are solved; its AUC within problems is "
+        "0.00 [0.00, 0.00], not above chance. Of 6 wrong answers: 6 had a right candidate that was not "
+        "chosen."
+    )
+    assert (got.accuracy, got.oracle, got.gap, got.candidates, got.mixed) == (0, 1, 1, 2, 6)
+    assert got.losses[0].why == (
+        "1 of 2 candidates are right, and another one was chosen. Its value is 0.90, that of the best right "
+        "one 0.30."
+    )
+
+
+def test_the_prm_ranks_but_not_well_enough(tmp_path: Path) -> None:
+    script = {"": ["so = 1/2.", "so = 3.", "so = 4.", "so = 5."]}
+    scores = {"so = 4.": of_value(0.1), "so = 5.": of_value(0.2), "so = 3.": of_value(0.9)}
+    got = picture(tmp_path, BestOfN(n=4), script, scores | {"so = 1/2.": of_value(0.8)})
+    assert got.auc_within == pytest.approx((2 / 3,) * 3)
+    assert got.sentence.startswith("The PRM does not rank well enough: 100.0% have a right")
+    assert "AUC within problems is 0.67 [0.67, 0.67]." in got.sentence
+
+
+def test_the_vote_picks_the_wrong_answer(tmp_path: Path) -> None:
+    got = picture(tmp_path, SelfConsistency(n=3), {"": ["so = 3.", "so = 0.5.", "so = 3."]})
+    assert got.sentence.startswith("The vote picks the wrong answer: 100.0% have a right")
+    assert not got.scored and got.as_json()["auc_within"] is None
+
+
+def test_the_prm_scores_a_wrong_step_as_right(tmp_path: Path) -> None:
+    script = {"": ["bad,"], "bad,": ["so = 3."]}
+    got = picture(tmp_path, HGS(width=2), script, task="checked")
+    assert got.causes == {Cause.STEP: 6}
+    assert got.sentence.startswith("The PRM scores wrong steps as right: ")
+    assert got.losses[0].why == (
+        "The reward model scored a wrong step of the chosen solution as right. Its first wrong step is step "
+        "1, scored 0.90: bad,"
+    )
+    # Best-of-N commits to no step, so there it is the policy that gives nothing better.
+    assert picture(tmp_path, BestOfN(n=1), script, task="checked").causes == {Cause.POOL: 6}
+
+
+def test_the_pool_holds_no_answer(tmp_path: Path) -> None:
+    got = picture(tmp_path, BestOfN(n=2), {"": ["so = 4.", "so = 3."]})
+    assert got.sentence == (
+        "The pool holds no answer: 2.0 candidates of a problem contain a right one in 0.0%, so no selector "
+        "gains more than 0.0 points. Of 6 wrong answers: 6 had no right candidate."
+    )
+    assert got.losses[0].why == "None of its 2 candidates is right." and got.mixed == 0
+
+
+def test_the_budget_ended(tmp_path: Path) -> None:
+    script = {"": ["one,", "two,", "so = 3.", "so = 1/2."]}
+    got = picture(tmp_path, HGS(width=8, max_samples=2), script, {"one,": BAD, "two,": BAD})
+    assert got.exhausted == 6 and got.causes == {Cause.BUDGET: 6}
+    assert got.sentence.startswith("The budget ended: 6 of 6 searches reached a limit. Of 6 wrong answers")
+    assert got.losses[0].why == "Its limit ended the search, and its one candidate is wrong."
+    cut = picture(tmp_path, ChainOfThought(), {"": ["on and on,"], "on and on,": ["so = 1/2."]},
+                  solution_tokens=12)  # fmt: skip
+    assert cut.losses[0].why == "The chosen solution was cut at the length limit." and not cut.exhausted
+
+
+def test_the_grader_has_nothing_to_read(tmp_path: Path) -> None:
+    others = {f"p/{i}": {"": ["who knows."]} for i in range(2)}
+    got = picture(tmp_path, ChainOfThought(), {"": ["guess = 3."]}, others=others)
+    assert got.causes == {Cause.GUESS: 4, Cause.UNREAD: 2}
+    assert got.sentence == (
+        "The grader has nothing to read: solutions state no answer as the task expects it. Of 6 wrong "
+        "answers: 4 state no answer, and a guess was graded; 2 end without a readable answer."
+    )
+    whys = {loss.cause: loss.why for loss in got.losses}
+    assert whys[Cause.GUESS].endswith("so its last mathematics or number was graded: 3.")
+
+
+def test_errors(tmp_path: Path) -> None:
+    """The script has nothing to give, which is an error of the policy."""
+    got = picture(tmp_path, ChainOfThought(), {}, replay=False)
+    assert got.causes == {Cause.ERROR: 6} and got.sentence.startswith("Problems failed with errors. Of 6")
+    assert "the script has ()" in got.losses[0].why
+
+
+def test_nothing_is_lost_little_is_lost_and_no_single_cause(tmp_path: Path) -> None:
+    right: Script = {"": ["so = 1/2."]}
+    assert picture(tmp_path, ChainOfThought(), right).sentence == "Nothing is lost: all 6 answers are right."
+    few = cell(tmp_path / "few.jsonl", ChainOfThought(), right, others={"p/1": {"": ["so = 3."]}})
+    assert diagnose([few]).sentence == (
+        "Only 1 of 6 answers are wrong, too few to name a cause: 1 had no right candidate."
+    )
+    kinds: list[Script] = [TWO, {"": ["so = 3.", "so = 4."]}, {"": ["guess = 3.", "guess = 3."]}]
+    others = {f"p/{i}": kinds[i % 3] for i in range(6)}
+    mixed = cell(tmp_path / "mixed.jsonl", BestOfN(n=2), right, WRONG, others=others)
+    assert diagnose([mixed]).sentence.startswith("No single cause. Of 6 wrong answers: 2 ")
+
+
+# -- where the search went -------------------------------------------------------------------------
+
+
+def backtracks(**counts: int) -> Backtracks:
+    none = {"helped": 0, "hurt": 0, "unknown": 0, "restarts": 0, "recovered": 0, "far": 0}
+    return Backtracks(**{**none, **counts})
+
+
+def test_a_wrong_prefix_is_left_and_the_problem_is_solved(tmp_path: Path) -> None:
+    script = {"": ["bad,", "so = 1/2."], "bad,": ["no,"]}
+    got = picture(tmp_path, HGS(width=1 + 1), {**script, "bad,": ["no,", "no,"]}, {"no,": BAD}, n=2,
+                  task="checked")  # fmt: skip
+    assert got.backtracks == backtracks(helped=2, recovered=2) and got.accuracy == 1
+    assert (got.rejected, got.rejected_right, got.duplicates) == (2, 0, 2)
+
+
+def test_the_search_goes_back_over_two_wrong_steps(tmp_path: Path) -> None:
+    script = {"": ["bad,", "so = 1/2."], "bad,": ["on,", "on,"], "bad,on,": ["no,", "no,"]}
+    got = picture(tmp_path, HGS(width=2), script, {"no,": BAD}, n=1, task="checked")
+    assert got.backtracks == backtracks(helped=2, recovered=1, far=1)
+
+
+def test_a_right_prefix_is_left(tmp_path: Path) -> None:
+    script = {"": ["good,", "so = 3."], "good,": ["so = 1/2.", "bad,"]}
+    got = picture(tmp_path, HGS(width=2), script, {"so = 1/2.": BAD, "bad,": BAD}, n=1, task="checked")
+    assert got.backtracks == backtracks(hurt=1) and (got.rejected, got.rejected_right) == (2, 1)
+    assert got.losses[0].cause is Cause.CHOICE  # the rejected solution is a candidate all the same
+
+
+def test_without_labels_only_a_right_solution_tells(tmp_path: Path) -> None:
+    script = {"": ["good,", "odd,", "so = 3."], "good,": ["so = 1/2."] * 3, "odd,": ["no,"] * 3}
+    got = picture(tmp_path, HGS(width=3), script, {"so = 1/2.": BAD, "no,": BAD}, n=1)
+    assert got.backtracks == backtracks(hurt=1, unknown=1) and got.rejected_right is None
+
+
+def test_a_tree_that_is_rejected_whole_is_no_backtrack(tmp_path: Path) -> None:
+    script = {"": ["one,", "two,"], "one,": ["so = 1/2."]}
+    got = picture(tmp_path, HGS(width=2), script, {"one,": BAD, "two,": BAD}, n=1, task="checked")
+    assert got.backtracks == backtracks(restarts=1) and got.accuracy == 1
+
+
+def test_the_prm_by_depth_counts_steps_after_a_right_prefix(tmp_path: Path) -> None:
+    right = {"a,": ["b,"], "a,b,": ["so = 1/2."]}
+    script = {"": ["a,", "bad,"], **right, "bad,": ["bad c,"], "bad,bad c,": ["so = 4."]}
+    scores = {"a,": of_value(0.4), "bad,": of_value(0.6)}
+    got = picture(tmp_path, BestOfN(n=2), script, scores, n=3, task="checked")
+    rows = [(row.first, row.last, row.steps, row.wrong) for row in got.by_depth]
+    assert rows == [(1, 1, 6, 3), (2, 2, 3, 0), (3, 4, 3, 0)]
+    assert got.by_depth[0].auc == 0 and got.as_json()["by_depth"][1]["auc"] is None
+
+
+# -- difficulty, seeds, cost -----------------------------------------------------------------------
+
+
+def test_difficulty_is_the_tasks_own_or_what_the_baseline_solves(tmp_path: Path) -> None:
+    others = {"p/0": {"": ["so = 3."]}}
+    ours = cell(tmp_path / "a.jsonl", ChainOfThought(), {"": ["so = 1/2."]}, others=others, task="checked")
+    got = diagnose([ours])
+    assert [(g.name, g.n, g.accuracy) for g in got.groups] == [("easy", 4, 1.0), ("hard", 2, 0.5)]
+    plain = cell(tmp_path / "b.jsonl", ChainOfThought(), {"": ["so = 1/2."]}, others=others)
+    assert diagnose([plain]).groups == []
+    base = [
+        cell(tmp_path / f"c{s}.jsonl", ChainOfThought(), {"": ["so = 3."]}, seed=s, others=solved)
+        for s, solved in enumerate([{"p/1": TWO, "p/2": TWO}, {"p/1": TWO}])
+    ]
+    grouped = diagnose([plain], baseline=base)
+    assert [(g.name, g.n) for g in grouped.groups] == [
+        ("not solved by cot", 4), ("solved by cot", 1), ("solved by some seeds of cot", 1),
+    ]  # fmt: skip
+    assert grouped.grouped_by == "what cot solves"
+
+
+def test_several_seeds_are_one_diagnosis(tmp_path: Path) -> None:
+    scripts: list[Script] = [{"": ["so = 1/2.", "so = 4."]}, TWO]
+    cells = [
+        cell(tmp_path / f"{s}.jsonl", BestOfN(n=2), script, WRONG, seed=s) for s, script in enumerate(scripts)
+    ]
+    got = diagnose(cells)
+    assert (got.seeds, got.problems, got.answers, got.mixed) == (2, 6, 12, 12)
+    assert {(loss.seed, loss.cause) for loss in got.losses} == {(0, Cause.CHOICE), (1, Cause.CHOICE)}
+    assert "p/0, seed 1 (choice)" in "\n".join(diagnosis_lines(got, listed=99))
+
+
+def test_compute_is_twice_parameters_times_tokens(tmp_path: Path) -> None:
+    ours = cell(tmp_path / "a.jsonl", ChainOfThought(), {"": ["so = 1/2."]}, n=4)
+    got = diagnose([ours], sizes=Sizes(policy=1000))
+    assert got.policy_tokens == 4 * len("so = 1/2.") and got.discarded == 0
+    assert got.flops_policy == 2 * 1000 * len("so = 1/2.") and got.flops_prm == 0.0
+    assert diagnose([ours]).flops_policy is None
+    timed = [
+        replace(g, outcome=replace(g.outcome, seconds=float(i), events=Events()))
+        for i, g in enumerate(ours.summary.graded)
+    ]
+    assert got.seconds is None  # replayed
+    seconds = diagnose([Cell(ours.trace, replace(ours.summary, graded=timed))]).seconds
+    assert seconds == pytest.approx((1.5, 2.85))
+
+
+# -- what the run counted, from its trace ----------------------------------------------------------
+
+SEARCHES: dict[str, Strategy] = {
+    "hgs": HGS(width=3, max_samples=9), "mcts": MCTS(simulations=6), "best_of_n": BestOfN(n=5),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SEARCHES)
+def test_a_trace_alone_gives_what_the_run_counted(name: str, tmp_path: Path) -> None:
+    world, strategy, path = RandomWorld(jitter=1), SEARCHES[name], tmp_path / "t.jsonl"
+    config = {
+        "strategy": name, "params": params(strategy), "task": "plain", "seed": 3, "data": "",
+        "limits": [None, 120, None], "lengths": [12, 40],
+    }  # fmt: skip
+
+    async def run() -> dict[str, Outcome]:
+        with closing(Trace(path, config)) as trace:
+            outcomes = solve(
+                [e.problem for e in Plain().load(None, 12)], strategy, world, world, seed=3, trace=trace,
+                limits=CostLimits(policy_tokens=120), lengths=LengthLimits(12, 40), answers=FractionAnswers(),
+            )  # fmt: skip
+            return {outcome.problem.id: outcome async for outcome in outcomes}
+
+    counted = asyncio.run(run())
+    before = path.read_bytes()
+    read = read_trace(path)
+    again = {g.outcome.problem.id: g.outcome for g in replayed_summary(read, Graders(read)).graded}
+    assert any(outcome.events.exhausted for outcome in counted.values())
+    for problem, outcome in counted.items():
+        if outcome.error is None:
+            events = replace(again[problem].events, replayed=0)
+            assert (again[problem].answer, again[problem].cost, events) == (
+                outcome.answer, outcome.cost, outcome.events,
+            )  # fmt: skip
+    assert path.read_bytes() == before
+
+
+# -- the command -----------------------------------------------------------------------------------
+
+
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(RECORDED / "hgs.jsonl")]) == 0
+    printed = capsys.readouterr().out
+    for part in ("hgs: 3 problems", "why         ", "oracle (pass@N", "difficulty  ", "problem: policy "):
+        assert part in printed
+    assert "not known" not in printed.split("time")[0]  # the bundled models' sizes are
+    assert main([str(RECORDED), "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["strategy"] for row in rows] == ["cot", "hgs"]
+    assert rows[1]["oracle"] >= rows[1]["accuracy"] and rows[1]["backtracks"]["hurt"] >= 0
+    assert main([str(tmp_path)]) == 2
+    assert "holds no trace" in capsys.readouterr().err
+    bad = tmp_path / "t.jsonl"
+    bad.write_text((RECORDED / "hgs.jsonl").read_text().replace('"strategy": "hgs"', '"strategy": "own"'))
+    assert main([str(bad)]) == 2
+    assert "cannot be run again: unknown strategy 'own'" in capsys.readouterr().err
