@@ -111,12 +111,15 @@ class Comparison:
 
 
 def accuracy_of(side: Side, problems: Sequence[str]) -> tuple[float, tuple[float, float]]:
-    """Accuracy and its 95 % interval: Wilson's, or with several seeds a bootstrap over problems."""
-    n = len(problems)
+    """Accuracy and its 95 % interval: Wilson's, or with several seeds a bootstrap over problems.
+
+    Where all problems or none are solved, a bootstrap has no width; then it is Wilson's over problems, too.
+    """
+    n, seeds = len(problems), len(side.seeds)
     solved = sum(side.solved(name) for name in problems)
-    if len(side.seeds) == 1:
-        return solved / max(1, n), wilson(solved, n)
-    return solved / max(1, n * len(side.seeds)), bootstrap([side.share(name) for name in problems])
+    if seeds == 1 or solved in (0, n * seeds):
+        return solved / max(1, n * seeds), wilson(solved // seeds, n)
+    return solved / (n * seeds), bootstrap([side.share(name) for name in problems])
 
 
 def compare(a: Side, b: Side) -> Comparison:

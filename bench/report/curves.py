@@ -1,7 +1,7 @@
 """Accuracy against tokens, one line a method, for readers of all kinds of colour vision.
 
-Colours are those of Okabe and Ito (2008), markers and dashes tell apart what has the same colour, and names
-stand in a legend beside the picture, in the order of the lines, so that no label covers another.
+Colours are those of Okabe and Ito (2008). Markers and dashes tell apart what looks alike without colours.
+Names stand in a legend beside the picture, in the order of the lines, so that no label covers another.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 OKABE_ITO = ("#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7")
-MARKERS = ("o", "s", "^")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ def draw_curves(curves: Sequence[Curve], path: Path, *, level: tuple[str, float]
             continue
         lap, colour = divmod(curve.style, len(OKABE_ITO))
         axes.plot(
-            tokens, per_cent, color=OKABE_ITO[colour], marker=MARKERS[lap % len(MARKERS)],
+            tokens, per_cent, color=OKABE_ITO[colour], marker=MARKERS[(colour + lap) % len(MARKERS)],
             linestyle="--" if lap else "-", markersize=5, linewidth=1.5, label=curve.name,
         )  # fmt: skip
     if level is not None:

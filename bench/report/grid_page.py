@@ -1,0 +1,213 @@
+"""report.md: a grid as a page with pictures, in words first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from bench.report.comparison import ALPHA
+from bench.report.curves import Curve, draw_curves
+from bench.report.diagnosis import diagnose
+from bench.report.files import replace_text
+from bench.report.grid import DEFAULT, Grid
+from bench.report.grid_table import Diagnoses, Line, lines
+from bench.report.markdown import interval, percent, table
+from bench.report.recorded import read_trace
+from bench.report.sides import BASELINE, Graders
+
+PICTURE = "accuracy.png"
+COLUMNS = """\
+| column | meaning |
+|---|---|
+| accuracy | share of right answers, with its 95 % interval: {interval} |
+| against `{baseline}` | difference of the accuracies in points, with the 95 % interval of a bootstrap over \
+problems{clustered} |
+| p | {test}; after Holm's correction for the {tests} tests of a table in the next column |
+| verdict | within the noise: the corrected p is {alpha} or more. Within the noise does not mean equal |
+| needed | problems that it would take to show this difference (80 % power at the 5 % level, one test) |
+| any right | share of answers for which at least one finished candidate is right: pass@N, what a perfect \
+choice would reach |
+| total tokens | of one answer: sampled tokens, and tokens of scored steps times {weight:.2f}, the reward \
+model's parameters over the policy's |
+| used | total tokens over the budget |
+"""
+
+
+def write_page(grid: Grid, out: Path) -> None:
+    """Write report.md and its picture. Raises UsageError if a trace cannot be read."""
+    diagnoses = _diagnoses(grid)
+    tables = {budget: lines(grid, budget, diagnoses) for budget in grid.budgets}
+    draw(tables, out / PICTURE)
+    replace_text(out / "report.md", page(grid, tables, diagnoses))
+
+
+def _diagnoses(grid: Grid) -> Diagnoses:
+    graders = Graders(read_trace(grid.cells[0].trace))
+    return {
+        (name, budget): diagnose(cells, baseline=grid.of(BASELINE, budget), graders=graders)
+        for budget in grid.budgets
+        for name in grid.strategies
+        if (cells := grid.of(name, budget))
+    }
+
+
+def draw(tables: Mapping[str, Sequence[Line]], path: Path) -> None:
+    """Accuracy against total tokens; the most accurate strategy at the last budget first in the legend.
+
+    Greedy chain of thought, which no budget changes, is a level.
+    """
+    points: dict[str, list[tuple[float, float]]] = {}
+    for rows in tables.values():
+        for line in rows:
+            points.setdefault(line.strategy, []).append((line.total_tokens, line.accuracy))
+    greedy = [line for rows in tables.values() for line in rows if line.strategy == BASELINE]
+    points.pop(BASELINE, None)
+    # The looks follow the names, so that a strategy looks the same in all pictures of a set of strategies.
+    styles = {name: number for number, name in enumerate(sorted(points))}
+    last = [line.strategy for rows in reversed(list(tables.values())) for line in rows]
+    bounds = {line.strategy for rows in tables.values() for line in rows if line.is_bound}
+    curves = [
+        Curve(name, sorted(points[name]), styles[name], is_bound=name in bounds)
+        for name in dict.fromkeys(last)
+        if name in points
+    ]
+    draw_curves(curves, path, level=("greedy", greedy[-1].accuracy) if greedy else None)
+
+
+def page(grid: Grid, tables: Mapping[str, Sequence[Line]], diagnoses: Diagnoses) -> str:
+    """The page, in Markdown."""
+    rows = [line for table in tables.values() for line in table]
+    seeds = max((len(line.cells) for line in rows), default=1)
+    text = [f"# {grid.title}", "", "```", grid.command, "```", ""]
+    text += [_size(grid, seeds), ""]
+    if grid.missing:
+        text += [f"**Not finished**: {len(grid.missing):,} cells are missing.", ""]
+    for budget, found in tables.items():
+        text += [f"- {sentence}" for sentence in _summary(grid, budget, found)]
+    text += ["", f"![Accuracy against total tokens]({PICTURE})", ""]
+    for budget, found in tables.items():
+        text += [f"## {_heading(budget)}", "", *_table(grid, found), *_notes(found)]
+    text += ["## How to read the tables", "", *_columns(grid, tables, seeds)]
+    text += _diagnosed(list(tables)[-1], diagnoses)
+    text += ["## What was run", "", *_facts(grid)]
+    return "\n".join(text).rstrip() + "\n"
+
+
+def _size(grid: Grid, seeds: int) -> str:
+    runs = f", each with {seeds} seeds" if seeds > 1 else ""
+    return f"{len(grid.problems):,} problems of the task {grid.task}{runs}. Compared with `{grid.baseline}`."
+
+
+def _heading(budget: str) -> str:
+    if budget == DEFAULT:
+        return "default parameters"
+    return f"{budget} greedy's cost" if budget.endswith("x") else f"budget {budget}"
+
+
+def _summary(grid: Grid, budget: str, table: Sequence[Line]) -> list[str]:
+    """What a table says, in words."""
+    results = [line for line in table if not line.is_bound]
+    if not results:
+        return []
+    best = results[0]
+    said = f"{_heading(budget)}: `{best.strategy}` is the most accurate, with {_accuracy(best)}"
+    if best.versus is None or best.versus.difference <= 0:
+        said += "; no strategy is above the baseline."
+    else:
+        said += f"; {_points(best)} points against `{grid.baseline}`, {_noise(best)}."
+    for verdict, word in (("better", "Better"), ("worse", "Worse"), ("within the noise", "Within the noise")):
+        if names := [f"`{line.strategy}`" for line in results if line.verdict == verdict]:
+            said += f" {word}: {', '.join(names)}."
+    return [said]
+
+
+def _noise(line: Line) -> str:
+    assert line.versus is not None and line.p is not None
+    if line.p < ALPHA:
+        return f"which is more than noise ({_p(line.p)} after Holm's correction)"
+    needed = line.versus.needed
+    more = "" if needed is None or needed <= len(line.versus.problems) else (
+        f"; if it is real, about {needed:,} problems would show it"
+    )  # fmt: skip
+    return f"which is within the noise ({_p(line.p)} after Holm's correction{more})"
+
+
+def _table(grid: Grid, rows: Sequence[Line]) -> list[str]:
+    heads = [
+        "strategy", "accuracy [95 %]", f"against `{grid.baseline}`, points [95 %]", "p", "p (Holm)",
+        "verdict", "needed", "any right", "total tokens", "used",
+    ]  # fmt: skip
+    return table(heads, [_cells(line) for line in rows])
+
+
+def _cells(line: Line) -> list[str]:
+    versus = line.versus
+    compared = ["", "", "", line.verdict, ""] if versus is None or line.p is None else [
+        _points(line), _p(versus.p, ""), _p(line.p, ""), line.verdict,
+        "" if versus.needed is None else f"{versus.needed:,}",
+    ]  # fmt: skip
+    return [
+        f"`{line.strategy}`", _accuracy(line), *compared,
+        "" if line.oracle is None else percent(line.oracle), f"{line.total_tokens:,.0f}",
+        "" if line.used is None else percent(line.used),
+    ]  # fmt: skip
+
+
+def _notes(rows: Sequence[Line]) -> list[str]:
+    failed = [f"`{line.strategy}` {line.failed:,} of {line.answers:,}" for line in rows if line.failed]
+    return [f"Failed with an error, and counted as wrong: {', '.join(failed)}.", ""] if failed else []
+
+
+def _columns(grid: Grid, tables: Mapping[str, Sequence[Line]], seeds: int) -> list[str]:
+    several = seeds > 1
+    tests = max((sum(line.versus is not None for line in rows) for rows in tables.values()), default=0)
+    text = COLUMNS.format(
+        baseline=grid.baseline, tests=tests, alpha=ALPHA, weight=grid.asked.get("prm_weight") or 0.0,
+        interval="a bootstrap over problems" if several else "Wilson's",
+        clustered=", which draws a problem with all its seeds" if several else "",
+        test="the exact sign-flip test over problems" if several else "McNemar's exact test",
+    )  # fmt: skip
+    return [*text.splitlines(), ""]
+
+
+def _diagnosed(budget: str, diagnoses: Diagnoses) -> list[str]:
+    text = [f"## Why problems are lost, at {_heading(budget)}", ""]
+    for (name, at), diagnosis in diagnoses.items():
+        if at == budget:
+            text.append(f"- `{name}`: {diagnosis.sentence}")
+    return [*text, ""]
+
+
+def _facts(grid: Grid) -> list[str]:
+    models, machine = grid.asked.get("models", {}), grid.asked.get("machine", {})
+    facts = {
+        "policy": _model(grid.policy, models.get("policy_weights")),
+        "reward model": "none" if grid.prm is None else _model(grid.prm, models.get("prm_weights")),
+        "engine": str(models.get("engine", "")),
+        "seeds": ", ".join(str(seed) for seed in grid.asked.get("seeds", ())),
+        "code": ", ".join(dict.fromkeys(cell.summary.revision for cell in grid.cells)),
+        "hardware": "{cpu}, {cores} cores, GPU: {gpu}".format_map(machine) if machine else "",
+        "versions": ", ".join(
+            f"{name} {version}" for name, version in machine.items() if name not in ("cpu", "cores", "gpu")
+        ),
+    }
+    return table(["", ""], [[name, value] for name, value in facts.items() if value.strip(", ")])
+
+
+def _model(name: str, weights: str | None) -> str:
+    return f"{name}, weights {weights}" if weights else name
+
+
+def _accuracy(line: Line) -> str:
+    return f"{percent(line.accuracy)} {interval(line.interval)}"
+
+
+def _points(line: Line) -> str:
+    assert line.versus is not None
+    low, high = line.versus.interval
+    return f"{line.versus.difference:+.1f} [{low:+.1f}, {high:+.1f}]"
+
+
+def _p(p: float, name: str = "p = ") -> str:
+    small = f"{name.replace('=', '<')}0.001" if name else "< 0.001"
+    return small if p < 0.001 else f"{name}{p:.3f}"
