@@ -13,7 +13,9 @@ from bench.report import comparison, sides
 from bench.report.comparison import ALPHA
 from bench.report.grid import Cell, Grid, read_grid
 from bench.report.grid_page import draw, page, write_page
+from bench.report.grid_pool import pool_of
 from bench.report.grid_table import Line, lines
+from bench.report.recorded import read_trace
 from bench.report.stats import wilson
 from bench.report.summary import Graded, Summary
 from bench.runner.budget import Budget
@@ -23,6 +25,7 @@ from search.engine import Outcome
 from search.errors import UsageError
 from search.limits import Cost, Events
 from search.types import Problem
+from tests.fakes import FractionAnswers
 from tests.grids import finish, grid_at
 from tests.random_runs import Fractions
 
@@ -142,18 +145,40 @@ def test_failures_are_counted_and_said() -> None:
 
 def test_a_grid_is_written_as_a_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sides, "TASKS", {**TASKS, "fractions": Fractions})
-    finish(grid_at(tmp_path, seeds=(0,)))
+    finish(grid_at(tmp_path, seeds=(0,), budgets=(Budget(times=3), None)))
     grid = read_grid(tmp_path)
     write_page(grid, tmp_path)
     text = (tmp_path / "report.md").read_text(encoding="utf-8")
     assert (tmp_path / "accuracy.png").read_bytes().startswith(b"\x89PNG")
     for name in grid.strategies:
-        assert f"- `{name}`: " in text.partition("## Why problems are lost, at 3x greedy's cost")[2]
+        assert f"- `{name}`: " in text.partition("## Why problems are lost, at default")[2]
     below = text.partition("## 3x greedy's cost")[2].splitlines()
     row = next(line for line in below if line.startswith("| `hgs`"))
     [line] = [line for line in lines(grid, "3x", {}) if line.strategy == "hgs"]
     assert f"| {100 * line.accuracy:.1f} % [" in row and f"| {line.total_tokens:,.0f} |" in row
+    assert "## pass@k" in text and "`self_consistency` at default parameters" in text
     assert "times 2.50" in text and "McNemar's exact test" in text and "python -m bench.run --seeds 2" in text
+
+
+def test_pass_at_k_is_that_of_the_finished_solutions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counted here from the traces: of n finished solutions c are right, and k = 2 are drawn."""
+    monkeypatch.setattr(sides, "TASKS", {**TASKS, "fractions": Fractions})
+    finish(grid_at(tmp_path, budgets=(None,)))
+    grid, by_problem = read_grid(tmp_path), dict[str, list[float]]()
+    cells = grid.of("self_consistency", "default")
+    graders = sides.Graders(read_trace(cells[0].trace))
+    for one in cells:
+        for name, tree in read_trace(one.trace).trees.items():
+            texts = ["".join(step.text for step in node.steps) for node in tree.solutions]
+            n, c = len(texts), sum(graders.grade(name, FractionAnswers().extract(text)) for text in texts)
+            assert n >= 2
+            chance = 1 - (n - c) * (n - c - 1) / (n * (n - 1))
+            by_problem.setdefault(name, []).append(chance)
+    pool = pool_of(grid, "default", graders)
+    assert pool is not None and pool.strategy == "self_consistency" and pool.ks[:2] == [1, 2]
+    expected = sum(sum(values) / len(values) for values in by_problem.values()) / len(by_problem)
+    assert pool.shares[1][0] == pytest.approx(expected)
+    assert pool_of(grid_of(cell("beam", share(4, 2))), "4x", graders) is None
 
 
 def test_lines_are_drawn_for_strategies_and_bounds(tmp_path: Path) -> None:

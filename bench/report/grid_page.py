@@ -10,6 +10,7 @@ from bench.report.curves import Curve, draw_curves
 from bench.report.diagnosis import diagnose
 from bench.report.files import replace_text
 from bench.report.grid import DEFAULT, Grid
+from bench.report.grid_pool import PassAtK, pool_of
 from bench.report.grid_table import Diagnoses, Line, lines
 from bench.report.markdown import interval, percent, table
 from bench.report.recorded import read_trace
@@ -35,14 +36,15 @@ model's parameters over the policy's |
 
 def write_page(grid: Grid, out: Path) -> None:
     """Write report.md and its picture. Raises UsageError if a trace cannot be read."""
-    diagnoses = _diagnoses(grid)
+    graders = Graders(read_trace(grid.cells[0].trace))
+    diagnoses = _diagnoses(grid, graders)
     tables = {budget: lines(grid, budget, diagnoses) for budget in grid.budgets}
     draw(tables, out / PICTURE)
-    replace_text(out / "report.md", page(grid, tables, diagnoses))
+    pool = pool_of(grid, grid.budgets[-1], graders)
+    replace_text(out / "report.md", page(grid, tables, diagnoses, pool))
 
 
-def _diagnoses(grid: Grid) -> Diagnoses:
-    graders = Graders(read_trace(grid.cells[0].trace))
+def _diagnoses(grid: Grid, graders: Graders) -> Diagnoses:
     return {
         (name, budget): diagnose(cells, baseline=grid.of(BASELINE, budget), graders=graders)
         for budget in grid.budgets
@@ -74,7 +76,9 @@ def draw(tables: Mapping[str, Sequence[Line]], path: Path) -> None:
     draw_curves(curves, path, level=("greedy", greedy[-1].accuracy) if greedy else None)
 
 
-def page(grid: Grid, tables: Mapping[str, Sequence[Line]], diagnoses: Diagnoses) -> str:
+def page(
+    grid: Grid, tables: Mapping[str, Sequence[Line]], diagnoses: Diagnoses, pool: PassAtK | None = None
+) -> str:
     """The page, in Markdown."""
     rows = [line for table in tables.values() for line in table]
     seeds = max((len(line.cells) for line in rows), default=1)
@@ -89,6 +93,8 @@ def page(grid: Grid, tables: Mapping[str, Sequence[Line]], diagnoses: Diagnoses)
         text += [f"## {_heading(budget)}", "", *_table(grid, found), *_notes(found)]
     text += ["## How to read the tables", "", *_columns(grid, tables, seeds)]
     text += _diagnosed(list(tables)[-1], diagnoses)
+    if pool is not None:
+        text += _pool(pool)
     text += ["## What was run", "", *_facts(grid)]
     return "\n".join(text).rstrip() + "\n"
 
@@ -176,6 +182,19 @@ def _diagnosed(budget: str, diagnoses: Diagnoses) -> list[str]:
         if at == budget:
             text.append(f"- `{name}`: {diagnosis.sentence}")
     return [*text, ""]
+
+
+def _pool(pool: PassAtK) -> list[str]:
+    return [
+        "## pass@k", "",
+        f"Of the finished solutions of `{pool.strategy}` at {_heading(pool.budget)}, {pool.finished:.1f} for "
+        "an answer: the share of problems for which at least one of k is right, without bias, with the 95 % "
+        "interval of a bootstrap over problems. No choice among k solutions can be more accurate.", "",
+        *table(
+            ["k", *(str(k) for k in pool.ks)],
+            [["pass@k", *(f"{percent(share)} {interval(bounds)}" for share, bounds in pool.shares)]],
+        ),
+    ]  # fmt: skip
 
 
 def _facts(grid: Grid) -> list[str]:
