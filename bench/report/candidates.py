@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Any
 
+from bench.report.published import in_one_shape
 from bench.report.subsets import MOST_CANDIDATES
 from prm.data.left_out import LeftOut
 from prm.data.rows import parsed, read_rows
@@ -29,8 +30,8 @@ Scored = float | tuple[float, ...] | None
 class Candidates:
     """A row. texts: each a solution, or its steps. right: whether each is correct.
 
-    scores: ready ones: of each candidate, or of its steps; None for one without a score. None if the row has
-    none. All lists are [candidates].
+    question: "" if the row has none, as some published ones. scores: ready ones: of each candidate, or of its
+    steps; None for one without a score. None if the row has none. All lists are [candidates].
     """
 
     id: str
@@ -45,16 +46,19 @@ class Candidates:
         return text if isinstance(text, str) else "".join(s if s.endswith("\n") else f"{s}\n" for s in text)
 
 
-def read_candidates(source: str, *, left_out: LeftOut | None = None) -> list[Candidates]:
-    """The rows of a file or data set, as `prm.data.rows.read_rows` takes it.
+def read_candidates(
+    source: str, *, answers: Answers | None = None, left_out: LeftOut | None = None
+) -> list[Candidates]:
+    """The rows of a file or data set, as `prm.data.rows.read_rows` takes it, also as others publish them.
 
+    answers: as for `bench.report.published.in_one_shape`.
     left_out: where rows that cannot be read are counted. Without it, they raise UsageError.
     Raises UsageError if no row is left.
     """
     seen, unique = set[str](), _numbered()
 
     def parse(fields: dict[str, Any]) -> list[Candidates]:
-        row = _candidates(fields, unique)
+        row = _candidates(in_one_shape(fields, answers), unique)
         if row.id in seen:
             raise UsageError("the id is there already")
         seen.add(row.id)

@@ -19,6 +19,8 @@ T = TypeVar("T")
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 JSON_LINES = (".jsonl", ".jsonl.gz", ".ndjson")
+RECORDS = "records"
+"""The field that holds the rows of a JSON file with a head."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,8 @@ class Row:
 
 def read_rows(source: str, split: str = "train", *, left_out: LeftOut | None = None) -> Iterator[Row]:
     """Stream the rows of a file (JSON lines, a JSON array, Parquet) or of a data set on the hub.
+
+    A JSON file may also be an object that holds the array as "records".
 
     source: a path, or OWNER/NAME on the Hugging Face hub. split: which part, for the hub only.
     left_out: if given, a row that is no JSON object is counted there, under `source`, and left out.
@@ -174,6 +178,8 @@ def _json_array(path: Path, left_out: LeftOut | None, source: str) -> Iterator[R
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error}") from error
     rows = _decoded(content, str(path))
+    if isinstance(rows, dict) and isinstance(rows.get(RECORDS), list):
+        rows = rows[RECORDS]
     if not isinstance(rows, list):
         raise UsageError(f"{path}: must be a JSON array, not {_shown(rows)}")
     for number, value in enumerate(rows, start=1):

@@ -3,7 +3,8 @@
 CANDIDATES is a file (.jsonl, .jsonl.gz, .json, .parquet) or OWNER/NAME on the hub. A row is {"id",
 "question", "candidates": [...], "correct": [...]}; a candidate is a text or a list of steps. "scores", one
 number or one list of step scores for each candidate, are used if they are there and --prm is not given.
-Without scores, only the vote and the oracle are measured.
+Without scores, only the vote and the oracle are measured. Rows of Large Language Monkeys ("samples",
+"is_corrects"), search-and-learn ("completions", "answer") and crucible-ttc ("traces") are read as they are.
 
 best_of_n takes the candidate of the highest value, vote the most frequent answer, weighted_vote the answer
 with the greatest sum of values, and oracle a correct one if there is any. Each figure is the expectation over
@@ -98,9 +99,10 @@ def _run(request: RerankRequest) -> None:
     if (request.prm is None) != (request.keep is None):
         raise UsageError("--prm and --keep go together: the scores of --prm MODEL are kept in --keep FILE")
     left_out = None if request.strict else LeftOut()
-    rows = with_enough(read_candidates(request.candidates, left_out=left_out), request.candidates, left_out)
-    values = _values(request, rows)
     answers = None if request.task == TEXT else TEXT_TASKS[request.task]()
+    read = read_candidates(request.candidates, answers=answers, left_out=left_out)
+    rows = with_enough(read, request.candidates, left_out)
+    values = _values(request, rows)
     numbers = [answer_numbers(row, answers) for row in _progress(rows, "comparing answers")]
     pools = [
         Pool(row.right, number, None if value is None else [-inf if v is None else v for v in value])
@@ -120,6 +122,8 @@ def _run(request: RerankRequest) -> None:
 def _values(request: RerankRequest, rows: Sequence[Candidates]) -> Sequence[Sequence[float | None] | None]:
     """The candidates' values by row; None for all rows if they have no scores. Raises UsageError."""
     if request.prm is not None and request.keep is not None:
+        if unasked := next((row.id for row in rows if not row.question), None):
+            raise UsageError(f"--prm: row {unasked} has no question, which a reward model reads")
         return score_candidates(
             rows,
             request.prm,
