@@ -22,6 +22,14 @@ def field_values(options: Mapping[str, Any]) -> dict[str, Any]:
     return {name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}
 
 
+def urls(text: str) -> tuple[str, ...]:
+    """The value of --prm-server: URLs with commas between them. Raises ValueError."""
+    given = tuple(url.strip() for url in text.split(","))
+    if not all(given):
+        raise ValueError(f"takes URL or URL,URL, not {text!r}")
+    return given
+
+
 def command_line(
     module: str,
     request: DataclassInstance,

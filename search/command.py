@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from enum import IntEnum
 
-from search.errors import SearchError
+from search.errors import SearchError, UnavailableError
 
 
 class Exit(IntEnum):
@@ -15,7 +15,8 @@ class Exit(IntEnum):
 
     DONE = 0
     FAILED = 1
-    """The command ran, and everything it was to do failed; each command's --help says what that means."""
+    """The command ran, and everything it was to do failed; each command's --help says what that means. Or a
+    model's servers were lost on the way."""
     USAGE = 2
     """The request is wrong; nothing was spent."""
     INTERRUPTED = 130
@@ -37,7 +38,7 @@ def exit_code(work: Callable[[], int | None], *, report: Callable[[str], None] =
     except SearchError as error:
         for message in error.args:
             report("error: " + " ".join(str(message).split()))
-        return Exit.USAGE
+        return Exit.FAILED if isinstance(error, UnavailableError) else Exit.USAGE
     except BrokenPipeError:  # the reader has seen enough, as `head` has
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.DONE

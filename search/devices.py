@@ -5,13 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+LEAST = 0.1
+"""Of the memory that is divided by sizes, what the smallest engine gets: it needs some beside its weights."""
+
 
 @dataclass(frozen=True, slots=True)
 class DeviceShare:
-    """One of `of` equal shares of a machine: of a CPU's cores, or of a GPU's memory. `index` starts at 0."""
+    """A share of a machine: one of `of` equal shares of a CPU's cores, and a part of a GPU's memory.
+
+    index: starts at 0. part: of the memory, in (0, 1]; None is 1 / `of`.
+    """
 
     index: int = 0
     of: int = 1
+    part: float | None = None
 
     def cores(self, cores: Sequence[int]) -> Sequence[int]:
         """The contiguous cores of this share. With fewer cores than shares, shares overlap by one core."""
@@ -19,15 +26,38 @@ class DeviceShare:
         return cores[first : max(end, first + 1)]
 
     @property
+    def memory(self) -> float:
+        """The part of the memory, in (0, 1]."""
+        return 1 / self.of if self.part is None else self.part
+
+    @property
     def gpu_memory(self) -> float:
         """As a fraction of all memory. A tenth stays free for other processes: vLLM refuses to start without
         the memory that it is promised.
         """
-        return round(0.9 / self.of, 3)
+        return round(0.9 * self.memory, 3)
 
-    def split(self, among: int) -> tuple[DeviceShare, ...]:
-        """Divide this share into `among` equal ones."""
-        return tuple(DeviceShare(self.index * among + i, self.of * among) for i in range(among))
+    def split(self, among: int, sizes: Sequence[int | None] = ()) -> tuple[DeviceShare, ...]:
+        """Divide this share into `among` ones: cores equally, memory by sizes.
+
+        sizes: of the engines' weights, in bytes. Unless all are given and known, memory is divided equally.
+        Otherwise it is divided in proportion: engines whose weights fit together fit in their parts.
+        """
+        known = [size for size in sizes if size]
+        parts = _parts(known) if len(known) == among else [1 / among] * among
+        equal = self.part is None and len(known) != among
+        return tuple(
+            DeviceShare(self.index * among + i, self.of * among, None if equal else self.memory * part)
+            for i, part in enumerate(parts)
+        )
+
+
+def _parts(sizes: Sequence[int]) -> list[float]:
+    """In proportion to the sizes, but at least `LEAST` for each (less if they are very many)."""
+    least = min(LEAST, 0.5 / len(sizes))
+    small = [size for size in sizes if size < least * sum(sizes)]
+    large = sum(sizes) - sum(small)
+    return [least if size in small else (1 - least * len(small)) * size / large for size in sizes]
 
 
 WHOLE = DeviceShare()

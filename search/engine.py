@@ -12,7 +12,7 @@ from itertools import islice
 from time import perf_counter
 from typing import Any, TypeVar
 
-from search.errors import UsageError
+from search.errors import UnavailableError, UsageError
 from search.limits import Cost, CostLimits, Events, LengthLimits, LimitReached
 from search.node import Node, TreeEvent
 from search.speculation import Load, Speculate
@@ -78,7 +78,8 @@ async def solve(
 
     A problem that fails yields an Outcome with `error`; the others go on. Closing the iterator
     cancels what is in flight. Raises UsageError, before anything is spent, if two problems have
-    the same id.
+    the same id, and UnavailableError if a model is lost: what is in flight is cancelled, and what is
+    recorded stays.
 
     problems: read to their end before the first is started.
     limits: what one problem may cost; where they end a search, the best solution so far is the answer.
@@ -129,6 +130,8 @@ async def solve(
             answer = tree.answer(leaf)
             recorder.write_chosen(leaf.address, answer)
             tree.watch(TreeEvent.CHOSEN, leaf)
+        except UnavailableError:
+            raise
         except Exception as error:
             log.debug("%s failed", problem.id, exc_info=True)
             return _failed(problem, cost, events, start, f"{type(error).__name__}: {error}")
@@ -141,6 +144,7 @@ async def solve(
 
     source = iter(todo)
     running: set[asyncio.Task[Outcome]] = set()
+    done: set[asyncio.Task[Outcome]] = set()
     try:
         while True:
             running |= {asyncio.create_task(one(p)) for p in islice(source, concurrency - len(running))}
@@ -152,7 +156,7 @@ async def solve(
     finally:
         for task in running:
             task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
+        await asyncio.gather(*running, *done, return_exceptions=True)
 
 
 async def _searched(tree: Tree, strategy: Strategy, deadline: float | None) -> Node:

@@ -1,7 +1,8 @@
 """Error types, grouped by who is responsible. Every message names the problem and the fix.
 
 A `SearchError` raised while one problem is worked on becomes that problem's `Outcome.error`;
-the others go on. `UsageError` is raised before anything is loaded or spent.
+the others go on. `UnavailableError` ends the run instead. `UsageError` is raised before anything is loaded or
+spent.
 """
 
 from __future__ import annotations
@@ -28,6 +29,10 @@ class ScorerError(SearchError):
 
 class ContextError(SearchError):
     """A prefix does not fit a model's context window. Prefixes are never truncated."""
+
+
+class UnavailableError(SearchError):
+    """No server of a model answers any more. No problem is to blame: the run stops, and can be resumed."""
 
 
 class TraceError(UsageError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 
-from search.errors import ScorerError, UsageError
+from search.errors import ScorerError, UnavailableError, UsageError
 from search.limits import Cost, CostLimits, LimitReached, Scope, metered, weighted
 from search.node import Node, TreeEvent, num_scored
 from search.scopes import Limited
@@ -100,7 +100,7 @@ class Scoring(Limited):
             self._succeeded.add("reward model")
             for one, score in zip(path[-len(scores) :], scores, strict=True):
                 self._set_score(one, score)
-        except (asyncio.CancelledError, LimitReached):
+        except (asyncio.CancelledError, LimitReached, UnavailableError):
             raise
         except Exception as error:  # this candidate's, not the problem's
             reason = f"{type(error).__name__}: {error}"

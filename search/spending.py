@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import ceil
 
-from search.errors import PolicyError, TraceError
+from search.errors import PolicyError, TraceError, UnavailableError
 from search.limits import Cost, CostLimits, LengthLimits, LimitReached, Scope, metered, weighted
 from search.node import Node, TreeEvent, same_text
 from search.scoring import Scoring, Watcher
@@ -226,6 +226,9 @@ class Spending(Scoring):
             except asyncio.CancelledError:
                 self._spend(call.scopes, spent)
                 self._recorder.note_unused(call.address, Cost(samples=1) + spent)
+                raise
+            except UnavailableError:
+                self._spend(call.scopes, spent)
                 raise
             except Exception as error:  # whatever it is, it is this candidate's, not the problem's
                 self._spend(call.scopes, spent)

@@ -12,6 +12,7 @@ from bench.runner.request import Run
 from bench.runner.resolve import ResolvedPolicy, ResolvedPRM
 from bench.tasks.base import PublicTests
 from bench.tasks.tests_scorer import TestsScorer
+from prm.reading.size import prm_bytes, weight_bytes
 from search.devices import WHOLE, DeviceShare
 from search.errors import ScorerError
 from search.policies.stepping import SteppingPolicy
@@ -47,12 +48,13 @@ async def load(
 ) -> AsyncIterator[Models]:  # fmt: skip
     """Models, ready on the running event loop, and freed at the end. Raises UsageError.
 
-    Engines that run side by side divide the machine. tests: of the task, for a PRM with public tests.
-    concurrency: as for `load_policy`.
+    Engines that run side by side divide the machine: a CPU's cores equally, a GPU's memory by the sizes of
+    their weights. tests: of the task, for a PRM with public tests. concurrency: as for `load_policy`.
     """
     quiet_transformers()
-    both = policy.engine == "vllm" and prm is not None and prm.model is not None
-    first, second = WHOLE.split(2) if both else (WHOLE, WHOLE)
+    first = second = WHOLE
+    if policy.engine == "vllm" and prm is not None and prm.model is not None:
+        first, second = WHOLE.split(2, (weight_bytes(policy.path), prm_bytes(prm.model)))
     async with AsyncExitStack() as stack:
         loaded = await stack.enter_async_context(load_policy(policy, first, concurrency=concurrency))
         scorer = await stack.enter_async_context(load_scorer(prm, tests, second))
@@ -78,14 +80,22 @@ async def load_scorer(
     resolved: ResolvedPRM | None, tests: PublicTests | None = None, share: DeviceShare = WHOLE
 ) -> AsyncIterator[StepScorer]:
     """What scores steps: a reward model, public tests, both, or nothing. Raises UsageError."""
+    from prm.scoring.remote import load_remote_scorer
     from prm.scoring.scorers import load_scorer as load_reward_model
 
     tests = tests if resolved is not None and resolved.public_tests else None
-    if resolved is None or resolved.model is None:
+    if resolved is None or not resolved.has_model:
         yield NoScorer() if tests is None else TestsScorer(tests)
         return
     with failing("--prm", resolved.model_name):
-        loaded = load_reward_model(resolved.model, resolved.engine, dtype=resolved.dtype, share=share)
+        if resolved.served is not None:
+            loaded = load_remote_scorer(resolved.served)
+        else:
+            assert resolved.model is not None
+            loaded = load_reward_model(
+                resolved.model, resolved.engine, dtype=resolved.dtype, share=share,
+                settings=resolved.engine_args,
+            )
     async with loaded as scorer:
         yield scorer if tests is None else TestsScorer(tests, scorer)
 
@@ -97,7 +107,7 @@ def _policy(resolved: ResolvedPolicy, share: DeviceShare, concurrency: int) -> S
 
         return VLLMPolicy(
             resolved.path, prompt=prompt, segmenter=segmenter, sampling=sampling, seeded=resolved.seeded,
-            share=share, dtype=resolved.dtype,
+            share=share, dtype=resolved.dtype, **resolved.engine_args,
         )
     if resolved.engine == "server":
         from search.policies.openai_client import OpenAIPolicy

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from bench.runner.resolve import ResolvedPolicy, ResolvedPRM
 from bench.tasks.base import Task
 from prm.reading.bundled import task_of
+from prm.reading.layout import Domain
 from prm.reading.zoo import find
 
 _KNOWN_PROBLEMS = {"builtin": "generated arithmetic stories", "builtin-code": "generated programs"}
@@ -18,9 +19,10 @@ def mismatches(policy: ResolvedPolicy, prm: ResolvedPRM, task: Task) -> tuple[st
 
     What a reward model was made for is known of the bundled models, and of those whose layout has a domain.
     """
-    if prm.model is None:
-        return ()
-    fault = next(filter(None, (_fault(model, policy, task) for model in _models(prm.model))), None)
+    made = [] if prm.model is None else [_made(model) for model in _models(prm.model)]
+    if prm.served is not None:
+        made = [(prm.served.made_for, prm.served.layout.domain)]
+    fault = next(filter(None, (_fault(*one, policy, task) for one in made)), None)
     return () if fault is None else (f"reward model {prm.model_name}: {fault}",)
 
 
@@ -33,9 +35,13 @@ def _models(name: str) -> Iterator[str]:
         yield from _models(member)
 
 
-def _fault(model: str, policy: ResolvedPolicy, task: Task) -> str | None:
+def _made(model: str) -> tuple[str | None, Domain]:
+    """The task that a bundled model was made for, and the domain of the layout."""
     entry = find(model)
-    made_for = task_of(entry.model)
+    return task_of(entry.model), entry.layout.domain
+
+
+def _fault(made_for: str | None, domain: Domain, policy: ResolvedPolicy, task: Task) -> str | None:
     if made_for is not None:
         known = _KNOWN_PROBLEMS[made_for]
         if made_for != task.name:
@@ -47,8 +53,8 @@ def _fault(model: str, policy: ResolvedPolicy, task: Task) -> str | None:
             )
         return None
     programs = task.public_tests is not None
-    if entry.layout.domain == "code" and not programs:
+    if domain == "code" and not programs:
         return f"it was trained on programs, and the task {task.name} asks for solutions in words"
-    if entry.layout.domain == "math" and programs:
+    if domain == "math" and programs:
         return f"it was trained on mathematics, and the task {task.name} asks for programs"
     return None

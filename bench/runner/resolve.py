@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from math import isfinite
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -19,13 +19,16 @@ from bench.runner.checkpoints import (
     quiet_transformers,
     tokenizer_of,
 )
+from bench.runner.engine_args import check_engine_args, of_identity
 from bench.runner.specs import PolicySpec, PRMSpec
 from bench.tasks.base import Defaults, Task
+from prm.pretrained.names import local_policy
 from prm.reading.bundled import bundled_policy, bundled_prm
 from prm.reading.checkpoint import check_on_hub
 from prm.reading.fingerprint import fingerprint, old_fingerprint, old_prm_fingerprint, prm_fingerprint
 from prm.reading.layout import Layout
 from prm.reading.zoo import find, is_specified
+from prm.scoring.served import ServedPRM, find_served
 from search.errors import UsageError
 from search.params import nearest
 from search.policies.stepping import Sampling, encode_prompt
@@ -44,7 +47,7 @@ class ResolvedPolicy:
     """A policy that is there and of the right kind; not loaded.
 
     name: as the user said it. path: a folder or hub id. tokenizer: path or hub id, None if prefixes go to a
-    server as text.
+    server as text. engine_args: vLLM's own.
     """
 
     name: str
@@ -57,6 +60,7 @@ class ResolvedPolicy:
     segmenter: Segmenter
     sampling: Sampling
     seeded: bool
+    engine_args: Mapping[str, Any] = field(default_factory=dict)
 
     def identity(self) -> dict[str, Any]:
         """What of the policy a run's results depend on; kept in its trace."""
@@ -72,6 +76,7 @@ class ResolvedPolicy:
             "seeded": self.seeded,
             "prompt": asdict(self.prompt),
             **({} if (rule := self.segmenter.repetition) == usual else {"repetition": asdict(rule)}),
+            **({"policy_args": args} if (args := of_identity(self.engine_args)) else {}),
         }
 
     @property
@@ -95,7 +100,8 @@ class ResolvedPolicy:
 class ResolvedPRM:
     """What scores steps: a reward model that is there and of the right kind, public tests, or both.
 
-    name: as the user said it. model: what `prm.reading.zoo.find` finds it by; None if only tests score.
+    name: as the user said it, or as the server calls it. model: what `prm.reading.zoo.find` finds it by; None
+    if only tests score, or if it is on a server. served: of a model on a server. engine_args: vLLM's own.
     """
 
     name: str
@@ -103,19 +109,30 @@ class ResolvedPRM:
     engine: Literal["hf", "vllm"]
     dtype: str
     public_tests: bool
+    served: ServedPRM | None = None
+    engine_args: Mapping[str, Any] = field(default_factory=dict)
 
     def identity(self) -> dict[str, Any]:
         """What of the reward model a run's results depend on; kept in its trace."""
+        served = self.served
+        weights = None if self.model is None else prm_fingerprint(self.model)
         return {
             "prm": self.model_name,
-            "prm_weights": None if self.model is None else prm_fingerprint(self.model),
+            "prm_weights": weights if served is None else served.fingerprint,
+            **({} if served is None else {"prm_server": f"{served.kind}: {served.run_as}"}),
             **({"public_tests": True} if self.public_tests else {}),
+            **({"prm_args": args} if (args := of_identity(self.engine_args)) else {}),
         }
+
+    @property
+    def has_model(self) -> bool:
+        """Whether more than tests scores."""
+        return self.model is not None or self.served is not None
 
     @property
     def model_name(self) -> str | None:
         """As the user named the model alone, without the tests."""
-        return None if self.model is None else self.name.removeprefix(f"{TESTS}+")
+        return self.name.removeprefix(f"{TESTS}+") if self.has_model else None
 
     @property
     def old_weights(self) -> str | None:
@@ -125,6 +142,8 @@ class ResolvedPRM:
     @property
     def layout(self) -> Layout | None:
         """How the reward model reads its input; None if only tests score."""
+        if self.served is not None:
+            return self.served.layout
         return None if self.model is None else find(self.model).layout
 
     @property
@@ -149,9 +168,10 @@ def resolve_policy(spec: PolicySpec, task: Task, problems: Sequence[Problem]) ->
     problems: each must leave room in the model's context.
     """
     engine = check_policy(spec, task.defaults)
+    args = check_engine_args("--policy-args", dict(spec.engine_args), engine)
     name = spec.name or task.defaults.policy
-    path = bundled_policy(name) or name
-    tokenizer = None if spec.tokenizer is None else bundled_policy(spec.tokenizer) or spec.tokenizer
+    path = _policies(engine)(name) or name
+    tokenizer = None if spec.tokenizer is None else local_policy(spec.tokenizer) or spec.tokenizer
     if tokenizer is None and (engine != "server" or Path(path).is_dir()):
         tokenizer = path
     loaded = None
@@ -163,6 +183,7 @@ def resolve_policy(spec: PolicySpec, task: Task, problems: Sequence[Problem]) ->
     if loaded is not None and engine != "server":
         with failing("--policy", name):
             context = context_of(path)
+        context = min((n for n in (context, args.get("max_model_len")) if n is not None), default=None)
         _check_room(name, context, loaded, prompt, problems)
     segmenter = SEGMENTERS[spec.segment or task.defaults.segment]
     if spec.repetition is not None:
@@ -170,6 +191,7 @@ def resolve_policy(spec: PolicySpec, task: Task, problems: Sequence[Problem]) ->
     return ResolvedPolicy(
         name=name, path=path, engine=engine, dtype=spec.dtype, tokenizer=tokenizer, servers=spec.servers,
         prompt=prompt, segmenter=segmenter, sampling=spec.sampling, seeded=spec.seeded,
+        engine_args=args,
     )
 
 
@@ -193,17 +215,23 @@ def check_policy(spec: PolicySpec, defaults: Defaults) -> Engine:
         raise UsageError(f"--server is for --engine server, not {engine}")
     if spec.tokenizer is not None and engine != "server":
         raise UsageError(f"--tokenizer is for --engine server; {engine} takes the policy's own")
+    check_engine_args("--policy-args", dict(spec.engine_args), engine)
     if (
         spec.tokenizer is not None
-        and _named("--tokenizer", bundled_policy, spec.tokenizer) is None
+        and _named("--tokenizer", local_policy, spec.tokenizer) is None
         and not Path(spec.tokenizer).is_dir()
     ):
         _named("--tokenizer", check_on_hub, spec.tokenizer)
-    path = _named("--policy", bundled_policy, name)
+    path = _named("--policy", _policies(engine), name)
     if engine != "server" or path is not None:
         check_exists("--policy", name, path or name)
         check_is_policy(name, path or name)
     return engine
+
+
+def _policies(engine: Engine) -> Callable[[str], str | None]:
+    """What finds the folder of a policy by its name. A server may use any name for a model of its own."""
+    return bundled_policy if engine == "server" else local_policy
 
 
 def _named(option: str, look_up: Callable[[str], T], name: str) -> T:
@@ -217,28 +245,60 @@ def _named(option: str, look_up: Callable[[str], T], name: str) -> T:
 def resolve_prm(spec: PRMSpec, task: Task, policy_engine: Engine | None) -> ResolvedPRM:
     """Check that the reward model is there and of the right kind. Loads no weights. Raises UsageError.
 
-    policy_engine: None if the policy could not be resolved.
+    A model on a server is asked for there. policy_engine: None if the policy could not be resolved.
     """
-    name = spec.name or task.defaults.prm
+    name = spec.name or ("" if spec.servers else task.defaults.prm)
     check_dtype(spec.dtype)
-    first, _, model = name.partition("+")
+    first, plus, model = name.partition("+")
     tests = first == TESTS
     if tests and task.public_tests is None:
         raise UsageError(f"--prm {name}: the task {task.name} is not one of programs: no tests to run")
     model = model if tests else name
+    if spec.servers:
+        if tests and not plus:
+            raise UsageError(f"--prm {TESTS} uses no model, and --prm-server has one: drop one of them")
+        return _resolve_served(spec, model, tests=tests)
+    return replace(
+        resolve_reward_model(spec, model or None, policy_engine), name=name, public_tests=tests
+    )
+
+
+def resolve_reward_model(spec: PRMSpec, name: str | None, policy_engine: Engine | None) -> ResolvedPRM:
+    """The model of this name, to be loaded here; None if only tests score. Raises UsageError.
+
+    policy_engine: what it runs on unless the spec says so.
+    """
+    check_dtype(spec.dtype)
     wanted = spec.engine or policy_engine
+    if spec.engine == "server":
+        raise UsageError("--prm-engine server: name the server by --prm-server URL")
     engine = choose_engine(None if wanted == "server" else wanted, servers=False)
-    path = (_named("--prm", bundled_prm, model) or model) if model else None
-    if path is not None:
+    args = check_engine_args("--prm-args", dict(spec.engine_args), engine)
+    path = (_named("--prm", bundled_prm, name) or name) if name else None
+    if name is not None and path is not None:
         if not is_specified(path):
-            check_exists("--prm", model, path)
+            check_exists("--prm", name, path)
         try:
             find(path)
         except UsageError as error:
             raise UsageError(f"--prm: {error}") from error
     return ResolvedPRM(
-        name=name, model=path, engine="vllm" if engine == "vllm" else "hf", dtype=spec.dtype,
-        public_tests=tests,
+        name=name or "", model=path, engine="vllm" if engine == "vllm" else "hf", dtype=spec.dtype,
+        public_tests=False, engine_args=args,
+    )
+
+
+def _resolve_served(spec: PRMSpec, name: str, *, tests: bool) -> ResolvedPRM:
+    """The model on the spec's servers. name: "" if the servers are to say. Raises UsageError."""
+    if spec.engine is not None or spec.engine_args:
+        option = "--prm-engine" if spec.engine is not None else "--prm-args"
+        raise UsageError(f"{option} is for a model that is loaded here; give it to `python -m prm.serve`")
+    path = (_named("--prm", bundled_prm, name) or name) if name else None
+    served = find_served(spec.servers, path)
+    served = replace(served, name=name or served.name)
+    return ResolvedPRM(
+        name=f"{TESTS}+{served.name}" if tests else served.name, model=None, engine="hf", dtype=spec.dtype,
+        public_tests=tests, served=served,
     )
 
 

@@ -15,11 +15,13 @@ class ModelSpec:
     name: None is the task's default. engine: None is vLLM if it is installed, else transformers.
     dtype: the precision of the weights; "auto" is as they are stored, or float32 on a CPU without bfloat16.
         vLLM serves weights that are stored in float32 in bfloat16.
+    engine_args: vLLM's own arguments, by name, as text.
     """
 
     name: str | None = None
     engine: str | None = None
     dtype: str = "auto"
+    engine_args: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,4 +52,8 @@ class PRMSpec(ModelSpec):
 
     name: "tests" runs the tests that a question of a code task shows; "tests+NAME" lets them overrule the
         reward model NAME. engine: None is the policy's; beside a server, vLLM if it is installed.
+    servers: base URLs of `python -m prm.serve` or of vLLM's server, all with the same model; it is then not
+        loaded here, and `name` may be None for the former.
     """
+
+    servers: tuple[str, ...] = ()

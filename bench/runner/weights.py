@@ -18,9 +18,16 @@ def prm_weight(policy: ResolvedPolicy, prm: ResolvedPRM | None) -> float:
 
     0 without a reward model, and for one that only runs tests. An ensemble has the parameters of all members.
     """
-    if prm is None or prm.model is None:
+    if prm is None or not prm.has_model:
         return 0.0
-    return reward_model_parameters(prm.model) / count_parameters(policy.path)
+    if prm.model is not None:
+        parameters: int | None = reward_model_parameters(prm.model)
+    else:
+        assert prm.served is not None
+        parameters = prm.served.parameters
+    if parameters is None:
+        raise UsageError(f"--budget: the server does not say how many parameters {prm.model_name} has")
+    return parameters / count_parameters(policy.path)
 
 
 def reward_model_parameters(name: str) -> int:

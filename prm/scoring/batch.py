@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 
 from prm.reading.layout import Layout
-from search.errors import SearchError, UsageError
+from search.errors import SearchError, UnavailableError, UsageError
 from search.jsonl import JsonLinesFile
 from search.segment import SEGMENTERS
 from search.types import Problem, Step, StepScore, StepScorer, Stop
@@ -34,6 +34,8 @@ async def score_all(
 ) -> AsyncIterator[ScoredSolution]:
     """Score each (question, steps), in order. A solution that cannot be scored has an error.
 
+    Raises UnavailableError if the reward model is lost.
+
     first: index of the first solution, for error messages.
     """
 
@@ -42,6 +44,8 @@ async def score_all(
             steps = [Step(text, (), 0.0, Stop.STEP, 0) for text in texts]
             problem = Problem(f"solution {index + 1}", question)
             return ScoredSolution(tuple(await scorer.score(problem, steps)), None)
+        except UnavailableError:
+            raise
         except SearchError as error:
             return ScoredSolution((), f"{type(error).__name__}: {error}")
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from itertools import accumulate, count
 from statistics import fmean
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 from prm.reading.encoder import Encoder
 from prm.reading.layout import Layout
+from prm.reading.size import prm_bytes
 from prm.reading.zoo import RewardModel, find
 from search.devices import WHOLE, DeviceShare
 from search.errors import ContextError, ScorerError, UsageError
@@ -28,7 +30,12 @@ Engine = Literal["hf", "vllm"]
 
 
 class ManagedScorer(ManagedModel, ABC):
-    """A `StepScorer` that is opened and closed."""
+    """A `StepScorer` that is opened and closed.
+
+    context: the most tokens that question and steps may take together; None if that is not known.
+    """
+
+    context: int | None = None
 
     @abstractmethod
     async def score(
@@ -37,25 +44,28 @@ class ManagedScorer(ManagedModel, ABC):
 
 
 def load_scorer(
-    model: str, engine: Engine, *, dtype: str = "auto", share: DeviceShare = WHOLE, calibrated: bool = True
-) -> ManagedScorer:
+    model: str, engine: Engine, *, dtype: str = "auto", share: DeviceShare = WHOLE, calibrated: bool = True,
+    settings: Mapping[str, Any] = MappingProxyType({}),
+) -> ManagedScorer:  # fmt: skip
     """The reward model with this name. Use it in `async with`.
 
     A single model is loaded here, the members of an ensemble when it is opened.
 
     model: a name that `prm.reading.zoo.find` knows. share: of the machine; an ensemble divides it among its
         members. calibrated: False leaves out the model's own calibration (not that of an ensemble's members).
+        settings: vLLM's engine arguments, for each model.
     Raises UsageError.
     """
     entry = find(model)
     if entry.members:
-        shares = share.split(len(entry.members))
+        shares = share.split(len(entry.members), [prm_bytes(member) for member in entry.members])
         return Ensemble(entry.layout if calibrated else entry.layout.uncalibrated, [
-            partial(load_scorer, member, engine, dtype=dtype, share=own)
+            partial(load_scorer, member, engine, dtype=dtype, share=own, settings=settings)
             for member, own in zip(entry.members, shares, strict=True)
         ])  # fmt: skip
-    scorer = HFScorer if engine == "hf" else VLLMScorer
-    return scorer(model, dtype=dtype, share=share, calibrated=calibrated)
+    if engine == "hf":
+        return HFScorer(model, dtype=dtype, share=share, calibrated=calibrated)
+    return VLLMScorer(model, dtype=dtype, share=share, calibrated=calibrated, **settings)
 
 
 class VLLMScorer(ManagedScorer):
@@ -95,7 +105,7 @@ class VLLMScorer(ManagedScorer):
                 "worker_extension_cls": f"{HeadWorker.__module__}.{HeadWorker.__qualname__}", **settings,
             }  # fmt: skip
         self._engine = start_engine(entry.model, share=share, runner="pooling", **settings)
-        self._context = self._engine.model_config.max_model_len
+        self.context = self._engine.model_config.max_model_len
         self._requests = count()
 
     async def open(self) -> None:
@@ -115,7 +125,7 @@ class VLLMScorer(ManagedScorer):
             raise ScorerError("the reward model is not open: use it in `async with`")
         pieces = self._encode(problem.question, [step.text for step in steps])
         ids = [token for piece in pieces for token in piece]
-        _check_length(problem, len(ids), self._context)
+        check_length(problem, len(ids), self.context)
         if num_scored == len(steps) - 1:
             return self._scores((await self._pool(ids, "classify")).reshape(1, -1))
         pooled = await self._pool(ids, "token_classify")
@@ -192,17 +202,17 @@ class HFScorer(ManagedScorer):
         read = read_head(entry, self._encode)
         decoder = load_decoder(entry, dtype)
         decoder.to(torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))).eval()
-        self._context = getattr(decoder.config.get_text_config(), "max_position_embeddings", None)
+        self.context = getattr(decoder.config.get_text_config(), "max_position_embeddings", None)
         on_gpu = decoder.device.type == "cuda"
         free = torch.cuda.mem_get_info(decoder.device)[0] if on_gpu else free_memory()
-        cache.setdefault("max_bytes", free // (4 * share.of))
+        cache.setdefault("max_bytes", int(free * share.memory) // 4)
         self._score: Microbatcher[list[list[int]], Scored] = Microbatcher(
             TreeCache(decoder, read, **cache).score, max_cost=256
         )
 
     async def score(self, problem: Problem, steps: Sequence[Step], *, num_scored: int = 0) -> list[StepScore]:
         pieces = self._encode(problem.question, [step.text for step in steps])
-        _check_length(problem, sum(map(len, pieces)), self._context)
+        check_length(problem, sum(map(len, pieces)), self.context)
         scored = await self._score(pieces)
         charge(prm_tokens=scored.computed, prm_tokens_cached=scored.cached)
         return [self._layout.step_score(p) for p in scored.probabilities[num_scored:]]
@@ -225,6 +235,7 @@ class Ensemble(ManagedScorer):
         async with AsyncExitStack() as stack:
             self._members = [await stack.enter_async_context(load()) for load in self._loaders]
             self._opened = stack.pop_all()
+        self.context = min((m.context for m in self._members if m.context is not None), default=None)
 
     async def close(self) -> None:
         self._members = []
@@ -250,7 +261,8 @@ def _single(model: str) -> RewardModel:
     return entry
 
 
-def _check_length(problem: Problem, n_tokens: int, context: int | None) -> None:
+def check_length(problem: Problem, n_tokens: int, context: int | None) -> None:
+    """Raise ContextError if question and steps take more tokens than the context holds."""
     if context is not None and n_tokens > context:
         raise ContextError(
             f"{problem.id}: question and steps take {n_tokens} tokens, but the reward model's context holds "

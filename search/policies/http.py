@@ -40,12 +40,16 @@ class RefusedError(PolicyError):
         self.status = status
 
 
+class NoReplyError(PolicyError):
+    """No server could be reached, or all were too busy. Later they may reply."""
+
+
 class _BusyError(Exception):
     """A failure that may pass. after_s: how long the server asks to wait before the next request."""
 
-    def __init__(self, message: str, after_s: float):
+    def __init__(self, message: str, status: int, after_s: float):
         super().__init__(message)
-        self.after_s = after_s
+        self.status, self.after_s = status, after_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +62,10 @@ class _Session:
 
 
 class Servers:
-    """Sends requests to the server given by `TURN`, after a failure to the next; waits if all failed."""
+    """Sends requests to the server given by `TURN`, after a failure to the next; waits if all failed.
+
+    urls: as `base_url` takes them, with `root` as the path of one that has none.
+    """
 
     def __init__(
         self,
@@ -68,8 +75,10 @@ class Servers:
         timeout_s: float,
         connect_s: float,
         retries: int,
+        *,
+        root: str = "/v1",
     ):
-        self._urls = [base_url(url) for url in urls]
+        self._urls = [base_url(url, root) for url in urls]
         if not self._urls:
             raise UsageError("no server given: pass urls such as http://localhost:8000/v1")
         key = api_key or os.environ.get("OPENAI_API_KEY", "")
@@ -103,17 +112,21 @@ class Servers:
         salt: int = 0,
         until: Sequence[str] = (),
         retries: int | None = None,
+        first: int | None = None,
     ) -> Any:
         """POST `body` to `path`, or GET it if there is no body. Returns the JSON of the reply.
 
         until: a stream is read until its text contains one of these.
         salt: seeds the jitter of the back-off. retries: None is the number given to `__init__`.
-        Raises PolicyError, RefusedError if the server rejects the request, ContextError if it is too long.
+        first: index of the server that is tried first; None is the one given by `TURN`.
+        Raises PolicyError, RefusedError if the server rejects the request, NoReplyError if none replied,
+        ContextError if it is too long.
         """
         session, failures = self.session(), dict[str, str]()
+        failing: type[PolicyError] = NoReplyError
         attempts = max((self._retries if retries is None else retries) + 1, len(self._urls))
         for attempt in range(attempts):
-            url, after_s = self._next(), 0.0
+            url, after_s, failing = self._next(first), 0.0, NoReplyError
             try:
                 async with session.slots, asyncio.timeout(self._timeout_s):
                     reply = await _exchange(session.client, f"{url}/{path}", body, until)
@@ -125,30 +138,31 @@ class Servers:
                 failures[url] = f"{type(error).__name__}: {error}"
             except _BusyError as error:
                 failures[url], after_s = str(error), error.after_s
+                failing = PolicyError if error.status == 500 else NoReplyError
             self._resting[url] = monotonic() + max(_REST_S, after_s)
-            if self._rest_s(self._next()) and attempt + 1 < attempts:
+            if self._rest_s(self._next(first)) and attempt + 1 < attempts:
                 backoff_s = min(_BACKOFF_MAX_S, _BACKOFF_S * 2 ** (attempt // len(self._urls)))
                 await asyncio.sleep(max(after_s, backoff_s * (0.5 + derive(salt, attempt) / 2**64)))
         tried = "; ".join(f"{url}: {failure}" for url, failure in failures.items())
-        raise PolicyError(f"no reply in {attempts} attempts; check that the servers are running: {tried}")
+        raise failing(f"no reply in {attempts} attempts; check that the servers are running: {tried}")
 
-    def _next(self) -> str:
-        first = TURN.get() % len(self._urls)
+    def _next(self, first: int | None) -> str:
+        first = (TURN.get() if first is None else first) % len(self._urls)
         return min(self._urls[first:] + self._urls[:first], key=self._rest_s)
 
     def _rest_s(self, url: str) -> float:
         return max(0.0, self._resting.get(url, 0.0) - monotonic())
 
 
-def base_url(url: str) -> str:
-    """The URL without a final slash; "/v1" is added if it has no path. Raises UsageError."""
+def base_url(url: str, root: str = "/v1") -> str:
+    """The URL without a final slash; `root` is added if it has no path. Raises UsageError."""
     try:
         parsed = httpx.URL(url)
     except httpx.InvalidURL as error:
         raise UsageError(f"{url!r} is not a URL: {error}") from error
     if parsed.scheme not in ("http", "https") or not parsed.host:
         raise UsageError(f"{url!r} is not the URL of a server; give one like http://localhost:8000/v1")
-    return url.rstrip("/") + ("/v1" if parsed.path in ("", "/") else "")
+    return url.rstrip("/") + (root if parsed.path in ("", "/") else "")
 
 
 async def _exchange(
@@ -194,17 +208,20 @@ async def _read_stream(response: httpx.Response, until: Sequence[str]) -> dict[s
 async def _failure(response: httpx.Response) -> Exception:
     """The exception that stands for an error reply."""
     status, message = response.status_code, (await response.aread()).decode(errors="replace")
+    code = None
     try:
         detail = json.loads(message)
         detail = detail.get("error", detail)
-        message = str(detail.get("message", detail))
+        message, code = str(detail.get("message", detail)), detail.get("code")
     except (ValueError, AttributeError):
         pass  # not JSON, or not an object: the whole text is the message
     message = f"{response.url} answered {status}: {message[:500]}"
     if status != 429 and _TOO_LONG.search(message):
         return ContextError(f"{message}; use a shorter prompt, a lower max_tokens or a longer context")
+    if code == "context_length_exceeded":
+        return ContextError(message)
     if status in _RETRIED:
-        return _BusyError(message, _retry_after_s(response.headers.get("retry-after", "")))
+        return _BusyError(message, status, _retry_after_s(response.headers.get("retry-after", "")))
     return RefusedError(message + _HINTS.get(status, ""), status)
 
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import argparse
 
 from bench.runner.checkpoints import DTYPES
+from bench.runner.engine_args import split_engine_args
 from bench.runner.specs import PolicySpec, PRMSpec
+from prm.command_line import urls
+from search.errors import UsageError
 from search.policies.stepping import Sampling
 
 
@@ -16,13 +19,24 @@ def policy_spec(args: argparse.Namespace) -> PolicySpec:
         tokenizer=args.tokenizer, prompt=args.prompt,
         stop=tuple(text.replace("\\n", "\n") for text in args.stop), segment=args.segment,
         repetition=args.repetition, sampling=Sampling(args.temperature, args.top_p),
-        seeded=not args.no_seeded,
+        seeded=not args.no_seeded, engine_args=args.policy_args,
     )  # fmt: skip
 
 
 def prm_spec(args: argparse.Namespace) -> PRMSpec:
     """The reward model, from parsed options."""
-    return PRMSpec(name=args.prm, dtype=args.dtype)
+    return PRMSpec(
+        name=args.prm, engine=args.prm_engine, dtype=args.dtype, engine_args=args.prm_args,
+        servers=args.prm_server,
+    )
+
+
+def engine_args(text: str) -> tuple[tuple[str, str], ...]:
+    """The value of an option with vLLM's engine arguments."""
+    try:
+        return tuple(split_engine_args(text).items())
+    except UsageError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def add_model_options(options: argparse.ArgumentParser) -> None:
@@ -48,6 +62,22 @@ def add_model_options(options: argparse.ArgumentParser) -> None:
     models.add_argument(
         "--server", metavar="URL", action="append", default=[],
         help="base URL for --engine server, e.g. http://localhost:8000/v1; repeat for more servers",
+    )
+    models.add_argument(
+        "--prm-server", metavar="URL[,URL]", type=urls, default=(),
+        help="score on servers instead of here: of python -m prm.serve, or vLLM's own, for which --prm says "
+        "how steps are read",
+    )
+    models.add_argument(
+        "--prm-engine", metavar="NAME", help="vllm or hf, for the reward model (default: as --engine)",
+    )
+    models.add_argument(
+        "--policy-args", metavar="ARG=VALUE,...", type=engine_args, default=(),
+        help="vLLM's engine arguments for the policy, e.g. tensor_parallel_size=2,max_model_len=8192",
+    )
+    models.add_argument(
+        "--prm-args", metavar="ARG=VALUE,...", type=engine_args, default=(),
+        help="the same for the reward model, e.g. gpu_memory_utilization=0.3",
     )
     models.add_argument(
         "--tokenizer", metavar="PATH_OR_ID",

@@ -19,6 +19,7 @@ from bench.runner.cli.session import loaded, open_notes, quiet_libraries
 from bench.runner.execute import answer, execute, replay
 from bench.runner.request import Run
 from search.command import Exit, exit_code
+from search.errors import UnavailableError
 
 BUILTIN_KNOWS = "the built-in models know only problems like those that their task generates"
 
@@ -51,9 +52,9 @@ def _run(line: CommandLine, console: Console, notes: Console) -> int:
         if is_question:
             return asyncio.run(_answer(run, console, notes))
         return report(line, run, asyncio.run(_execute(line, run, notes)), console, notes)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, UnavailableError) as error:
         resume = "" if is_question else f"; to continue where it stopped:\n{resume_command(run)}"
-        say(notes, f"\ninterrupted{resume}")
+        say(notes, f"\n{'stopped' if isinstance(error, UnavailableError) else 'interrupted'}{resume}")
         raise
 
 

@@ -24,7 +24,7 @@ async def loaded(run: Run, notes: Console) -> AsyncIterator[Models]:
     """The models, and a line on how long they took to load."""
     start = perf_counter()
     loading = load_run(run)
-    with notes.status(f"loading {run.described}"), _interruptible():
+    with notes.status(f"loading {run.described}"), interruptible():
         models = await loading.__aenter__()
     try:
         say(notes, f"{run.described}: ready in {perf_counter() - start:.0f} s")
@@ -41,7 +41,7 @@ def open_notes() -> Iterator[Console]:
 
 
 @contextmanager
-def _interruptible() -> Iterator[None]:
+def interruptible() -> Iterator[None]:
     """Let Ctrl-C through at once: asyncio would wait for its turn, and loading never yields."""
     before = signal.getsignal(signal.SIGINT)
     if before is not signal.SIG_IGN:  # it is in a shell's background

@@ -6,14 +6,13 @@ from time import time
 from typing import Any
 
 from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
-from starlette.exceptions import HTTPException
 
 from bench.runner.models import Models
 from bench.runner.request import Run
-from bench.runner.server.errors import ApiError, Gone
-from bench.runner.server.guard import Guard
+from bench.runner.server.errors import ApiError
+from bench.runner.server.guard import BodyLimits, Guard
+from bench.runner.server.handlers import add_errors
 from bench.runner.server.metrics import Metrics
 from bench.runner.server.replies import Reply
 from bench.runner.server.schemas import ChatRequest, CompletionRequest, SearchRequest
@@ -37,8 +36,11 @@ def create_app(
     metrics.running.set_function(lambda: searcher.searches)
     created = int(time())
     app = FastAPI(title="prm-search", docs_url=None, redoc_url=None)
-    app.add_middleware(Guard, limits=limits, api_key=api_key, metrics=metrics)
-    _add_errors(app)
+    app.add_middleware(
+        Guard, limits=BodyLimits(limits.body_bytes, limits.body_s), api_key=api_key, metrics=metrics,
+        guarded=("/v1/",), counted=("/v1/chat/completions", "/v1/completions", "/v1/models"),
+    )  # fmt: skip
+    add_errors(app)
 
     async def complete(body: SearchRequest, problem: Conversation, request: Request) -> Response:
         top_p = run.policy.sampling.top_p
@@ -93,33 +95,3 @@ def create_app(
         return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     return app
-
-
-def _add_errors(app: FastAPI) -> None:
-    """Answer every error in OpenAI's form."""
-
-    def reply(error: ApiError) -> JSONResponse:
-        return JSONResponse(error.body, error.status, error.headers)
-
-    @app.exception_handler(ApiError)
-    async def ours(request: Request, error: ApiError) -> JSONResponse:
-        return reply(error)
-
-    @app.exception_handler(Gone)
-    async def nobody(request: Request, error: Gone) -> Response:
-        return Response(status_code=499)  # as nginx has it; it is only counted
-
-    @app.exception_handler(RequestValidationError)
-    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"][1:] if first["type"] != "json_invalid")
-        message = str(first["msg"]).removeprefix("Value error, ")
-        return reply(ApiError(400, f"{where}: {message}" if where else message, param=where or None))
-
-    @app.exception_handler(HTTPException)
-    async def http(request: Request, error: HTTPException) -> JSONResponse:
-        return reply(ApiError(error.status_code, f"{request.method} {request.url.path}: {error.detail}"))
-
-    @app.exception_handler(Exception)
-    async def unexpected(request: Request, error: Exception) -> JSONResponse:
-        return reply(ApiError(500, f"{type(error).__name__}: {error}", kind="server_error"))

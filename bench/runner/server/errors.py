@@ -9,7 +9,7 @@ class ApiError(Exception):
     """What is wrong with a request, and the HTTP status that says so.
 
     kind, code: `type` and `code` of OpenAI's error object. param: the field that is at fault, if it is one.
-    retry_after_s: when to try again, for the status 429.
+    retry_after_s: when to try again, for the statuses 429 and 503.
     """
 
     def __init__(

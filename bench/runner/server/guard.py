@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+from dataclasses import dataclass
 from time import perf_counter
 
 from starlette.datastructures import Headers
@@ -11,26 +12,37 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bench.runner.server.errors import ApiError, Gone
-from bench.runner.server.metrics import Metrics
-from bench.runner.server.searching import ServerLimits
+from bench.runner.server.metrics import RequestMetrics
 
-GUARDED = "/v1/"
-"""Paths that need the key."""
-COUNTED = ("/v1/chat/completions", "/v1/completions", "/v1/models")
+
+@dataclass(frozen=True, slots=True)
+class BodyLimits:
+    """What a request may send. n_bytes: of its body. seconds: that the body may take to arrive."""
+
+    n_bytes: int = 1 << 20
+    seconds: float = 30.0
 
 
 class Guard:
-    """ASGI middleware. api_key: None takes requests without one."""
+    """ASGI middleware.
 
-    def __init__(self, app: ASGIApp, *, limits: ServerLimits, api_key: str | None, metrics: Metrics):
+    api_key: None takes requests without one. guarded: beginnings of the paths that need the key.
+    counted: the paths that the metrics tell apart.
+    """
+
+    def __init__(
+        self, app: ASGIApp, *, limits: BodyLimits, api_key: str | None, metrics: RequestMetrics,
+        guarded: tuple[str, ...], counted: tuple[str, ...],
+    ):  # fmt: skip
         self._app, self._limits, self._metrics = app, limits, metrics
+        self._guarded_paths, self._counted = guarded, counted
         self._expected = None if api_key is None else f"Bearer {api_key}".encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        path = scope["path"] if scope["path"] in COUNTED else "other"
+        path = scope["path"] if scope["path"] in self._counted else "other"
         begin, status = perf_counter(), 499
 
         async def counted(message: Message) -> None:
@@ -63,7 +75,7 @@ class Guard:
         await self._app(scope, replay, send)
 
     def _check_key(self, path: str, headers: Headers) -> None:
-        if self._expected is None or not path.startswith(GUARDED):
+        if self._expected is None or not path.startswith(self._guarded_paths):
             return
         given = headers.get("authorization", "").encode()
         if not hmac.compare_digest(given, self._expected):
@@ -71,14 +83,14 @@ class Guard:
 
     async def _read(self, headers: Headers, receive: Receive) -> bytes:
         """The whole body. Raises ApiError if it is too large or takes too long, Gone."""
-        most = self._limits.body_bytes
+        most = self._limits.n_bytes
         length = headers.get("content-length", "0")
         too_large = ApiError(413, f"the body is larger than {most} bytes", code="request_too_large")
         if length.isdecimal() and int(length) > most:
             raise too_large
         body = bytearray()
         try:
-            async with asyncio.timeout(self._limits.body_s):
+            async with asyncio.timeout(self._limits.seconds):
                 while True:
                     message = await receive()
                     if message["type"] == "http.disconnect":
@@ -89,4 +101,4 @@ class Guard:
                     if not message.get("more_body", False):
                         return bytes(body)
         except TimeoutError:
-            raise ApiError(408, f"the body took longer than {self._limits.body_s:g} s to arrive") from None
+            raise ApiError(408, f"the body took longer than {self._limits.seconds:g} s to arrive") from None

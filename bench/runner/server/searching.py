@@ -13,7 +13,7 @@ from bench.runner.models import Models, NoScorer
 from bench.runner.request import Run
 from bench.runner.server.errors import ApiError, failed
 from search.engine import Outcome, Watch, solve
-from search.errors import ContextError, UsageError
+from search.errors import ContextError, UnavailableError, UsageError
 from search.limits import CostLimits, LengthLimits
 from search.node import Node, TreeEvent
 from search.params import has_param, make_strategy
@@ -230,6 +230,8 @@ class Searcher:
             )
             async with aclosing(outcomes):
                 outcome = await anext(outcomes)
+        except UnavailableError as error:
+            raise ApiError(503, str(error), kind="server_error", retry_after_s=RETRY_S) from error
         finally:
             self.searches -= 1
             self._slots.release()

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from bench.runner.server.disconnect import gone, unless_gone
 from bench.runner.server.errors import ApiError, Gone
 from bench.runner.server.replies import Reply, unsent
 from bench.runner.server.searching import Job
@@ -24,24 +25,12 @@ KEEP_ALIVE_S = 5.0
 """Seconds without a chunk after which a comment is sent, so that no proxy takes the server for dead."""
 
 
-async def gone(receive: Callable[[], Awaitable[MutableMapping[str, Any]]]) -> None:
-    """Wait until the client has closed the connection; its body must have been read."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
-
-
 async def result(job: Job, receive: Receive) -> list[Outcome]:
     """The outcomes of a job. Cancels it and raises Gone if the client goes away meanwhile."""
-    work, left = asyncio.ensure_future(job.result()), asyncio.ensure_future(gone(receive))
     try:
-        await asyncio.wait({work, left}, return_when=asyncio.FIRST_COMPLETED)
-        if not work.done():
-            raise Gone
-        return work.result()
+        return await unless_gone(job.result(), receive)
     finally:
         job.cancel()
-        work.cancel()
-        left.cancel()
 
 
 class Stream(StreamingResponse):
