@@ -19,7 +19,9 @@ from bench.report.diagnosis import Backtracks, Diagnosis, Sizes, diagnose
 from bench.report.diagnosis_text import diagnosis_lines
 from bench.report.losses import Cause
 from bench.report.recorded import read_trace
+from bench.report.reranking import discrimination
 from bench.report.sides import Graders
+from bench.report.subsets import Pool
 from bench.report.summary import Graded, Summary
 from bench.runner.cli.diagnose import main
 from bench.runner.replaying import replayed_summary
@@ -153,14 +155,14 @@ WRONG = {"so = 1/2.": of_value(0.3), "so = 3.": of_value(0.9)}
 def test_the_prm_cannot_rank(tmp_path: Path) -> None:
     got = picture(tmp_path, BestOfN(n=2), TWO, WRONG)
     assert got.sentence == (
-        "The PRM cannot rank: 100.0% have a right candidate, and 0.0% are solved; its AUC within problems is "
-        "0.00 [0.00, 0.00], not above chance. Of 6 wrong answers: 6 had a right candidate that was not "
-        "chosen."
+        "The PRM cannot rank: 100.0% of problems have a right candidate, 0.0% are solved; its AUC within "
+        "problems is 0.00 [0.00, 0.00], not above chance. Of 6 wrong answers: 6 had a right candidate that "
+        "was not chosen."
     )
     assert (got.accuracy, got.oracle, got.gap, got.candidates, got.mixed) == (0, 1, 1, 2, 6)
     assert got.losses[0].why == (
-        "1 of 2 candidates are right, and another one was chosen. Its value is 0.90, that of the best right "
-        "one 0.30."
+        "1 of 2 candidates are right, and another one was chosen. Its value is 0.9, that of the best right "
+        "one 0.3."
     )
 
 
@@ -169,13 +171,13 @@ def test_the_prm_ranks_but_not_well_enough(tmp_path: Path) -> None:
     scores = {"so = 4.": of_value(0.1), "so = 5.": of_value(0.2), "so = 3.": of_value(0.9)}
     got = picture(tmp_path, BestOfN(n=4), script, scores | {"so = 1/2.": of_value(0.8)})
     assert got.auc_within == pytest.approx((2 / 3,) * 3)
-    assert got.sentence.startswith("The PRM does not rank well enough: 100.0% have a right")
+    assert got.sentence.startswith("The PRM does not rank well enough: 100.0% of problems")
     assert "AUC within problems is 0.67 [0.67, 0.67]." in got.sentence
 
 
 def test_the_vote_picks_the_wrong_answer(tmp_path: Path) -> None:
     got = picture(tmp_path, SelfConsistency(n=3), {"": ["so = 3.", "so = 0.5.", "so = 3."]})
-    assert got.sentence.startswith("The vote picks the wrong answer: 100.0% have a right")
+    assert got.sentence.startswith("The vote picks the wrong answer: 100.0% of problems have a")
     assert not got.scored and got.as_json()["auc_within"] is None
 
 
@@ -195,8 +197,8 @@ def test_the_prm_scores_a_wrong_step_as_right(tmp_path: Path) -> None:
 def test_the_pool_holds_no_answer(tmp_path: Path) -> None:
     got = picture(tmp_path, BestOfN(n=2), {"": ["so = 4.", "so = 3."]})
     assert got.sentence == (
-        "The pool holds no answer: 2.0 candidates of a problem contain a right one in 0.0%, so no selector "
-        "gains more than 0.0 points. Of 6 wrong answers: 6 had no right candidate."
+        "The pool holds no answer: 0.0% of problems have a right one among their 2.0 candidates, so no "
+        "selector gains more than 0.0 points. Of 6 wrong answers: 6 had no right candidate."
     )
     assert got.losses[0].why == "None of its 2 candidates is right." and got.mixed == 0
 
@@ -205,7 +207,7 @@ def test_the_budget_ended(tmp_path: Path) -> None:
     script = {"": ["one,", "two,", "so = 3.", "so = 1/2."]}
     got = picture(tmp_path, HGS(width=8, max_samples=2), script, {"one,": BAD, "two,": BAD})
     assert got.exhausted == 6 and got.causes == {Cause.BUDGET: 6}
-    assert got.sentence.startswith("The budget ended: 6 of 6 searches reached a limit. Of 6 wrong answers")
+    assert got.sentence.startswith("The budget ended: 6 of 6 searches reached a limit. 0% of all ")
     assert got.losses[0].why == "Its limit ended the search, and its one candidate is wrong."
     cut = picture(tmp_path, ChainOfThought(), {"": ["on and on,"], "on and on,": ["so = 1/2."]},
                   solution_tokens=12)  # fmt: skip
@@ -253,11 +255,11 @@ def backtracks(**counts: int) -> Backtracks:
 
 
 def test_a_wrong_prefix_is_left_and_the_problem_is_solved(tmp_path: Path) -> None:
-    script = {"": ["bad,", "so = 1/2."], "bad,": ["no,"]}
-    got = picture(tmp_path, HGS(width=1 + 1), {**script, "bad,": ["no,", "no,"]}, {"no,": BAD}, n=2,
-                  task="checked")  # fmt: skip
-    assert got.backtracks == backtracks(helped=2, recovered=2) and got.accuracy == 1
-    assert (got.rejected, got.rejected_right, got.duplicates) == (2, 0, 2)
+    no = ["no,"] * 3
+    script = {"": ["bad,", "bad too,", "so = 1/2."], "bad,": no, "bad too,": no}
+    got = picture(tmp_path, HGS(width=3), script, {"no,": BAD}, n=2, task="checked")
+    assert got.backtracks == backtracks(helped=4, recovered=2) and got.accuracy == 1
+    assert (got.rejected, got.rejected_right, got.duplicates) == (4, 0, 8)
 
 
 def test_the_search_goes_back_over_two_wrong_steps(tmp_path: Path) -> None:
@@ -287,9 +289,9 @@ def test_a_tree_that_is_rejected_whole_is_no_backtrack(tmp_path: Path) -> None:
 
 def test_the_prm_by_depth_counts_steps_after_a_right_prefix(tmp_path: Path) -> None:
     right = {"a,": ["b,"], "a,b,": ["so = 1/2."]}
-    script = {"": ["a,", "bad,"], **right, "bad,": ["bad c,"], "bad,bad c,": ["so = 4."]}
+    script = {"": ["a,", "bad,", "a,"], **right, "bad,": ["bad c,"], "bad,bad c,": ["so = 4."]}
     scores = {"a,": of_value(0.4), "bad,": of_value(0.6)}
-    got = picture(tmp_path, BestOfN(n=2), script, scores, n=3, task="checked")
+    got = picture(tmp_path, BestOfN(n=3), script, scores, n=3, task="checked")
     rows = [(row.first, row.last, row.steps, row.wrong) for row in got.by_depth]
     assert rows == [(1, 1, 6, 3), (2, 2, 3, 0), (3, 4, 3, 0)]
     assert got.by_depth[0].auc == 0 and got.as_json()["by_depth"][1]["auc"] is None
@@ -324,7 +326,14 @@ def test_several_seeds_are_one_diagnosis(tmp_path: Path) -> None:
     got = diagnose(cells)
     assert (got.seeds, got.problems, got.answers, got.mixed) == (2, 6, 12, 12)
     assert {(loss.seed, loss.cause) for loss in got.losses} == {(0, Cause.CHOICE), (1, Cause.CHOICE)}
+    assert [loss.problem for loss in got.losses[:4]] == ["p/0", "p/0", "p/1", "p/1"]
     assert "p/0, seed 1 (choice)" in "\n".join(diagnosis_lines(got, listed=99))
+
+
+def test_a_problem_counts_once_however_many_seeds_it_has() -> None:
+    good, bad = Pool([True, False], [0, 1], [0.9, 0.1]), Pool([True, False], [0, 1], [0.1, 0.9])
+    within, _, mixed = discrimination([good, good, good, bad], of=["a", "a", "a", "b"])
+    assert (within[0], mixed) == (0.5, 4)
 
 
 def test_compute_is_twice_parameters_times_tokens(tmp_path: Path) -> None:

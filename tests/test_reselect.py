@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -185,3 +186,15 @@ def test_another_reward_model_scores_the_recorded_solutions(
     assert main(words) == 0
     assert main(words[:3]) == 2
     assert "--keep FILE" in capsys.readouterr().err
+
+
+def test_an_outcome_model_scores_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, _ = asyncio.run(recorded(tmp_path / "t.jsonl", BestOfN(n=4, temperature=1.0)))
+    layout = SimpleNamespace(is_outcome=True)
+    monkeypatch.setattr(rescoring, "find", lambda name: SimpleNamespace(layout=layout))
+    monkeypatch.setattr(rescoring, "load_scorer", lambda *args, **how: Other())
+    rescore(run, Graders(run), "builtin", tmp_path / "scores.jsonl")
+    assert any(tree.is_outcome for tree in run.trees.values())
+    for tree in run.trees.values():
+        ends = {leaf for leaf in tree.solutions if leaf.score is not None}
+        assert all(node in ends for node in tree.nodes if node.score is not None)

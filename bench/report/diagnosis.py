@@ -178,7 +178,7 @@ class Diagnosis:
         return f"{self._verdict(verdict)} Of {lost:,} wrong answers: {parts}."
 
     def _verdict(self, verdict: str) -> str:
-        oracle = f"{self.oracle:.1%} have a right candidate, and {self.accuracy:.1%} are solved"
+        oracle = f"{self.oracle:.1%} of problems have a right candidate, {self.accuracy:.1%} are solved"
         match verdict:
             case "choice" if not self.scored:
                 return f"The vote picks the wrong answer: {oracle}."
@@ -191,14 +191,17 @@ class Diagnosis:
                     return f"The PRM cannot rank: {oracle}; {figure}, not above chance."
                 return f"The PRM does not rank well enough: {oracle}; {figure}."
             case "budget":
-                return f"The budget ended: {self.exhausted:,} of {self.answers:,} searches reached a limit."
+                return (
+                    f"The budget ended: {self.exhausted:,} of {self.answers:,} searches reached a limit. "
+                    f"{self.duplicates / max(1, self.samples):.0%} of all samples are duplicates."
+                )
             case "grader":
                 return "The grader has nothing to read: solutions state no answer as the task expects it."
             case "error":
                 return "Problems failed with errors."
         return (
-            f"The pool holds no answer: {self.candidates:.1f} candidates of a problem contain a right one in "
-            f"{self.oracle:.1%}, so no selector gains more than {100 * self.gap:.1f} points."
+            f"The pool holds no answer: {self.oracle:.1%} of problems have a right one among their "
+            f"{self.candidates:.1f} candidates, so no selector gains more than {100 * self.gap:.1f} points."
         )
 
     def as_json(self) -> dict[str, Any]:
@@ -252,6 +255,7 @@ def diagnose(
     n = max(1, len(attempts))
     groups, grouped_by = _groups(graded, baseline)
     within, across, mixed = _ranking(attempts)
+    wrong = [a for a in attempts if not a.graded.correct]
     seconds = [g.outcome.seconds for g in graded if not g.outcome.events.replayed]
     labelled = any(f.labelled for f in facts)
     rejected = [(f, node) for f in facts for node in f.tree.rejected]
@@ -259,7 +263,7 @@ def diagnose(
         strategy=first.strategy, seeds=len(cells),
         problems=len({g.outcome.problem.id for g in graded}), answers=len(attempts),
         accuracy=sum(g.correct for g in graded) / n,
-        oracle=sum(a.graded.correct or (a.facts is not None and a.facts.is_solvable) for a in attempts) / n,
+        oracle=sum(a.facts is not None and a.facts.is_solvable for a in attempts) / n,
         candidates=sum(len(f.candidates) for f in facts) / n,
         scored=any(c.value is not None for f in facts for c in f.candidates),
         auc_within=within, auc_across=across, mixed=mixed,
@@ -276,9 +280,10 @@ def diagnose(
         flops_policy=_flops(sizes.policy, cost.policy_tokens + cost.prompt_tokens, n),
         flops_prm=_flops(sizes.prm, cost.prm_tokens, n),
         seconds=(float(np.median(seconds)), float(np.percentile(seconds, 95))) if seconds else None,
-        losses=[
-            loss_of(a.graded, a.facts, seed=a.seed, guided=guided) for a in attempts if not a.graded.correct
-        ],
+        losses=sorted(
+            (loss_of(a.graded, a.facts, seed=a.seed, guided=guided) for a in wrong),
+            key=lambda loss: (natural(loss.problem), loss.seed),
+        ),
     )  # fmt: skip
 
 

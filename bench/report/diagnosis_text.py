@@ -12,7 +12,7 @@ from bench.report.reranking import Measure
 WIDTH = 110
 NAME = 12
 """Columns of the names on the left."""
-LISTED = 10
+LISTED = 5
 """Lost problems that are listed."""
 
 
@@ -101,4 +101,4 @@ def _depth(row: StepRanking) -> str:
 
 
 def _flops(flops: float | None) -> str:
-    return "not known" if flops is None else f"{flops:.2g}"
+    return "not known" if flops is None else f"{flops:.1e}"

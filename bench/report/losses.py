@@ -100,4 +100,4 @@ def _choice(facts: TreeFacts) -> str:
     chosen = next((c.value for c in facts.candidates if c.node is facts.tree.chosen), None)
     if best is None or chosen is None:
         return text
-    return f"{text} Its value is {chosen:.2f}, that of the best right one {best:.2f}."
+    return f"{text} Its value is {chosen:.2g}, that of the best right one {best:.2g}."

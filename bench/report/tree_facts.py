@@ -112,9 +112,16 @@ def _labelled(tree: RecordedTree, graders: Graders) -> dict[Node, bool]:
 
 
 def _scored_steps(tree: RecordedTree, right: Mapping[Node, bool]) -> list[ScoredStep]:
-    return [
-        ScoredStep(position=len(node.address), value=node.score.value, right=right[node])
-        for node in tree.nodes
-        if node.score is not None and node.step is not None and not node.step.is_blank
-        and node.duplicate_of is None and (node.parent is None or right.get(node.parent, True))
-    ]  # fmt: skip
+    """Equal steps after equal ones are one step: solutions that begin alike would count it twice."""
+    numbers: dict[Node | None, int] = {tree.root: 0}
+    known: dict[tuple[int, str], int] = {}
+    found = list[ScoredStep]()
+    for node in tree.nodes:
+        if node.step is None or node.step.is_blank:
+            numbers[node] = numbers[node.parent]
+            continue
+        key = numbers[node.parent], node.step.text
+        is_new, numbers[node] = key not in known, known.setdefault(key, len(known) + 1)
+        if is_new and node.score is not None and (node.parent is None or right.get(node.parent, True)):
+            found.append(ScoredStep(position=len(node.address), value=node.score.value, right=right[node]))
+    return found

@@ -25,6 +25,7 @@ from bench.report.rescoring import rescore
 from bench.report.reselection import Reselected, Reselection, Selector, compared, reselect
 from bench.report.sides import Graders
 from bench.report.stats import wilson
+from bench.runner.checkpoints import quiet_transformers
 from bench.runner.replaying import Neutral, with_neutral
 from search.command import exit_code
 from search.errors import UsageError
@@ -108,6 +109,7 @@ class _Searched:
 def _run(request: ReselectRequest) -> None:
     if (request.prm is None) != (request.keep is None):
         raise UsageError("--prm and --keep go together: the scores of --prm MODEL are kept in --keep FILE")
+    quiet_transformers()
     run = read_trace(request.trace)
     graders = Graders(run)
     searched = [_searched(run, graders, neutral) for neutral in request.neutral]  # by the recorded scores
