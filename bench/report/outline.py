@@ -61,9 +61,14 @@ class Outline:
     lines: Sequence[Line]
 
 
-def outline(run: RecordedRun, problem: str, *, most: int | None = MOST_LINES) -> Outline:
-    """The outline of one problem's tree. most: nodes to draw, the others are folded; None folds nothing."""
-    tree, graders = run.trees[problem], Graders(run)
+def outline(
+    run: RecordedRun, problem: str, *, most: int | None = MOST_LINES, graders: Graders | None = None
+) -> Outline:
+    """The outline of one problem's tree.
+
+    most: nodes to draw, the others are folded; None folds nothing. graders: of the run, if they are at hand.
+    """
+    tree, graders = run.trees[problem], graders or Graders(run)
     example = graders.examples[problem]
     answers = graders.task.answers(example.problem)
 
@@ -109,7 +114,7 @@ def _head(
 
 def _lines(tree: RecordedTree, most: int | None, ending: Callable[[Node], str]) -> list[Line]:
     path = set() if tree.chosen is None else set(tree.chosen.path)
-    size, bare = _sizes(tree), _bare_copies(tree)
+    size, bare = _sizes(tree), bare_copies(tree)
     shown = _shown(tree, path, bare, most)
     copies: dict[Node, int] = {}
     for node in tree.nodes:
@@ -164,7 +169,7 @@ def _shown(tree: RecordedTree, path: set[Node], bare: set[Node], most: int | Non
     return path | set(order[:most])
 
 
-def _bare_copies(tree: RecordedTree) -> set[Node]:
+def bare_copies(tree: RecordedTree) -> set[Node]:
     """Nodes at which there is nothing to see: duplicates that nothing follows, whole solutions included."""
     bare = set[Node]()
     for node in reversed(list(tree.nodes)):

@@ -1,0 +1,111 @@
+"""What the page knows before any tree is looked at: methods, comparisons, and the results by problem."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import median, quantiles
+from typing import Any
+
+from bench.report.comparison import ALPHA
+from bench.report.diagnosis import Diagnosis
+from bench.report.grid import Cell, Grid
+from bench.report.html.diagnoses import CAUSES, diagnosis_json
+from bench.report.html.methods import Method, Standings
+from bench.report.html.trees import KINDS
+from bench.report.html.words import in_short, steps_up
+from bench.report.summary import Ending
+
+ANSWER = 80
+"""Characters of an answer that lists show; trees have the whole text."""
+
+SOLVED, MISSING = "1", "-"
+
+
+def index(
+    grid: Grid, found: Standings, diagnoses: Sequence[Diagnosis], blocks: Sequence[Sequence[int]], home: Path
+) -> dict[str, Any]:
+    """Everything but the trees, as JSON values.
+
+    diagnoses: of the methods, in their order. blocks: by cell (those of the first method first) and problem,
+        the block that holds the tree, -1 if there is none. home: the folder from which traces are named.
+    """
+    cells = [(number, cell) for number, method in enumerate(found.methods) for cell in method.cells]
+    groups = {g.outcome.problem.id: g.group for _, cell in cells for g in cell.summary.graded}
+    causes = [{(loss.problem, loss.seed): CAUSES[loss.cause][0] for loss in d.losses} for d in diagnoses]
+    return {
+        "title": grid.title, "command": grid.command, "task": grid.task, "policy": grid.policy,
+        "prm": grid.prm, "revision": cells[0][1].summary.revision, "alpha": ALPHA, "kinds": KINDS,
+        "missing": list(grid.missing), "baseline": found.baseline, "best": found.best,
+        "causes": {letter: text for letter, text in CAUSES.values()},
+        "short": in_short(found), "steps": steps_up(found),
+        "problems": [
+            {"id": name, "question": problem.question, "reference": grid.references.get(name, ""),
+             "group": groups.get(name, "")}
+            for name, problem in grid.problems.items()
+        ],
+        "methods": [
+            _method(number, found) | {"diagnosis": diagnosis_json(diagnoses[number])}
+            for number in range(len(found.methods))
+        ],
+        "pairs": [
+            {"a": a, "b": b, "n": len(pair.problems), "text": pair.sentence, "p": pair.p,
+             "points": round(pair.difference, 2), "bounds": [round(bound, 2) for bound in pair.interval]}
+            for (a, b), pair in found.pairs.items()
+        ],
+        "cells": [
+            {"method": number, "seed": cell.seed, "blocks": blocks[position],
+             "trace": os.path.relpath(cell.trace, home)} | _results(grid, cell, causes[number])
+            for position, (number, cell) in enumerate(cells)
+        ],
+    }  # fmt: skip
+
+
+def _method(number: int, found: Standings) -> dict[str, Any]:
+    method, base = found.methods[number], found.methods[found.baseline]
+    cost, events, n = method.cost, method.events, max(1, method.answers)
+    graded = [g for cell in method.cells for g in cell.summary.graded]
+    versus = found.difference(number, found.baseline) if number in found.adjusted else None
+    return {
+        "name": method.name, "strategy": method.strategy, "budget": method.budget, "bound": method.is_bound,
+        "seeds": [cell.seed for cell in method.cells], "n": len(method.side.problems),
+        "params": method.cells[0].summary.params, "accuracy": method.accuracy, "ci": method.interval,
+        "tokens": method.tokens, "times": method.tokens / base.tokens if base.tokens else None,
+        "prm": cost.prm_tokens / n, "total": cost.total_tokens / n, "samples": cost.samples / n,
+        "discarded": cost.policy_tokens_discarded / max(1, cost.policy_tokens),
+        "backtracks": events.backtracks / n, "duplicates": events.duplicates / n,
+        "limits": sum(g.outcome.events.exhausted > 0 for g in graded) / n,
+        "unfinished": sum(g.ending in (Ending.UNFINISHED, Ending.WITHOUT_ANSWER) for g in graded) / n,
+        "failed": sum(g.ending is Ending.FAILED for g in graded), "seconds": _seconds(method),
+        "versus": None if versus is None else {
+            "points": versus[0], "bounds": versus[1], "p": found.adjusted[number],
+        },
+    }  # fmt: skip
+
+
+def _seconds(method: Method) -> tuple[float, float] | None:
+    """The median and the 95th percentile of a problem's seconds; None if they were not measured."""
+    outcomes = [g.outcome for cell in method.cells for g in cell.summary.graded]
+    seconds = [outcome.seconds for outcome in outcomes if outcome.seconds and not outcome.events.replayed]
+    if len(seconds) < 2:
+        return None
+    return median(seconds), quantiles(seconds, n=20, method="inclusive")[-1]
+
+
+def _results(grid: Grid, cell: Cell, causes: Mapping[tuple[str, int], str]) -> dict[str, Any]:
+    """A cell's results by problem: one letter, the beginning of the answer, and policy tokens for each."""
+    graded = {g.outcome.problem.id: g for g in cell.summary.graded}
+
+    def letter(problem: str) -> str:
+        if problem not in graded:
+            return MISSING
+        return SOLVED if graded[problem].correct else causes[problem, cell.seed]
+
+    outcomes = [graded[problem].outcome if problem in graded else None for problem in grid.problems]
+    answers = [None if o is None or o.answer is None else " ".join(o.answer.split()) for o in outcomes]
+    return {
+        "results": "".join(map(letter, grid.problems)),
+        "answers": [a if a is None or len(a) <= ANSWER else f"{a[:ANSWER]}…" for a in answers],
+        "tokens": [0 if o is None else o.cost.policy_tokens for o in outcomes],
+    }
