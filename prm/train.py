@@ -35,7 +35,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--form", choices=FORMS, required=True, help="what to train, see above")
-    add("--base", required=True, metavar="MODEL", help="checkpoint to start from: a path, hub id or builtin")
+    add("--base", required=True, metavar="MODEL",
+        help="checkpoint to start from: a path, a hub id, builtin, smollm2, gemma3-270m, or a GGUF file")
     add("--data", nargs="+", required=True, metavar="SPEC", help=f"{HELP} For --form pairs also pairs:FILE.")
     add("--out", type=Path, required=True, metavar="DIR", help="folder for the checkpoint, its card and plot")
     add("--resume", action="store_true", help="continue the run in --out")

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from prm.command_line import command_line
-from prm.reading.bundled import bundled_base
+from prm.pretrained.names import local_base
 from prm.reading.encoder import Encoder
 from prm.reading.layout import Layout, save_layout
 from prm.reading.zoo import RewardModel
@@ -34,7 +34,7 @@ def train(request: TrainRequest) -> None:
     from prm.scoring.model import load_tokenizer
 
     request.validate()
-    base = bundled_base(request.base)
+    base = local_base(request.base)
     tokenizer = load_tokenizer(RewardModel(base, base, Layout(), None, base))
     question = request.question_template or recorded_template(request.out / "train.json")
     layout = layout_of(request, question or question_template(base, tokenizer))
@@ -108,7 +108,7 @@ def build_objective(
     from prm.training.objectives import Objective, add_dropout
 
     torch.manual_seed(request.seed)  # the new head
-    base = bundled_base(request.base)
+    base = local_base(request.base)
     options = {"dtype": "float32", **({"attn_implementation": attention.NAME} if request.trees else {})}
     try:
         if request.form in ("tokens", "sft"):

@@ -1,0 +1,1 @@
+"""Pretrained language models by name, and GGUF files: converted once into ordinary checkpoint folders."""
