@@ -222,7 +222,10 @@ HEAVY_MAY = {
     "prm/scoring/model.py", "prm/scoring/scorers.py", "prm/scoring/tree_cache.py",
     "prm/scoring/vllm_decoders.py", "bench/runner/checkpoints.py",
 }  # fmt: skip
-RIM = ("search/policies/", "prm/training/", "prm/evaluation/", "bench/builtin/", "bench/experiments/")
+RIM = (
+    "search/policies/", "prm/pretrained/", "prm/training/", "prm/evaluation/", "bench/builtin/",
+    "bench/experiments/",
+)  # fmt: skip
 # What is itself only imported late, or only ever run to make the models.
 HEAVY_AT_ONCE = {
     "prm/scoring/tree_cache.py", "prm/training/attention.py", "prm/training/objectives.py",
