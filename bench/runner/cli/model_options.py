@@ -44,8 +44,8 @@ def add_model_options(options: argparse.ArgumentParser) -> None:
     models = options.add_argument_group("models")
     models.add_argument(
         "--policy", metavar="PATH_OR_ID",
-        help="a causal language model: a folder or a hub id (default: the built-in one; for the built-in "
-        "code task, its own)",
+        help="a causal language model: a folder, a hub id, a GGUF file, or smollm2 or gemma3-270m, which "
+        "`python -m prm.fetch` fetches (default: the built-in one; for the built-in code task, its own)",
     )
     models.add_argument(
         "--prm", metavar="PATH_OR_ID",
