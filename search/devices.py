@@ -41,7 +41,6 @@ class DeviceShare:
         """Divide this share into `among` ones: cores equally, memory by sizes.
 
         sizes: of the engines' weights, in bytes. Unless all are given and known, memory is divided equally.
-        Otherwise it is divided in proportion: engines whose weights fit together fit in their parts.
         """
         known = [size for size in sizes if size]
         parts = _parts(known) if len(known) == among else [1 / among] * among
@@ -55,9 +54,13 @@ class DeviceShare:
 def _parts(sizes: Sequence[int]) -> list[float]:
     """In proportion to the sizes, but at least `LEAST` for each (less if they are very many)."""
     least = min(LEAST, 0.5 / len(sizes))
-    small = [size for size in sizes if size < least * sum(sizes)]
-    large = sum(sizes) - sum(small)
-    return [least if size in small else (1 - least * len(small)) * size / large for size in sizes]
+    small: set[int] = set()
+    while True:
+        left = (1 - least * len(small)) / sum(size for i, size in enumerate(sizes) if i not in small)
+        more = {i for i, size in enumerate(sizes) if left * size < least} - small
+        if not more:
+            return [least if i in small else left * size for i, size in enumerate(sizes)]
+        small |= more
 
 
 WHOLE = DeviceShare()

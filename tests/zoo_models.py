@@ -117,13 +117,19 @@ class Published:
         return self.hidden(ids) @ self.weights["lm_head.weight"].T
 
 
-def make_checkpoint(folder: Path, architecture: str, tokenizer: str) -> None:
-    """Write weights, as published ones are named, a configuration and a tokenizer."""
+def make_checkpoint(folder: Path, architecture: str, tokenizer: str, **more: Any) -> None:
+    """Write weights, as published ones are named, a configuration and a tokenizer.
+
+    more: fields of the configuration.
+    """
     torch.manual_seed(7)
     config = AutoConfig.for_model(
-        architecture, vocab_size=VOCABULARY, hidden_size=HIDDEN, intermediate_size=2 * HIDDEN,
-        num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1, max_position_embeddings=1024,
-        tie_word_embeddings=False, sliding_window=None, bos_token_id=1, eos_token_id=2,
+        architecture, **{
+            "vocab_size": VOCABULARY, "hidden_size": HIDDEN, "intermediate_size": 2 * HIDDEN,
+            "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1,
+            "max_position_embeddings": 1024, "tie_word_embeddings": False, "sliding_window": None,
+            "bos_token_id": 1, "eos_token_id": 2, **more,
+        },
     )  # fmt: skip
     decoder = AutoModel.from_config(config)
     weights = {f"model.{name}": tensor for name, tensor in decoder.state_dict().items()}

@@ -14,7 +14,7 @@ from search.errors import UsageError
 
 ZOO_FILE = Path(__file__).with_name("zoo.yaml")
 SPECIFICATIONS = (".yaml", ".yml", ".json")
-DECODERS = ("llama", "mistral", "qwen2")
+DECODERS = ("llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text")
 """Architectures that a specification may name. Their decoders name their weights alike."""
 
 

@@ -8,7 +8,7 @@ from time import monotonic
 from typing import Any
 
 from prm.scoring.scorers import ManagedScorer
-from prm.scoring.served import ServedPRM, key_header
+from prm.scoring.served import API_KEY, ServedPRM, key_header
 from search.errors import ContextError, PolicyError, ScorerError, UnavailableError
 from search.policies.http import NoReplyError, RefusedError, Servers
 from search.types import Problem
@@ -65,7 +65,9 @@ class HTTPScorer(ManagedScorer):
                     raise UnavailableError(f"the reward model's servers are lost: {error}") from error
             except RefusedError as error:
                 if error.status in ELSEWHERE:
-                    raise UnavailableError(f"the reward model's server is another: {error}") from error
+                    raise UnavailableError(
+                        f"the reward model's server has changed (its key is read from {API_KEY}): {error}"
+                    ) from error
                 raise ScorerError(f"{problem.id}: {error}") from error
             except ContextError as error:
                 raise ContextError(f"{problem.id}: {error}") from error

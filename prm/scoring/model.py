@@ -102,6 +102,9 @@ def read_head(entry: RewardModel, encoder: Encoder) -> Read:
             f"{entry.model}: the head has {layers[-1][0].shape[0]} outputs, its layout names {labels} labels"
         )
     stack = [(w.float(), b.float() if b is not None else None) for w, b in layers]
+    cap = _softcap(entry) if head.type in ("tokens", "mean_logit") else None
+    if cap is not None and head.type == "mean_logit":
+        raise UsageError(f"{entry.model} caps its logits, whose mean is then not that of a mean_logit head")
 
     def read(hidden: torch.Tensor) -> torch.Tensor:
         out = hidden.float()
@@ -110,9 +113,17 @@ def read_head(entry: RewardModel, encoder: Encoder) -> Read:
             out = torch.nn.functional.linear(
                 out, weight.to(out.device), bias.to(out.device) if bias is not None else None
             )
+        if cap is not None:
+            out = cap * torch.tanh(out / cap)
         return out.softmax(-1) if labels > 1 else out.sigmoid()
 
     return read
+
+
+def _softcap(entry: RewardModel) -> float | None:
+    """The bound of the language model's logits, as in Gemma 2 (arXiv:2408.00118, section 2); None without."""
+    cap: float | None = getattr(read_config(entry).get_text_config(), "final_logit_softcapping", None)
+    return cap
 
 
 def read_tensor(model: str, names: Sequence[str]) -> torch.Tensor:

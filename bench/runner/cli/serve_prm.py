@@ -18,7 +18,6 @@ from bench.runner.cli.report import say
 from bench.runner.cli.server_options import Parser, add_listening_options
 from bench.runner.cli.session import interruptible, open_notes, quiet_libraries
 from bench.runner.resolve import ResolvedPRM, resolve_reward_model
-from bench.runner.server.guard import BodyLimits
 from bench.runner.server.listening import bound, check_installed, serve
 from bench.runner.specs import PRMSpec
 from bench.runner.weights import reward_model_parameters
@@ -69,6 +68,7 @@ def _serve(args: argparse.Namespace, notes: Console) -> int:
 async def _listen(
     resolved: ResolvedPRM, args: argparse.Namespace, listener: socket.socket, notes: Console
 ) -> int:
+    from bench.runner.server.guard import BodyLimits
     from bench.runner.server.scoring_app import create_scoring_app
 
     quiet_transformers()
