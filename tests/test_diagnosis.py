@@ -197,8 +197,8 @@ def test_the_prm_scores_a_wrong_step_as_right(tmp_path: Path) -> None:
 def test_the_pool_holds_no_answer(tmp_path: Path) -> None:
     got = picture(tmp_path, BestOfN(n=2), {"": ["so = 4.", "so = 3."]})
     assert got.sentence == (
-        "The pool holds no answer: 0.0% of problems have a right one among their 2.0 candidates, so no "
-        "selector gains more than 0.0 points. Of 6 wrong answers: 6 had no right candidate."
+        "The pool holds no answer where it loses: 0.0% of problems have a right one among their 2.0 "
+        "candidates, so no selector gains more than 0.0 points. Of 6 wrong answers: 6 had no right candidate."
     )
     assert got.losses[0].why == "None of its 2 candidates is right." and got.mixed == 0
 

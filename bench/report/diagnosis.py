@@ -200,8 +200,8 @@ class Diagnosis:
             case "error":
                 return "Problems failed with errors."
         return (
-            f"The pool holds no answer: {self.oracle:.1%} of problems have a right one among their "
-            f"{self.candidates:.1f} candidates, so no selector gains more than {100 * self.gap:.1f} points."
+            f"The pool holds no answer where it loses: {self.oracle:.1%} of problems have a right one among "
+            f"their {self.candidates:.1f} candidates, so no selector gains more than {100 * self.gap:.1f} points."
         )
 
     def as_json(self) -> dict[str, Any]:
