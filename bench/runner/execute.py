@@ -36,16 +36,12 @@ class RunWatch:
         """A problem is finished."""
 
 
-async def execute(run: Run, models: Solver, watch: RunWatch) -> list[Summary]:
-    """Run all strategies of `run`, one after the other; what several of them sample is sampled once.
-
-    models: engines on other machines sample once for themselves. A budget takes models that are loaded here.
-    """
-    if len(run.strategies) > 1 and isinstance(models, Models):
+async def execute(run: Run, models: Models, watch: RunWatch) -> list[Summary]:
+    """Run all strategies of `run`, one after the other; what several of them sample is sampled once."""
+    if len(run.strategies) > 1:
         models = pooled(models)
     done: dict[str, Summary] = {}
     if run.request.budget is not None:
-        assert isinstance(models, Models)
         if BASELINE in run.strategies:
             done[BASELINE] = await execute_strategy(run, models, BASELINE, watch)
         run = await planned(run, models.policy, models.scorer, done.get(BASELINE))
@@ -55,16 +51,26 @@ async def execute(run: Run, models: Solver, watch: RunWatch) -> list[Summary]:
     return [done[name] for name in run.strategies]
 
 
+def pooled(models: Models) -> Models:
+    """The models, which sample and score each whole solution once, for all strategies that ask for it."""
+    scorer = models.scorer
+    bounded = BoundedPooledScorer(scorer, scorer) if isinstance(scorer, BoundedScorer) else None
+    return Models(PooledPolicy(models.policy), bounded or PooledScorer(scorer))
+
+
 async def execute_strategy(
-    run: Run, models: Solver, name: str, watch: RunWatch, *, keep_steps: bool = False
+    run: Run, models: Models, name: str, watch: RunWatch, *, keep_steps: bool = False
 ) -> Summary:
     """Run the strategy `name` over all problems. An error of one problem stays with that problem.
 
     keep_steps: whether the summary's outcomes hold the steps of the solutions, which the trace holds anyway.
     """
-    plan, given = run.plan if name in run.budgeted else None, None
+    request, strategy, limits = run.request, run.strategies[name], run.request.limits
+    plan = run.plan if name in run.budgeted else None
+    given = deadline = None
     if plan is not None:
         given = Allowance(plan.budget, plan.tokens, plan.seconds, plan.prm_weight)
+        limits, deadline = replace(limits, total_tokens=plan.tokens), plan.seconds
     examples = {example.problem.id: example for example in run.examples}
     start = perf_counter()
 
@@ -76,13 +82,25 @@ async def execute_strategy(
         watch.graded(graded)
         return graded if keep_steps else replace(graded, outcome=replace(outcome, steps=()))
 
+    oracle = is_oracle(name)
+    scorer: StepScorer = OracleScorer(run.task) if oracle else models.scorer
     watch.begin(name, len(examples))
-    async with aclosing(models.solve(run, job_of(run, name), watch.event)) as outcomes:
-        grading = [asyncio.create_task(grade(outcome)) async for outcome in outcomes]
-    graded = await asyncio.gather(*grading)
+    with closing(run.trace(name)) as trace:
+        outcomes = solve(
+            [example.problem for example in run.examples],
+            strategy if plan is None else plan.bounded(name, strategy), models.policy, scorer,
+            seed=request.seed, limits=limits, lengths=request.lengths, answers=run.task,
+            aggregate="product" if oracle else run.aggregate,
+            outcome=not run.task.checks_steps if oracle else run.is_outcome,
+            deadline=deadline or request.deadline, prm_weight=run.prm_weight,
+            concurrency=request.concurrency, speculate=request.speculate, trace=trace, watch=watch.event,
+        )
+        async with aclosing(outcomes):
+            grading = [asyncio.create_task(grade(outcome)) async for outcome in outcomes]
+        graded = await asyncio.gather(*grading)
     return Summary(
-        name, params(run.strategies[name]), run.task.name, run.request.seed, run.policy.name,
-        "the references" if is_oracle(name) else run.prm_name, revision(),
+        name, params(strategy), run.task.name, request.seed, run.policy.name,
+        "the references" if oracle else run.prm_name, revision(),
         perf_counter() - start, graded, given,
     )
 
