@@ -1,6 +1,7 @@
 # make demo                 run HGS-PRM and chain of thought on the built-in problems
 # make test                 run the tests
 # make lint                 run ruff and mypy --strict
+# make bench                all strategies, three budgets, three seeds (docs/guides/grids.md); ARGS=--quick
 # make strategies           compare all strategies at equal cost (python -m bench.strategies)
 # make models               retrain all built-in models (python -m bench.builtin.make and make_code)
 # make prm800k DATA=DIR     train and evaluate a reward model on PRM800K (docs/guides/training.md)
@@ -17,7 +18,7 @@ endif
 export ENGINE
 RUN := .venv/bin/python
 
-.PHONY: demo test lint strategies models mutation prm800k install dev clean
+.PHONY: demo test lint bench strategies models mutation prm800k install dev clean
 .NOTPARALLEL:
 
 demo: install
@@ -29,6 +30,13 @@ test: dev
 lint: dev
 	$(RUN) -m ruff check .
 	$(RUN) -m mypy
+
+BENCH := runs/bench$(if $(findstring --quick,$(ARGS)),-quick)
+GRID = $(RUN) -m bench.run --task $(1) --out $(BENCH)/$(1) $(if $(wildcard $(BENCH)/$(1)/grid.json),--resume) $(ARGS)
+
+bench: install
+	$(call GRID,builtin)
+	$(call GRID,builtin-code)
 
 strategies: install
 	$(RUN) -m bench.strategies $(ARGS)
