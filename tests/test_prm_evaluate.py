@@ -59,6 +59,25 @@ def test_a_weight_of_two_is_the_same_step_twice() -> None:
         assert a == pytest.approx(b)
 
 
+def test_many_weights_at_once_give_what_each_gives_alone() -> None:
+    records, scored = random_case(40)
+    steps, whole = metrics.tabulate(records, scored, neutral=True)
+    half = RNG.random(len(steps.truth)) < 0.5
+    weights = np.stack([np.ones(len(half)), half, steps.truth > 0, steps.position == 1]).astype(float)
+    measures = (
+        metrics.classification, metrics.discrimination, metrics.calibration, metrics.length_bias,
+        metrics.prm_score,
+    )  # fmt: skip
+    for measure in measures:
+        for name, values in measure(steps, weights).items():
+            alone = [measure(steps, weight)[name] for weight in weights]
+            assert values.tolist() == pytest.approx(alone, nan_ok=True), name
+    of = weights[:, : len(whole.error)]
+    for name, values in metrics.found_errors(whole, of).items():
+        alone = [metrics.found_errors(whole, weight)[name] for weight in of]
+        assert values.tolist() == pytest.approx(alone, nan_ok=True), name
+
+
 def test_what_two_models_share_does_not_widen_the_interval_of_their_difference() -> None:
     """Both know the problems that are easy; one of them is right a tenth of the time more, everywhere."""
     records = [record(f"q{i}", [1, -1] * 10) for i in range(40)]
@@ -225,12 +244,12 @@ def test_prmbenchs_score() -> None:
 def test_intervals_hold_the_value_and_draw_problems_whole() -> None:
     truth = RNG.random(400) < 0.7
     own = np.arange(400)
-    interval = metrics.with_intervals(lambda w: {"mean": np.average(truth, weights=w)}, own, 400)["mean"]
+    interval = metrics.with_intervals(lambda w: {"mean": w @ truth / w.sum(-1)}, own, 400)["mean"]
     half = 1.96 * np.sqrt(truth.mean() * (1 - truth.mean()) / 400)
     assert interval[0] == pytest.approx(truth.mean())
     assert interval[2] - interval[1] == pytest.approx(2 * half, rel=0.2)
     repeated, of = np.repeat(truth, 10), np.repeat(own, 10)  # ten steps a problem that say the same
-    wide = metrics.with_intervals(lambda w: {"mean": np.average(repeated, weights=w)}, of, 400)["mean"]
+    wide = metrics.with_intervals(lambda w: {"mean": w @ repeated / w.sum(-1)}, of, 400)["mean"]
     assert wide[2] - wide[1] == pytest.approx(interval[2] - interval[1], rel=0.15)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from bench.report.resampling import Floats, bootstrap, bootstrap_columns
 from bench.report.subsets import Pool, auc_within, best_of_n, oracle, orders, vote, weighted_vote
-from prm.evaluation.metrics import auc, with_intervals
+from prm.evaluation.metrics import aucs, with_intervals
 
 AUC_RESAMPLES = 1_000
 """Of the AUC across problems, each of which takes all candidates."""
@@ -162,7 +162,7 @@ def discrimination(
         return within, (np.nan,) * 3, 0
     columns = [np.array(column) for column in zip(*items, strict=True)]
     measures = with_intervals(
-        lambda weight: {"auc": auc(columns[0], columns[1], weight)}, columns[2], max(problem_of) + 1,
+        lambda weight: {"auc": aucs(columns[0], columns[1], weight)}, columns[2], max(problem_of) + 1,
         seed=seed, resamples=AUC_RESAMPLES,
     )  # fmt: skip
     return within, measures["auc"], mixed

@@ -193,8 +193,8 @@ def _spread(logits: Floats, classes: Sequence[int]) -> Floats:
 
 
 def _balanced(steps: Steps) -> float:
-    return metrics.classification(steps, np.ones(len(steps.truth)))["balanced_accuracy"]
+    return float(metrics.classification(steps, np.ones(len(steps.truth)))["balanced_accuracy"])
 
 
 def _ece(steps: Steps) -> float:
-    return metrics.calibration(steps, np.ones(len(steps.truth)))["ece"]
+    return float(metrics.calibration(steps, np.ones(len(steps.truth)))["ece"])

@@ -179,7 +179,7 @@ def evaluate_one(
 def measure(steps: Steps, solutions: Solutions, threshold: float) -> dict[str, Measures]:
     """All measures, by group: "steps", and "first_error" if there are whole solutions."""
 
-    def of_steps(weight: metrics.Floats) -> Mapping[str, float]:
+    def of_steps(weight: metrics.Floats) -> Mapping[str, metrics.Floats]:
         return {
             **metrics.classification(steps, weight), **metrics.discrimination(steps, weight),
             **metrics.calibration(steps, weight), **metrics.length_bias(steps, weight),
@@ -208,7 +208,7 @@ def gains(
     own, _ = tabulate(kept, list(scores.values()), neutral)
     others = {name: tabulate(kept, [of[i] for i in scores], neutral)[0] for name, of in base.items()}
 
-    def differences(weight: metrics.Floats) -> Mapping[str, float]:
+    def differences(weight: metrics.Floats) -> Mapping[str, metrics.Floats]:
         accuracy = metrics.classification(own, weight)["balanced_accuracy"]
         return {
             name: accuracy - metrics.classification(other, weight)["balanced_accuracy"]

@@ -1,4 +1,8 @@
-"""Measures of step scores. All are weighted, so that a bootstrap sample is a change of weights."""
+"""Measures of step scores.
+
+All are weighted, so that a bootstrap sample is a change of weights. Weights are [..., n], and a measure of
+them is [...]: many samples are measured at once.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +24,8 @@ POSITIONS = ((1, 1), (2, 2), (3, 4), (5, 8), (9, 10**6))
 BINS = 15
 """Of the reliability diagram, and of the expected calibration error."""
 RESAMPLES = 2000
+AT_ONCE = 2**17
+"""Weights that are drawn and measured together: 1 MB an array."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,48 +110,62 @@ def tabulate(
 
 
 def confusion(steps: Steps, weight: Floats) -> Floats:
-    """Weight by true and predicted class, [classes, classes]."""
+    """Weight by true and predicted class, [..., classes, classes]."""
     k = len(steps.classes)
-    table = np.bincount(steps.truth * k + steps.predicted, weight, k * k)
-    return np.asarray(table, dtype=float).reshape(k, k)
+    table = weight @ np.eye(k * k)[steps.truth * k + steps.predicted]
+    return np.asarray(table.reshape(*weight.shape[:-1], k, k))
 
 
-def classification(steps: Steps, weight: Floats) -> dict[str, float]:
+def classification(steps: Steps, weight: Floats) -> dict[str, Floats]:
     """Accuracy and balanced accuracy (the mean recall of the classes present); measures by class."""
     table = confusion(steps, weight)
-    right, truths, predictions = table.diagonal(), table.sum(1), table.sum(0)
+    right, truths, predictions = table.diagonal(axis1=-2, axis2=-1), table.sum(-1), table.sum(-2)
     with np.errstate(invalid="ignore", divide="ignore"):
         recall, precision = right / truths, right / predictions
         f1 = 2 * right / (truths + predictions)
+    present = truths > 0
     measures = {
-        "accuracy": float(right.sum() / table.sum()),
-        "balanced_accuracy": float(recall[truths > 0].mean()),
+        "accuracy": right.sum(-1) / table.sum((-2, -1)),
+        "balanced_accuracy": np.where(present, recall, 0).sum(-1) / present.sum(-1),
     }
     for at, c in enumerate(steps.classes):
         for name, values in (("precision", precision), ("recall", recall), ("f1", f1)):
-            measures[f"{NAMES[c]}_{name}"] = float(values[at])
+            measures[f"{NAMES[c]}_{name}"] = values.take(at, axis=-1)
     return measures
 
 
 def auc(value: Floats, right: NDArray[np.bool_], weight: Floats) -> float:
-    """P(the value of a right step exceeds that of a wrong one), ties count half; nan without either."""
+    """P(the value of a right step exceeds that of a wrong one), ties count half; nan without either.
+
+    All are [n].
+    """
+    return float(aucs(value, right, weight))
+
+
+def aucs(value: Floats, right: NDArray[np.bool_], weight: Floats) -> Floats:
+    """`auc` for each of many weights, [..., n]."""
     order = np.argsort(value, kind="stable")
-    value, right, weight = value[order], right[order], weight[order]
+    value, right, weight = value[order], right[order], weight[..., order]
     starts = np.flatnonzero(np.r_[True, value[1:] != value[:-1]])
-    good, bad = (np.add.reduceat(weight * side, starts) for side in (right, ~right))
-    total = good.sum() * bad.sum()
-    below = np.cumsum(bad) - bad
-    return float((good * (below + bad / 2)).sum() / total) if total else float("nan")
+    good, bad = (np.add.reduceat(weight * side, starts, axis=-1) for side in (right, ~right))
+    below = np.cumsum(bad, axis=-1) - bad
+    return _ratio((good * (below + bad / 2)).sum(-1), good.sum(-1) * bad.sum(-1))
 
 
-def discrimination(steps: Steps, weight: Floats) -> dict[str, float]:
+def _ratio(part: Floats, whole: Floats, otherwise: float = float("nan")) -> Floats:
+    """part / whole; `otherwise` where the whole is 0."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(np.where(whole == 0, otherwise, np.divide(part, whole)))[()]
+
+
+def discrimination(steps: Steps, weight: Floats) -> dict[str, Floats]:
     """AUC of wrong steps against all others, overall and by step position."""
     right, value = steps.truth > 0, steps.value
-    measures = {"auc": auc(value, right, weight)}
+    measures = {"auc": aucs(value, right, weight)}
     for low, high in POSITIONS:
         at = (steps.position >= low) & (steps.position <= high)
         if at.any():
-            measures[f"auc_{position_name(low, high)}"] = auc(value[at], right[at], weight[at])
+            measures[f"auc_{position_name(low, high)}"] = aucs(value[at], right[at], weight[..., at])
     return measures
 
 
@@ -154,31 +174,34 @@ def position_name(low: int, high: int) -> str:
 
 
 def reliability(steps: Steps, weight: Floats) -> tuple[Floats, Floats, Floats]:
-    """By bin of P(not wrong): its mean, the share of steps that are not wrong, the weight; all [BINS]."""
-    at = np.minimum((steps.value * BINS).astype(int), BINS - 1)
-    mass = np.asarray(np.bincount(at, weight, BINS), dtype=float)
+    """By bin of P(not wrong): its mean, the share of steps that are not wrong, the weight; [..., BINS]."""
+    bins = np.eye(BINS)[np.minimum((steps.value * BINS).astype(int), BINS - 1)]
+    mass = weight @ bins
     with np.errstate(invalid="ignore", divide="ignore"):
-        predicted = np.bincount(at, weight * steps.value, BINS) / mass
-        true = np.bincount(at, weight * (steps.truth > 0), BINS) / mass
+        predicted, true = (weight * of @ bins / mass for of in (steps.value, steps.truth > 0))
     return predicted, true, mass
 
 
-def calibration(steps: Steps, weight: Floats) -> dict[str, float]:
+def calibration(steps: Steps, weight: Floats) -> dict[str, Floats]:
     """Expected calibration error (BINS bins of equal width) and Brier score of P(not wrong)."""
     predicted, true, mass = reliability(steps, weight)
-    error = np.nansum(mass * np.abs(predicted - true)) / mass.sum()
-    brier = np.average((steps.value - (steps.truth > 0)) ** 2, weights=weight)
-    return {"ece": float(error), "brier": float(brier)}
+    error = np.nansum(mass * np.abs(predicted - true), axis=-1) / mass.sum(-1)
+    return {"ece": error, "brier": _average((steps.value - (steps.truth > 0)) ** 2, weight)}
 
 
-def length_bias(steps: Steps, weight: Floats) -> dict[str, float]:
+def _average(of: Floats, weight: Floats) -> Floats:
+    """The weighted mean over the last axis."""
+    return np.asarray((weight * of).sum(-1) / weight.sum(-1))[()]
+
+
+def length_bias(steps: Steps, weight: Floats) -> dict[str, Floats]:
     """Correlation of log length with the value and with the truth; the two are equal without a bias."""
     log = np.log1p(steps.length.astype(float))
 
-    def correlation(other: Floats) -> float:
-        a, b = log - np.average(log, weights=weight), other - np.average(other, weights=weight)
-        scale = np.sqrt(np.average(a * a, weights=weight) * np.average(b * b, weights=weight))
-        return float(np.average(a * b, weights=weight) / scale) if scale else 0.0
+    def correlation(other: Floats) -> Floats:
+        a, b = (of - _average(of, weight)[..., None] for of in (log, other))
+        scale = np.sqrt(_average(a * a, weight) * _average(b * b, weight))
+        return _ratio(_average(a * b, weight), scale, otherwise=0.0)
 
     return {
         "length_with_value": correlation(steps.value),
@@ -199,31 +222,30 @@ def located(solutions: Solutions, threshold: float = 0.5) -> NDArray[np.bool_]:
     return np.asarray(first_error(solutions, threshold) == solutions.error)
 
 
-def found_errors(solutions: Solutions, weight: Floats, threshold: float = 0.5) -> dict[str, float]:
+def found_errors(solutions: Solutions, weight: Floats, threshold: float = 0.5) -> dict[str, Floats]:
     """`error_measures` at a threshold."""
     return error_measures(located(solutions, threshold), solutions.error >= 0, weight)
 
 
-def error_measures(hit: NDArray[np.bool_], wrong: NDArray[np.bool_], weight: Floats) -> dict[str, float]:
+def error_measures(hit: NDArray[np.bool_], wrong: NDArray[np.bool_], weight: Floats) -> dict[str, Floats]:
     """ProcessBench's measures (Zheng et al. 2024, section 2) of locating the first error.
 
     error: the share of wrong solutions whose first error is located. correct: the share of right solutions
     in which no error is reported. f1: their harmonic mean. accuracy: over all solutions.
-    hit: as `located` returns it. wrong: whether the solution has an error. All [n].
+    hit: as `located` returns it. wrong: whether the solution has an error. Both [n].
     """
 
-    def share(of: NDArray[np.bool_]) -> float:
-        mass = weight[of].sum()
-        return float((weight[of] * hit[of]).sum() / mass) if mass else float("nan")
+    def share(of: NDArray[np.bool_]) -> Floats:
+        return _ratio(weight[..., of & hit].sum(-1), weight[..., of].sum(-1))
 
     error, correct = share(wrong), share(~wrong)
-    f1 = 2 * error * correct / (error + correct) if error + correct else 0.0
+    f1 = _ratio(2 * error * correct, error + correct, otherwise=0.0)
     return {"error": error, "correct": correct, "f1": f1, "accuracy": share(np.ones_like(wrong))}
 
 
 def subset_f1(
     subset: NDArray[np.str_], hit: NDArray[np.bool_], wrong: NDArray[np.bool_], weight: Floats
-) -> dict[str, float]:
+) -> dict[str, Floats]:
     """The F1 of `error_measures` in each subset, and their mean, which is ProcessBench's figure.
 
     subset: the name of each solution's, [n].
@@ -231,8 +253,8 @@ def subset_f1(
     f1 = {}
     for name in dict.fromkeys(subset.tolist()):
         of = subset == name
-        f1[name] = error_measures(hit[of], wrong[of], weight[of])["f1"]
-    return {**f1, "mean": float(np.mean(list(f1.values())))}
+        f1[name] = error_measures(hit[of], wrong[of], weight[..., of])["f1"]
+    return {**f1, "mean": np.mean(list(f1.values()), axis=0)}
 
 
 def best_threshold(solutions: Solutions) -> float:
@@ -263,18 +285,18 @@ def best_threshold(solutions: Solutions) -> float:
     return float(best[len(best) // 2])
 
 
-def prm_score(steps: Steps, weight: Floats) -> dict[str, float]:
+def prm_score(steps: Steps, weight: Floats) -> dict[str, Floats]:
     """PRMBench's score: the mean of the F1 of right steps and the F1 of wrong steps, at threshold 0.5."""
     predicted, right = steps.value >= 0.5, steps.truth > 0
 
-    def f1(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
-        total = (weight * a).sum() + (weight * b).sum()
-        return float(2 * (weight * (a & b)).sum() / total) if total else 0.0
+    def f1(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> Floats:
+        total = (weight * a).sum(-1) + (weight * b).sum(-1)
+        return _ratio(2 * (weight * (a & b)).sum(-1), total, otherwise=0.0)
 
     return {"prm_score": (f1(predicted, right) + f1(~predicted, ~right)) / 2}
 
 
-Measure = Callable[[Floats], Mapping[str, float]]
+Measure = Callable[[Floats], Mapping[str, Floats]]
 
 
 def with_intervals(
@@ -282,21 +304,23 @@ def with_intervals(
 ) -> dict[str, tuple[float, float, float]]:
     """The measures with all weights at one, each with its 95 % interval from a bootstrap over problems.
 
-    measure: takes weights, [n]. problem: index of the problem of each weight, [n]; a problem is drawn as a
-        whole.
+    measure: takes weights, [..., n], and returns values, [...]. problem: index of the problem of each
+        weight, [n]; a problem is drawn as a whole.
     """
     rng = np.random.default_rng(seed)
     point = measure(np.ones(len(problem)))
-    drawn: dict[str, list[float]] = {name: [] for name in point}
-    for _ in range(resamples):
-        times = np.bincount(rng.integers(n_problems, size=n_problems), minlength=n_problems)
-        weight = times[problem].astype(float)
-        if weight.any():
-            for name, value in measure(weight).items():
-                drawn[name].append(value)
+    drawn: dict[str, list[Floats]] = {name: [] for name in point}
+    at_once = max(1, AT_ONCE // max(n_problems, len(problem)))
+    for begin in range(0, resamples, at_once):
+        rows = min(at_once, resamples - begin)
+        chosen = rng.integers(n_problems, size=(rows, n_problems)) + n_problems * np.arange(rows)[:, None]
+        times = np.bincount(chosen.ravel(), minlength=rows * n_problems).reshape(rows, n_problems)
+        weight = times[:, problem].astype(float)
+        for name, values in measure(weight[weight.any(-1)]).items():
+            drawn[name].append(values)
     intervals = {}
     for name, value in point.items():
-        values = np.array(drawn[name])
+        values = np.concatenate(drawn[name])
         values = values[np.isfinite(values)]
         low, high = np.percentile(values, [2.5, 97.5]) if len(values) else (float("nan"),) * 2
         intervals[name] = (float(value), float(low), float(high))
