@@ -12,7 +12,7 @@ from bench.report.summary import Summary
 from bench.runner.budget import SCALES, Bounded, Budget, Plan, Pool, largest, parse_budget, recorded_plan
 from bench.runner.cli.run import main
 from bench.runner.execute import replay
-from bench.runner.weights import count_parameters
+from prm.reading.parameters import count_parameters
 from search.errors import TraceError, UsageError
 from search.limits import CostLimits
 from search.strategies import STRATEGIES

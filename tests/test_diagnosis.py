@@ -15,12 +15,13 @@ import pytest
 
 from bench.grading.grade import Grade
 from bench.report import sides
-from bench.report.diagnosis import Backtracks, Diagnosis, Sizes, diagnose
+from bench.report.diagnosis import Backtracks, Diagnosis, diagnose
 from bench.report.diagnosis_text import diagnosis_lines
 from bench.report.losses import Cause
 from bench.report.recorded import read_trace
 from bench.report.reranking import discrimination
 from bench.report.sides import Graders
+from bench.report.sizes import Sizes
 from bench.report.subsets import Pool
 from bench.report.summary import Graded, Summary
 from bench.runner.cli.diagnose import main

@@ -14,8 +14,8 @@ import pytest
 
 pytest.importorskip("gguf")
 
+from bench.report.sizes import sizes_of
 from bench.runner.resolve import check_policy, resolve_policy
-from bench.runner.sizes import sizes_of
 from bench.runner.specs import PolicySpec
 from bench.tasks import TASKS
 from prm.fetch import main as fetch

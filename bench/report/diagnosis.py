@@ -15,6 +15,7 @@ from bench.report.losses import Cause, Loss, loss_of
 from bench.report.recorded import RecordedRun, read_trace
 from bench.report.reranking import Measure, discrimination
 from bench.report.sides import Graders
+from bench.report.sizes import Sizes, sizes_of
 from bench.report.subsets import Pool
 from bench.report.summary import Graded, Summary, natural
 from bench.report.tree_facts import ScoredStep, TreeFacts, tree_facts
@@ -40,14 +41,6 @@ class Recorded(Protocol):
 
     @property
     def summary(self) -> Summary: ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sizes:
-    """Parameters of the models; None where it is not known, or where there is no model."""
-
-    policy: int | None = None
-    prm: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,7 +194,8 @@ class Diagnosis:
                 return "Problems failed with errors."
         return (
             f"The pool holds no answer where it loses: {self.oracle:.1%} of problems have a right one among "
-            f"their {self.candidates:.1f} candidates, so no selector gains more than {100 * self.gap:.1f} points."
+            f"their {self.candidates:.1f} candidates, so no selector gains more than {100 * self.gap:.1f} "
+            "points."
         )
 
     def as_json(self) -> dict[str, Any]:
@@ -233,13 +227,14 @@ def diagnose(
     cells: Sequence[Recorded],
     *,
     baseline: Sequence[Recorded] = (),
-    sizes: Sizes = Sizes(),
+    sizes: Sizes | None = None,
     graders: Graders | None = None,
 ) -> Diagnosis:
     """Diagnose one strategy at one budget.
 
     cells: one for each seed. baseline: of the strategy by which problems are easy or hard, where the task
-    does not say. graders: shared where several strategies are diagnosed; None makes one.
+        does not say. sizes: of the models; None reads them by the models' names.
+    graders: shared where several strategies are diagnosed; None makes one.
     Raises UsageError if a trace cannot be read, or if its task cannot be loaded.
     """
     attempts = list[_Attempt]()
@@ -247,6 +242,8 @@ def diagnose(
         run = read_trace(cell.trace)
         graders = graders or Graders(run)
         attempts += _attempts(cell.summary, run, graders)
+        sizes = sizes or sizes_of(run.config.get("policy"), run.config.get("prm"))
+    assert graders is not None and sizes is not None, "one cell at least"
     first = cells[0].summary
     graded, facts = [a.graded for a in attempts], [a.facts for a in attempts if a.facts is not None]
     cost = sum((cell.summary.cost for cell in cells), Cost())

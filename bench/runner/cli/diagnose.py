@@ -11,10 +11,9 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from bench.report.diagnosis import Diagnosis, diagnose
 from bench.report.diagnosis_text import LISTED, diagnosis_lines
@@ -23,7 +22,6 @@ from bench.report.recorded import is_trace, read_trace
 from bench.report.sides import BASELINE, Graders
 from bench.report.summary import Summary
 from bench.runner.replaying import replayed_summary
-from bench.runner.sizes import sizes_of
 from search.command import exit_code
 from search.errors import UsageError
 
@@ -78,24 +76,24 @@ def _run(request: DiagnoseRequest) -> None:
 
 def _of_grid(folder: Path) -> Iterator[tuple[dict[str, str], Diagnosis]]:
     grid = read_grid(folder)
-    sizes, graders = sizes_of(grid.policy, grid.prm), None
+    graders = None
     for strategy, budget in dict.fromkeys((cell.strategy, cell.budget) for cell in grid.cells):
         cells = grid.of(strategy, budget)
         graders = graders or Graders(read_trace(cells[0].trace))
         baseline = next((c for b in grid.budgets if (c := grid.of(grid.baseline, b))), ())
-        yield {"budget": budget}, diagnose(cells, baseline=baseline, sizes=sizes, graders=graders)
+        yield {"budget": budget}, diagnose(cells, baseline=baseline, graders=graders)
 
 
 def _of_traces(source: Path) -> Iterator[tuple[dict[str, str], Diagnosis]]:
     traces = sorted(filter(is_trace, source.glob("*.jsonl"))) if source.is_dir() else [source]
     if not traces:
         raise UsageError(f"{source} holds no trace of a run")
-    runs = list[tuple[Mapping[str, Any], _Run]]()
+    cells = list[_Run]()
     for trace in traces:
         run = read_trace(trace)
-        runs.append((run.config, _Run(trace, replayed_summary(run, Graders(run)))))
+        cells.append(_Run(trace, replayed_summary(run, Graders(run))))
         if without := sum(tree.chosen is None for tree in run.trees.values()):
             print(f"note: {trace}: {without:,} problems have no answer and are left out", file=sys.stderr)
-    greedy = [cell for _, cell in runs if cell.summary.strategy == BASELINE]
-    for config, cell in runs:
-        yield {}, diagnose([cell], baseline=greedy, sizes=sizes_of(config.get("policy"), config.get("prm")))
+    greedy = [cell for cell in cells if cell.summary.strategy == BASELINE]
+    for cell in cells:
+        yield {}, diagnose([cell], baseline=greedy)

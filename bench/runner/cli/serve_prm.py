@@ -20,9 +20,9 @@ from bench.runner.cli.session import interruptible, open_notes, quiet_libraries
 from bench.runner.resolve import ResolvedPRM, resolve_reward_model
 from bench.runner.server.listening import bound, check_installed, serve
 from bench.runner.specs import PRMSpec
-from bench.runner.weights import reward_model_parameters
 from prm.reading.bundled import task_of
 from prm.reading.fingerprint import prm_fingerprint
+from prm.reading.parameters import reward_model_parameters
 from prm.reading.zoo import find
 from prm.scoring.scorers import ManagedScorer, load_scorer
 from prm.scoring.served import API_KEY, ServedPRM
