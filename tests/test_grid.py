@@ -180,6 +180,11 @@ def test_damaged_files_are_refused(tmp_path: Path) -> None:
         read_results(results, {})
 
 
+def test_a_grid_cannot_lose_problems(whole: Path) -> None:
+    with pytest.raises(UsageError, match="w/2, which the grid has not"):
+        assert grid_at(whole, n_problems=2).is_finished
+
+
 # -- replayed --------------------------------------------------------------------------------------
 
 

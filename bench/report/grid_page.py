@@ -17,6 +17,7 @@ from bench.report.recorded import read_trace
 from bench.report.sides import BASELINE, Graders
 
 PICTURE = "accuracy.png"
+HARDWARE = ("cpu", "cores", "gpu")
 COLUMNS = """\
 | column | meaning |
 |---|---|
@@ -198,19 +199,19 @@ def _pool(pool: PassAtK) -> list[str]:
 
 
 def _facts(grid: Grid) -> list[str]:
-    models, machine = grid.asked.get("models", {}), grid.asked.get("machine", {})
+    models = grid.asked.get("models", {})
+    machines = [cell.machine for cell in grid.cells if cell.machine]
+    versions = [(name, found) for m in machines for name, found in m.items() if name not in HARDWARE]
     facts = {
         "policy": _model(grid.policy, models.get("policy_weights")),
         "reward model": "none" if grid.prm is None else _model(grid.prm, models.get("prm_weights")),
         "engine": str(models.get("engine", "")),
         "seeds": ", ".join(str(seed) for seed in grid.asked.get("seeds", ())),
         "code": ", ".join(dict.fromkeys(cell.summary.revision for cell in grid.cells)),
-        "hardware": "{cpu}, {cores} cores, GPU: {gpu}".format_map(machine) if machine else "",
-        "versions": ", ".join(
-            f"{name} {version}" for name, version in machine.items() if name not in ("cpu", "cores", "gpu")
-        ),
+        "hardware": "; ".join(dict.fromkeys(map("{cpu}, {cores} cores, GPU: {gpu}".format_map, machines))),
+        "versions": ", ".join(f"{name} {version}" for name, version in dict.fromkeys(versions)),
     }
-    return table(["", ""], [[name, value] for name, value in facts.items() if value.strip(", ")])
+    return table(["", ""], [[name, value] for name, value in facts.items() if value])
 
 
 def _model(name: str, weights: str | None) -> str:

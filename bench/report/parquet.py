@@ -54,7 +54,8 @@ the run had been interrupted."""
 def _records(grid: Grid, cell: Cell) -> Iterator[dict[str, Any]]:
     config, summary = _config(cell.trace), cell.summary
     machine = dict(cell.machine)
-    hardware = ", ".join(machine.pop(name) for name in ("cpu", "gpu") if machine.get(name, "none") != "none")
+    parts = [machine.pop(name, "") for name in ("cpu", "gpu")]
+    hardware = ", ".join(part for part in parts if part and part != "none")
     shared = {
         "task": grid.task, "strategy": cell.strategy, "params": json.dumps(summary.params, sort_keys=True),
         "budget": cell.budget, "seed": cell.seed, "policy": summary.policy,

@@ -54,6 +54,8 @@ def read_results(path: Path, problems: Mapping[str, Problem]) -> tuple[Summary, 
     try:
         read = json.loads(path.read_text(encoding="utf-8"))
         given = read["allowance"]
+        if strange := [row["id"] for row in read["problems"] if row["id"] not in problems]:
+            raise UsageError(f"{path} has the problem {strange[0]}, which the grid has not (any more)")
         summary = Summary(
             read["strategy"], read["params"], read["task"], read["seed"], read["policy"], read["prm"],
             read["revision"], read["seconds"], [_graded(row, problems) for row in read["problems"]],

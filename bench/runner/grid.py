@@ -133,7 +133,6 @@ class GridRun:
             "budgets": list(dict.fromkeys(row.budget for row in self.rows)),
             "seeds": list(request.seeds), "prm_weight": self.rows[0].run.prm_weight,
             "models": base.policy.identity() | ({} if base.prm is None else base.prm.identity()),
-            "machine": machine(),
         }  # fmt: skip
         request.out.mkdir(parents=True, exist_ok=True)
         lines = (json.dumps(_problem(base, example), ensure_ascii=False) for example in base.examples)
