@@ -157,7 +157,7 @@ def test_the_prm_cannot_rank(tmp_path: Path) -> None:
     got = picture(tmp_path, BestOfN(n=2), TWO, WRONG)
     assert got.sentence == (
         "The PRM cannot rank: 100.0% of problems have a right candidate, 0.0% are solved; its AUC within "
-        "problems is 0.00 [0.00, 0.00], not above chance. Of 6 wrong answers: 6 had a right candidate that "
+        "problems is 0.00 [0.00, 0.00], not above chance. Of 6 wrong answers: 6 with a right candidate that "
         "was not chosen."
     )
     assert (got.accuracy, got.oracle, got.gap, got.candidates, got.mixed) == (0, 1, 1, 2, 6)
@@ -199,7 +199,8 @@ def test_the_pool_holds_no_answer(tmp_path: Path) -> None:
     got = picture(tmp_path, BestOfN(n=2), {"": ["so = 4.", "so = 3."]})
     assert got.sentence == (
         "The pool holds no answer where it loses: 0.0% of problems have a right one among their 2.0 "
-        "candidates, so no selector gains more than 0.0 points. Of 6 wrong answers: 6 had no right candidate."
+        "candidates, so no selector gains more than 0.0 points. Of 6 wrong answers: 6 without a right "
+        "candidate."
     )
     assert got.losses[0].why == "None of its 2 candidates is right." and got.mixed == 0
 
@@ -210,6 +211,9 @@ def test_the_budget_ended(tmp_path: Path) -> None:
     assert got.exhausted == 6 and got.causes == {Cause.BUDGET: 6}
     assert got.sentence.startswith("The budget ended: 6 of 6 searches reached a limit. 0% of all ")
     assert got.losses[0].why == "Its limit ended the search, and its one candidate is wrong."
+    many = {"": ["so = 2.", "so = 3.", "so = 4."]}
+    wide = picture(tmp_path, HGS(width=3, max_samples=2), many, dict.fromkeys(many[""], BAD))
+    assert wide.exhausted == 6 and wide.causes == {Cause.POOL: 6}  # it has solutions of its own
     cut = picture(tmp_path, ChainOfThought(), {"": ["on and on,"], "on and on,": ["so = 1/2."]},
                   solution_tokens=12)  # fmt: skip
     assert cut.losses[0].why == "The chosen solution was cut at the length limit." and not cut.exhausted
@@ -221,7 +225,7 @@ def test_the_grader_has_nothing_to_read(tmp_path: Path) -> None:
     assert got.causes == {Cause.GUESS: 4, Cause.UNREAD: 2}
     assert got.sentence == (
         "The grader has nothing to read: solutions state no answer as the task expects it. Of 6 wrong "
-        "answers: 4 state no answer, and a guess was graded; 2 end without a readable answer."
+        "answers: 4 without a stated answer (a guess was graded); 2 without a readable answer."
     )
     whys = {loss.cause: loss.why for loss in got.losses}
     assert whys[Cause.GUESS].endswith("so its last mathematics or number was graded: 3.")
@@ -239,7 +243,7 @@ def test_nothing_is_lost_little_is_lost_and_no_single_cause(tmp_path: Path) -> N
     assert picture(tmp_path, ChainOfThought(), right).sentence == "Nothing is lost: all 6 answers are right."
     few = cell(tmp_path / "few.jsonl", ChainOfThought(), right, others={"p/1": {"": ["so = 3."]}})
     assert diagnose([few]).sentence == (
-        "Only 1 of 6 answers are wrong, too few to name a cause: 1 had no right candidate."
+        "Only 1 of 6 answers is wrong, too few to name a cause: 1 without a right candidate."
     )
     kinds: list[Script] = [TWO, {"": ["so = 3.", "so = 4."]}, {"": ["guess = 3.", "guess = 3."]}]
     others = {f"p/{i}": kinds[i % 3] for i in range(6)}

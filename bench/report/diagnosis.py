@@ -160,7 +160,8 @@ class Diagnosis:
             return f"Nothing is lost: all {self.answers:,} answers are right."
         parts = "; ".join(f"{n:,} {_SHORT[cause]}" for cause, n in self.causes.items())
         if lost < FEW:
-            return f"Only {lost} of {self.answers:,} answers are wrong, too few to name a cause: {parts}."
+            verb = "is" if lost == 1 else "are"
+            return f"Only {lost} of {self.answers:,} answers {verb} wrong, too few to name a cause: {parts}."
         counts = {
             verdict: sum(self.causes.get(cause, 0) for cause in causes)
             for verdict, causes in _VERDICTS.items()
@@ -210,11 +211,11 @@ class Diagnosis:
 
 
 _SHORT = {
-    Cause.ERROR: "failed with an error", Cause.GUESS: "state no answer, and a guess was graded",
-    Cause.CHOICE: "had a right candidate that was not chosen",
-    Cause.STEP: "went wrong at a step that the PRM scored as right",
-    Cause.BUDGET: "were ended by a limit without a right candidate",
-    Cause.UNREAD: "end without a readable answer", Cause.POOL: "had no right candidate",
+    Cause.ERROR: "failed with an error", Cause.GUESS: "without a stated answer (a guess was graded)",
+    Cause.CHOICE: "with a right candidate that was not chosen",
+    Cause.STEP: "with a wrong step that the PRM scored as right",
+    Cause.BUDGET: "ended by a limit with one candidate at most",
+    Cause.UNREAD: "without a readable answer", Cause.POOL: "without a right candidate",
 }  # fmt: skip
 
 _VERDICTS: Mapping[str, tuple[Cause, ...]] = {

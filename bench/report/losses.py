@@ -27,11 +27,14 @@ class Cause(StrEnum):
     STEP = "step"
     """A step-guided search went wrong at a step that the reward model scored as right."""
     BUDGET = "budget"
-    """A limit ended the search, or cut the solution, before a right one was found."""
+    """A limit ended the search with one candidate at most, or cut the solution.
+
+    With more candidates it is `POOL`: at equal cost, sampling always goes on until the budget is spent.
+    """
     UNREAD = "unread"
     """The solution ends without an answer that could be read."""
     POOL = "pool"
-    """The search came to its own end, and no candidate is right."""
+    """No candidate is right."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +80,8 @@ def _cause(graded: Graded, facts: TreeFacts | None, guided: bool) -> tuple[Cause
     stop = None if facts.tree.chosen.step is None else facts.tree.chosen.step.stop
     if stop is Stop.LENGTH:
         return Cause.BUDGET, f"The chosen solution was cut at the length limit.{at}"
-    if outcome.events.late or outcome.events.exhausted:
+    answered = sum(candidate.answer is not None for candidate in facts.candidates)
+    if (outcome.events.late or outcome.events.exhausted) and answered <= 1:
         limit = "deadline" if outcome.events.late else "limit"
         return Cause.BUDGET, f"Its {limit} ended the search, and {_none_right(facts)}.{at}"
     if graded.ending is Ending.WITHOUT_ANSWER:
