@@ -21,6 +21,7 @@ from bench.report.grid import ASKED, read_grid
 from bench.report.recorded import is_trace, read_trace
 from bench.report.sides import BASELINE, Graders
 from bench.report.summary import Summary
+from bench.runner.cli.tracked import tracked
 from bench.runner.replaying import replayed_summary
 from search.command import exit_code
 from search.errors import UsageError
@@ -89,7 +90,7 @@ def _of_traces(source: Path) -> Iterator[tuple[dict[str, str], Diagnosis]]:
     if not traces:
         raise UsageError(f"{source} holds no trace of a run")
     cells = list[_Run]()
-    for trace in traces:
+    for trace in tracked(traces, "reading traces"):
         run = read_trace(trace)
         cells.append(_Run(trace, replayed_summary(run, Graders(run))))
         if without := sum(tree.chosen is None for tree in run.trees.values()):

@@ -18,11 +18,11 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal
 
 from bench.report.candidates import (
     Candidates,
@@ -35,14 +35,13 @@ from bench.report.candidates import (
 from bench.report.reranking import Measure, Reranking, rerank
 from bench.report.rescoring import score_candidates
 from bench.report.subsets import DRAWS, Pool
+from bench.runner.cli.tracked import tracked
 from bench.tasks import TEXT_TASKS
 from prm.data import STRICT_HELP
 from prm.data.left_out import LeftOut
 from search.command import exit_code
 from search.errors import UsageError
 from search.values import AGGREGATES, Aggregate
-
-T = TypeVar("T")
 
 TEXT = "text"
 """In place of a task: a candidate's whole text is its answer."""
@@ -103,13 +102,13 @@ def _run(request: RerankRequest) -> None:
     read = read_candidates(request.candidates, answers=answers, left_out=left_out)
     rows = with_enough(read, request.candidates, left_out)
     values = _values(request, rows)
-    numbers = [answer_numbers(row, answers) for row in _progress(rows, "comparing answers")]
+    numbers = [answer_numbers(row, answers) for row in tracked(rows, "comparing answers")]
     pools = [
         Pool(row.right, number, None if value is None else [-inf if v is None else v for v in value])
         for row, number, value in zip(rows, numbers, values, strict=True)
     ]
     disagreeing = sum(graders_disagree(n, row.right) for n, row in zip(numbers, rows, strict=True))
-    result = rerank(pools, disagreeing=disagreeing, progress=lambda all: _progress(all, "selecting"))
+    result = rerank(pools, disagreeing=disagreeing, progress=lambda all: tracked(all, "selecting"))
     if request.json:
         counts = {} if left_out is None else left_out.report()
         print(json.dumps(result.as_json() | {"left_out": counts.get(request.candidates, {})}, indent=1))
@@ -139,16 +138,6 @@ def _values(request: RerankRequest, rows: Sequence[Candidates]) -> Sequence[Sequ
             "score them by --prm MODEL --keep FILE"
         )
     return [None if row.scores is None else solution_scores(row, request.aggregate) for row in rows]
-
-
-def _progress(items: Sequence[T], what: str) -> Iterator[T]:
-    if not sys.stderr.isatty():
-        yield from items
-        return
-    from rich.console import Console
-    from rich.progress import track
-
-    yield from track(items, what, console=Console(stderr=True), transient=True)
 
 
 def _lines(result: Reranking) -> list[str]:
