@@ -20,7 +20,7 @@ from bench.report.grid import Cell, Grid
 from bench.report.html.folder import read_folder
 from bench.report.html.methods import Standings, methods_of, standings
 from bench.report.html.trees import KINDS
-from bench.report.html.words import in_short, steps_up
+from bench.report.html.words import by_budget, in_short, steps_up
 from bench.report.html.writer import SCRIPTS, read, write_html
 from bench.report.outline import outline
 from bench.report.recorded import read_trace
@@ -108,7 +108,7 @@ def test_few_problems_are_a_warning_and_bounds_never_win() -> None:
 
 def test_the_best_baseline_and_a_single_method_have_sentences() -> None:
     lines = in_short(stand({"cot": (10, "11"), "hgs": (9, "10")}))
-    assert lines[1].startswith("No other method is more accurate")
+    assert lines[1].startswith("It is the baseline itself: no other method is more accurate than cot")
     assert in_short(stand({"hgs": (9, "10")}))[0].endswith("There is nothing to compare it with.")
 
 
@@ -121,6 +121,30 @@ def test_seeds_are_one_method_and_budgets_are_several() -> None:
     cot = found.methods[0]
     assert (cot.accuracy, cot.tokens, cot.answers, cot.side.problems) == (3 / 8, 11.0, 8, list("0123"))
     assert found.methods[found.best].name == "hgs 1x", "the cheaper one of two that solve as much"
+
+
+def test_methods_are_compared_with_the_baseline_at_their_own_budget() -> None:
+    few, half, most = "1000" * 25, "1100" * 25, "1110" * 25
+    found = stand({
+        "cot 1x 0": (10, few), "hgs 1x 0": (11, half), "cot 4x 0": (40, most), "hgs 4x 0": (40, half),
+        "mcts default 0": (90, half),
+    })  # fmt: skip
+    assert found.baselines == {1: 0, 3: 2, 4: 0}
+    assert [(row["budget"], row["method"], row.get("points")) for row in by_budget(found)] == [
+        ("1x", 1, 25.0), ("4x", 2, None), ("default", 4, 25.0),
+    ]  # fmt: skip
+    assert in_short(found)[1].startswith("It is the baseline itself")
+
+
+def test_total_tokens_are_what_counts_where_they_are_known() -> None:
+    made = grid({"cot": (10, "10"), "hgs": (30, "11")})
+    assert {standings(methods_of(made), "cot").unit} == {"policy tokens"}
+    for cell in made.cells:
+        for graded in cell.summary.graded:
+            graded.outcome.cost.total_tokens = 50
+    assert in_short(standings(methods_of(made), "cot"))[0].endswith(
+        "of 2 problems, for 50 total tokens each, the most of 2; that is 1.0 times the tokens of cot."
+    )
 
 
 # -- the file --------------------------------------------------------------------------------------
@@ -240,7 +264,8 @@ def test_steps_are_checked_where_the_task_can(tmp_path: Path) -> None:
     cot = next(cell for cell in data["cells"] if cell["trace"] == "cot.jsonl")
     rows = blocks_of(page)[cot["blocks"][1]]["test/0/1"]["rows"]
     assert [row[8] for row in rows] == ["right", "wrong", "after", "after"]
-    assert data["methods"][data["baseline"]]["name"] == "cot" and data["problems"][1]["reference"] == "25"
+    assert [method["is_base"] for method in data["methods"]] == [True, False]
+    assert data["problems"][1]["reference"] == "25"
 
 
 def test_an_unfinished_run_says_what_is_missing(tmp_path: Path) -> None:

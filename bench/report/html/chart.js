@@ -1,8 +1,8 @@
 // Accuracy against cost: one line a strategy, one point a budget, 95 % intervals, labels beside the picture.
 
 const AXES = [
-  ["tokens", "policy tokens of a problem"], ["both", "policy and PRM tokens of a problem"],
-  ["total", "total tokens of a problem (PRM tokens by model size)"], ["samples", "samples of a problem"],
+  ["total", "total tokens of a problem (PRM tokens by model size)"], ["policy", "policy tokens of a problem"],
+  ["both", "policy and PRM tokens of a problem"], ["samples", "samples of a problem"],
   ["time", "seconds of a problem (median)"],
 ];
 const COLOURS = 7;
@@ -15,7 +15,7 @@ const SHAPES = [
 ];
 
 function costOf(method, axis) {
-  if (axis === "both") return method.tokens + method.prm;
+  if (axis === "both") return method.policy + method.prm;
   if (axis === "time") return method.seconds?.[0] ?? 0;
   return method[axis];
 }

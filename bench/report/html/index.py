@@ -14,7 +14,7 @@ from bench.report.grid import Cell, Grid
 from bench.report.html.diagnoses import CAUSES, diagnosis_json
 from bench.report.html.methods import Method, Standings
 from bench.report.html.trees import KINDS
-from bench.report.html.words import in_short, steps_up
+from bench.report.html.words import by_budget, in_short, steps_up
 from bench.report.summary import Ending
 
 ANSWER = 80
@@ -37,9 +37,9 @@ def index(
     return {
         "title": grid.title, "command": grid.command, "task": grid.task, "policy": grid.policy,
         "prm": grid.prm, "revision": cells[0][1].summary.revision, "alpha": ALPHA, "kinds": KINDS,
-        "missing": list(grid.missing), "baseline": found.baseline, "best": found.best,
+        "missing": list(grid.missing), "best": found.best, "unit": found.unit,
         "causes": {letter: text for letter, text in CAUSES.values()},
-        "short": in_short(found), "steps": steps_up(found),
+        "short": in_short(found), "steps": steps_up(found), "budgets": by_budget(found),
         "problems": [
             {"id": name, "question": problem.question, "reference": grid.references.get(name, ""),
              "group": groups.get(name, "")}
@@ -63,15 +63,16 @@ def index(
 
 
 def _method(number: int, found: Standings) -> dict[str, Any]:
-    method, base = found.methods[number], found.methods[found.baseline]
+    method, base = found.methods[number], found.baselines.get(number)
     cost, events, n = method.cost, method.events, max(1, method.answers)
     graded = [g for cell in method.cells for g in cell.summary.graded]
-    versus = found.difference(number, found.baseline) if number in found.adjusted else None
+    versus = None if base is None else found.difference(number, base)
+    times = None if base is None else method.tokens / max(1.0, found.methods[base].tokens)
     return {
         "name": method.name, "strategy": method.strategy, "budget": method.budget, "bound": method.is_bound,
         "seeds": [cell.seed for cell in method.cells], "n": len(method.side.problems),
         "params": method.cells[0].summary.params, "accuracy": method.accuracy, "ci": method.interval,
-        "tokens": method.tokens, "times": method.tokens / base.tokens if base.tokens else None,
+        "tokens": method.tokens, "times": times, "policy": cost.policy_tokens / n,
         "prm": cost.prm_tokens / n, "total": cost.total_tokens / n, "samples": cost.samples / n,
         "discarded": cost.policy_tokens_discarded / max(1, cost.policy_tokens),
         "backtracks": events.backtracks / n, "duplicates": events.duplicates / n,
@@ -79,8 +80,9 @@ def _method(number: int, found: Standings) -> dict[str, Any]:
         "unfinished": sum(g.ending in (Ending.UNFINISHED, Ending.WITHOUT_ANSWER) for g in graded) / n,
         "failed": sum(g.ending is Ending.FAILED for g in graded), "seconds": _seconds(method),
         "versus": None if versus is None else {
-            "points": versus[0], "bounds": versus[1], "p": found.adjusted[number],
+            "base": base, "points": versus[0], "bounds": versus[1], "p": found.adjusted[number],
         },
+        "is_base": number in found.baselines.values(),
     }  # fmt: skip
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
 from bench.report.comparison import Comparison, accuracy_of, compare
-from bench.report.grid import Cell, Grid
-from bench.report.sides import Seed, Side
+from bench.report.grid import DEFAULT, Cell, Grid
+from bench.report.grid_table import side_of
+from bench.report.sides import Side
 from bench.report.stats import holm
 from bench.tasks.oracle import is_oracle
 from search.limits import Cost, Events
@@ -16,11 +17,15 @@ from search.limits import Cost, Events
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Method:
-    """A strategy at one budget. name: unique in the report. cells: one for each seed."""
+    """A strategy at one budget. name: unique in the report. cells: one for each seed.
+
+    weighted: whether `tokens` are total tokens, which count those of the reward model by its size.
+    """
 
     name: str
     cells: Sequence[Cell]
     side: Side
+    weighted: bool
 
     @property
     def strategy(self) -> str:
@@ -31,14 +36,9 @@ class Method:
         return self.cells[0].budget
 
     @property
-    def cost(self) -> Cost:
-        """The sum over all problems and seeds."""
-        return sum((cell.summary.cost for cell in self.cells), Cost())
-
-    @property
-    def events(self) -> Events:
-        """The sum over all problems and seeds."""
-        return sum((cell.summary.events for cell in self.cells), Events())
+    def is_bound(self) -> bool:
+        """Whether it is guided by the references: an upper bound, and no result."""
+        return is_oracle(self.strategy)
 
     @property
     def answers(self) -> int:
@@ -46,9 +46,20 @@ class Method:
         return sum(len(cell.summary.graded) for cell in self.cells)
 
     @property
-    def is_bound(self) -> bool:
-        """Whether it is guided by the references: an upper bound, and no result."""
-        return is_oracle(self.strategy)
+    def cost(self) -> Cost:
+        """The sum over all answers."""
+        return sum((cell.summary.cost for cell in self.cells), Cost())
+
+    @property
+    def events(self) -> Events:
+        """The sum over all answers."""
+        return sum((cell.summary.events for cell in self.cells), Events())
+
+    @property
+    def tokens(self) -> float:
+        """Tokens of a problem, on average: what methods are compared by."""
+        cost = self.cost
+        return (cost.total_tokens if self.weighted else cost.policy_tokens) / max(1, self.answers)
 
     @property
     def accuracy(self) -> float:
@@ -59,51 +70,40 @@ class Method:
         """The 95 % interval of the accuracy."""
         return accuracy_of(self.side, self.side.problems)[1]
 
-    @property
-    def tokens(self) -> float:
-        """Policy tokens of a problem, on average."""
-        return self.cost.policy_tokens / max(1, self.answers)
-
 
 def methods_of(grid: Grid) -> list[Method]:
     """The methods of a grid, in its order."""
     cells: dict[tuple[str, str], list[Cell]] = {}
     for cell in grid.cells:
         cells.setdefault((cell.strategy, cell.budget), []).append(cell)
-    budgets: dict[str, set[str]] = {}
-    for strategy, budget in cells:
-        budgets.setdefault(strategy, set()).add(budget)
-    several = any(len(names) > 1 for names in budgets.values())
-    return [
-        _method(f"{strategy} {budget}" if several and budget != "default" else strategy, group)
-        for (strategy, budget), group in cells.items()
-    ]
-
-
-def _method(name: str, cells: Sequence[Cell]) -> Method:
-    seeds = [
-        Seed(
-            cell.seed, {g.outcome.problem.id: g.correct for g in cell.summary.graded},
-            {g.outcome.problem.id: g.outcome.cost for g in cell.summary.graded},
-        )
-        for cell in cells
-    ]  # fmt: skip
-    return Method(name, cells, Side(name, seeds))
+    weighted = all(cell.summary.cost.total_tokens for cell in grid.cells)
+    several = len(grid.budgets) > 1
+    methods = []
+    for (strategy, budget), group in cells.items():
+        name = f"{strategy} {budget}" if several and budget != DEFAULT else strategy
+        methods.append(Method(name, group, side_of(name, group), weighted))
+    return methods
 
 
 @dataclass(frozen=True, slots=True)
 class Standings:
-    """Who is better than whom.
+    """Who is better than whom. Methods are named by their indices.
 
-    pairs: of each two methods that have problems in common, by their indices, the smaller one first.
-    baseline: the index of the method that others are compared with. adjusted: p against the baseline, after
-        Holm's correction, by index; bounds are left out.
+    pairs: of each two methods that have problems in common, the smaller index first.
+    baselines: of each method that is no baseline, the one it is compared with: that at the same budget, else
+        the cheapest. adjusted: p against the baseline, after Holm's correction over all methods that are
+        compared with this one. Bounds are in neither.
     """
 
     methods: Sequence[Method]
     pairs: Mapping[tuple[int, int], Comparison]
-    baseline: int
+    baselines: Mapping[int, int]
     adjusted: Mapping[int, float]
+
+    @property
+    def unit(self) -> str:
+        """What `Method.tokens` counts."""
+        return "total tokens" if self.methods[0].weighted else "policy tokens"
 
     def pair(self, a: int, b: int) -> Comparison | None:
         """The comparison of two methods, whichever of them is its A."""
@@ -119,13 +119,17 @@ class Standings:
 
     @property
     def results(self) -> list[int]:
-        """The indices of all methods but bounds."""
+        """All methods but bounds."""
         return [index for index, method in enumerate(self.methods) if not method.is_bound]
+
+    def best_of(self, indices: Iterable[int]) -> int:
+        """The most accurate of some methods; of equal ones the cheapest."""
+        return max(indices, key=lambda i: (self.methods[i].accuracy, -self.methods[i].tokens))
 
     @property
     def best(self) -> int:
-        """The most accurate method; of equal ones the cheapest."""
-        return max(self.results, key=lambda i: (self.methods[i].accuracy, -self.methods[i].tokens))
+        """The most accurate method."""
+        return self.best_of(self.results or range(len(self.methods)))
 
     @property
     def frontier(self) -> list[int]:
@@ -137,20 +141,28 @@ class Standings:
                 kept.append(index)
         return kept
 
-    def corrected(self, index: int, others: Sequence[int]) -> dict[int, float]:
+    def corrected(self, index: int, others: Iterable[int]) -> dict[int, float]:
         """p of one method against each of the others, after Holm's correction."""
         ps = {other: pair.p for other in others if other != index and (pair := self.pair(index, other))}
         return dict(zip(ps, holm(list(ps.values())), strict=True))
 
 
 def standings(methods: Sequence[Method], baseline: str) -> Standings:
-    """Compare all methods with each other. baseline: a strategy; its cheapest method, or else the first."""
+    """Compare all methods with each other. baseline: the strategy that others are compared with."""
     pairs = {
         (i, j): compare(methods[i].side, methods[j].side)
         for i, j in combinations(range(len(methods)), 2)
         if set(methods[i].side.problems) & set(methods[j].side.problems)
     }
-    named = [i for i, method in enumerate(methods) if method.strategy == baseline]
-    base = min(named, key=lambda i: methods[i].tokens, default=0)
-    found = Standings(methods, pairs, base, {})
-    return Standings(methods, pairs, base, found.corrected(base, found.results))
+    named = {method.budget: i for i, method in enumerate(methods) if method.strategy == baseline}
+    cheapest = min(named.values(), key=lambda i: methods[i].tokens, default=0)
+    bases = {
+        i: named.get(method.budget, cheapest)
+        for i, method in enumerate(methods)
+        if not method.is_bound and i not in named.values() and i != cheapest
+    }
+    found = Standings(methods, pairs, bases, {})
+    adjusted = dict[int, float]()
+    for base in set(bases.values()):
+        adjusted |= found.corrected(base, [i for i in bases if bases[i] == base])
+    return Standings(methods, pairs, bases, adjusted)

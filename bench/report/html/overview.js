@@ -20,6 +20,11 @@ function showShort() {
   if (DATA.missing.length) {
     byId("short").append(el("p", { class: "warning" }, `Not all of it is there: ${DATA.missing.join("; ")}.`));
   }
+  if (DATA.budgets.length) {
+    byId("short").append(el("h3", {}, "The best at each budget"), budgetsTable(),
+      el("p", { class: "note" }, "Against the baseline at the same budget; p: exact paired test, corrected for all " +
+        "methods at that budget (Holm)."));
+  }
   if (DATA.steps.length > 1) {
     byId("short").append(el("h3", {}, "What more tokens buy"), stepsTable(),
       el("p", { class: "note" }, "Each method that is more accurate than all cheaper ones, and its gain over the " +
@@ -27,16 +32,29 @@ function showShort() {
   }
 }
 
+function budgetsTable() {
+  const rows = DATA.budgets.map(({ budget, method, base, ...gain }) => el("tr", {},
+    el("th", { scope: "row" }, budget), cell(METHODS[method].name, { class: "text" }),
+    cell(`${percent(METHODS[method].accuracy)} ${shares(METHODS[method].ci)}`),
+    cell(base === undefined ? "the baseline itself" : METHODS[base].name, { class: "text" }),
+    ...gainCells(gain)));
+  const names = ["budget", "best|", "accuracy [95 %]", "baseline|", "difference, points [95 %]", "p", ""];
+  return el("div", { class: "wide" }, el("table", {}, heads(names), el("tbody", {}, ...rows)));
+}
+
+function gainCells(gain) {
+  if (gain.p === undefined) return [cell(""), cell(""), cell("")];
+  return [cell(points(gain.points, gain.bounds)), cell(pText(gain.p)), cell(verdict(gain.p, gain.points))];
+}
+
 function stepsTable() {
   const rows = DATA.steps.map(step => {
     const method = METHODS[step.method];
-    const gain = step.p === undefined ? ["", "", ""] :
-      [points(step.points, step.bounds), pText(step.p), verdict(step.p, step.points)];
     return el("tr", {}, el("th", { scope: "row" }, method.name), cell(count(method.tokens)),
-      cell(`${percent(method.accuracy)} ${shares(method.ci)}`), ...gain.map(text => cell(text)));
+      cell(`${percent(method.accuracy)} ${shares(method.ci)}`), ...gainCells(step));
   });
   return el("div", { class: "wide" }, el("table", {},
-    heads(["method", "policy tokens", "accuracy [95 %]", "gain, points [95 %]", "p", ""]), el("tbody", {}, ...rows)));
+    heads(["method", DATA.unit, "accuracy [95 %]", "gain, points [95 %]", "p", ""]), el("tbody", {}, ...rows)));
 }
 
 function cell(content, attributes = {}) {
@@ -64,9 +82,9 @@ const COLUMNS = [
   { head: "p (Holm)", sort: m => m.versus?.p ?? 2, text: m => m.versus ? pText(m.versus.p) : "" },
   { head: "is it noise?", sort: m => m.versus?.p ?? 2,
     text: m => m.versus ? verdict(m.versus.p, m.versus.points)
-      : m.bound ? "bound" : m.number === DATA.baseline ? "baseline" : "" },
-  { head: "policy tokens", sort: m => m.tokens, text: m => count(m.tokens) },
-  { head: "× baseline", sort: m => m.tokens, text: m => m.times === null ? "" : count(m.times, 1) },
+      : m.bound ? "bound" : m.is_base ? "baseline" : "" },
+  { head: "× baseline's tokens", sort: m => m.times ?? 1, text: m => m.times === null ? "" : count(m.times, 1) },
+  { head: "policy tokens", sort: m => m.policy, text: m => count(m.policy) },
   { head: "PRM tokens", sort: m => m.prm, text: m => count(m.prm) },
   { head: "total tokens", sort: m => m.total, text: m => m.total ? count(m.total) : "" },
   { head: "samples", sort: m => m.samples, text: m => count(m.samples, 1) },
@@ -87,7 +105,7 @@ function showMethods(sorted = 1) {
   byId("methods").replaceChildren(el("table", {}, el("thead", {}, head), el("tbody", {}, ...rows)),
     el("p", { class: "note" }, "Tokens, samples and seconds are means of a problem. Intervals: Wilson, or with " +
       "several seeds a bootstrap over problems; p: McNemar's exact test, or the sign-flip test, corrected for the " +
-      "number of methods. A bound is guided by the reference answers."));
+      "methods that share a baseline. A bound is guided by the reference answers."));
 }
 
 function parameters(method) {

@@ -2,7 +2,7 @@
 
 const PAGE_ROWS = 100;
 const view = { a: DATA.best, b: 0, relation: "all", cause: "", group: "", text: "", order: "given", shown: [] };
-view.b = view.a === DATA.baseline ? METHODS.findIndex(method => method.number !== view.a) : DATA.baseline;
+view.b = METHODS[view.a].versus?.base ?? METHODS.findIndex(method => method.number !== view.a);
 if (view.b < 0) view.b = view.a;
 
 const RELATIONS = {

@@ -24,7 +24,7 @@ from bench.report.html.index import index
 from bench.report.html.methods import methods_of, standings
 from bench.report.html.trees import tree_json
 from bench.report.recorded import RecordedRun, read_trace
-from bench.report.sides import Graders
+from bench.report.sides import BASELINE, Graders
 from search.errors import UsageError
 
 MOST_BYTES = 100_000_000
@@ -59,7 +59,8 @@ def write_html(
         for method in methods:
             watch(method.name)
             graders = _graders(method.cells[0], graders)
-            diagnosis = diagnose(method.cells, graders=graders)
+            easy = grid.of(BASELINE, method.budget)
+            diagnosis = diagnose(method.cells, baseline=easy, graders=graders)
             diagnoses.append(diagnosis)
             why = {(loss.problem, loss.seed): loss.why for loss in diagnosis.losses}
             for cell in method.cells:
