@@ -47,8 +47,8 @@ def grid_at(
         for budget in budgets:
             name = DEFAULT if budget is None else budget.text
             at = folder_of(out, name, seed)
-            request = replace(base.request, budget=budget, seed=seed, out=at, resume=at.is_dir())
-            run = replace(base, request=request, out=at, prm_weight=WEIGHT)
+            asked = replace(base.request, budget=budget, seed=seed, out=at, resume=at.is_dir())
+            run = replace(base, request=asked, out=at, prm_weight=WEIGHT)
             rows.append(Row(name, seed, run.with_recorded()))
     request = GridRequest(
         base=base.request, budgets=tuple(budgets), seeds=tuple(seeds), baseline=baseline, out=out,
