@@ -18,6 +18,7 @@ from rich.console import Console
 
 from bench.report.grid import ASKED, Grid, read_asked, read_grid
 from bench.report.grid_page import write_page
+from bench.report.html import write_html
 from bench.report.parquet import write_parquet
 from bench.runner.budget import Budget, parse_budget
 from bench.runner.cli.display import progress
@@ -34,13 +35,14 @@ from search.strategies import STRATEGIES
 
 OPTIONS = (
     "--task", "--problems", "--data", "--limit", "--strict", "--set", "--policy", "--prm", "--engine",
-    "--server", "--tokenizer", "--prompt", "--stop", "--segment", "--repetition", "--step-tokens",
-    "--solution-tokens", "--max-tokens", "--deadline", "--temperature", "--top-p", "--dtype", "--no-seeded",
-    "--concurrency",
+    "--server", "--prm-server", "--prm-engine", "--policy-args", "--prm-args", "--tokenizer", "--prompt",
+    "--stop", "--segment", "--repetition", "--step-tokens", "--solution-tokens", "--max-tokens", "--deadline",
+    "--temperature", "--top-p", "--dtype", "--no-seeded", "--concurrency",
 )  # fmt: skip
 """Of `search.run`: the problems, the models, and what holds for every cell."""
 BASELINES = ("self_consistency", "best_of_n", BASELINE)
 """With which of the strategies the others are compared: the first that is there."""
+WRITTEN = ("report.md", "report.html", "results.parquet")
 ONCE = ("--resume", "--replay", "--dry-run", "--out")
 """Not options of the grid, but of how it is run now."""
 EITHER = {"--task", "--problems"}
@@ -48,14 +50,15 @@ QUICK = ["--limit", "10", "--budget", "1x,4x", "--seeds", "1"]
 ABOUT = """\
 Which way of spending tokens is best for this policy and this reward model, by how much, and is it more than
 noise? Runs every strategy at every budget with every seed on the same problems, and writes a folder: a page
-(report.md), one record for each answer (results.parquet), and the traces, which all other commands read.
+(report.md), every search tree (report.html), one record for each answer (results.parquet), and the traces,
+which all other commands read.
 Models are loaded once, and solutions that several strategies sample are sampled once.
 """
 MORE = f"""\
 options of search.run, with the same meaning (python -m search.run --help):
-  {" ".join(OPTIONS[:9])}
-  {" ".join(OPTIONS[9:16])}
-  {" ".join(OPTIONS[16:])}
+  {" ".join(OPTIONS[:10])}
+  {" ".join(OPTIONS[10:19])}
+  {" ".join(OPTIONS[19:])}
 
 examples:
   python -m bench.run --quick
@@ -83,10 +86,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(words: Sequence[str], notes: Console) -> int:
-    if find_spec("matplotlib") is None:
-        raise UsageError("the picture of the report needs matplotlib: pip install 'prm-search[train]'")
     words = _quick(words)
     now = _parser().parse_known_args(words)[0]
+    if find_spec("matplotlib") is None:
+        raise UsageError("the picture of the report needs matplotlib: pip install 'prm-search[train]'")
     if (now.resume or now.replay) and now.out is None:
         raise UsageError("--resume and --replay need --out DIR, the grid to continue or to read")
     if now.resume or now.replay:
@@ -100,8 +103,7 @@ def _run(words: Sequence[str], notes: Console) -> int:
     if now.dry_run:
         return asyncio.run(_forecast(grid, notes))
     if now.replay:
-        missing = asyncio.run(replay_grid(grid))
-        for cell in missing:
+        for cell in asyncio.run(replay_grid(grid)):
             say(notes, f"not recorded to its end: {cell}", "yellow")
     elif not grid.is_finished:
         try:
@@ -110,6 +112,7 @@ def _run(words: Sequence[str], notes: Console) -> int:
             again = shlex.join(["python", "-m", "bench.run", "--out", str(out), "--resume"])
             say(notes, f"\ninterrupted; to continue where it stopped:\n{again}")
             raise
+    grid.write()  # what is reported may be asked for anew: another baseline, other cells
     return _report(read_grid(out), out, notes)
 
 
@@ -131,8 +134,9 @@ def _report(grid: Grid, out: Path, notes: Console) -> int:
     if not grid.cells:
         raise UsageError(f"{out}: no cell is finished yet: continue it with --resume")
     write_parquet(grid, out / "results.parquet")
-    with notes.status("reading the traces"):
+    with notes.status("reading the traces") as status:
         write_page(grid, out)
+        write_html(grid, out / "report.html", watch=lambda what: status.update(f"report.html: {what}"))
     code = Exit.DONE
     for cell in grid.cells:
         failed = cell.summary.failed
@@ -142,7 +146,7 @@ def _report(grid: Grid, out: Path, notes: Console) -> int:
             say(notes, f"{at}: {count}; the first, {failed[0].problem.id}: {failed[0].error}", "red")
         if len(failed) == len(cell.summary.graded):
             code = Exit.FAILED
-    say(notes, f"written: {out / 'report.md'}, {out / 'results.parquet'}")
+    say(notes, f"written: {', '.join(str(out / name) for name in WRITTEN)}")
     return code
 
 
