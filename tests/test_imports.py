@@ -99,6 +99,9 @@ def is_door(path: Path) -> bool:
     )
 
 
+DOORS = {dotted(path) for path in FILES if is_door(path)}
+
+
 # -- arrows ----------------------------------------------------------------------------------------
 
 MAY_IMPORT = {
@@ -167,7 +170,9 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
 
 
 def room(module: str) -> str:
-    """The folder that a module is in, at the second level; a module at the first is its own room."""
+    """The folder that a module is in, at the second level; doors and modules at the first are their own."""
+    if module in DOORS:
+        return module
     parts = module.split(".")
     return ".".join(parts[:2]) if ROOT.joinpath(*parts[:2]).is_dir() else module
 
@@ -254,6 +259,13 @@ def test_the_server_is_the_only_one_that_needs_a_web_framework(path: Path) -> No
     web = [i for i in imports(path) if i.top in WEB and not i.typing]
     inside = name_of(path).startswith(("bench/runner/server/", "bench/experiments/"))
     assert inside or (all(i.lazy for i in web) and (not web or path.stem == "serve"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_ray_is_imported_late_and_where_engines_are(path: Path) -> None:
+    uses = [i for i in imports(path) if i.top == "ray" and not i.typing]
+    inside = name_of(path).startswith(("bench/runner/ray/", "bench/experiments/"))
+    assert not uses or (inside and all(i.lazy for i in uses))
 
 
 # -- import search ---------------------------------------------------------------------------------

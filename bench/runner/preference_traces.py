@@ -1,0 +1,94 @@
+"""Preference trees from the traces of searches, with solutions graded by the task."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.report.recorded import RecordedRun, RecordedTree, read_trace
+from bench.report.sides import Graders
+from bench.tasks import CODE_TASKS
+from prm.preference.counts import Decontamination
+from prm.preference.files import write_trees
+from prm.preference.from_search import Tally, turns_of
+from prm.preference.tree import PreferenceTree, instruction_id, tree_id
+from search.errors import UsageError
+from search.node import Node
+
+
+@dataclass(frozen=True, slots=True)
+class FromTracesRequest:
+    """traces: of strategies, as `search.run` writes them. out: a folder."""
+
+    traces: tuple[Path, ...]
+    out: Path
+
+
+def trees_from_traces(request: FromTracesRequest) -> None:
+    """Write the preference trees of the traces, and print what there is. Raises UsageError."""
+    from rich.progress import Progress
+
+    tally, guard = Tally(), Decontamination()
+    trees, searches, test_of = list[PreferenceTree](), 0, set[str]()
+    with Progress(transient=True) as progress, ThreadPoolExecutor() as threads:
+        for path in request.traces:
+            run = read_trace(path)
+            made = _Maker(run, tally, guard)
+            if not run.config.get("data"):
+                test_of.add(str(run.config["task"]))
+            searches += len(run.trees)
+            # Graded in threads, for answers to programs are run; put together in order.
+            grades = threads.map(made.grades, run.trees.values())
+            pairs = zip(run.trees.values(), grades, strict=True)
+            for tree, graded in progress.track(pairs, total=len(run.trees), description=path.name):
+                trees += made.tree(tree, graded)
+    facts = {
+        "searches": searches, "searches_without_a_tree": searches - len(trees),
+        "left_out": tally.report(), "split_guard": guard.report(),
+    }  # fmt: skip
+    print(guard.describe())
+    if not trees:
+        raise UsageError("no fork of these searches has a right and a wrong side: there is no pair to make")
+    counts = write_trees(request.out, trees, facts)
+    shown = ", ".join(f"{n:,} {name.replace('_', ' ')}" for name, n in tally.report().items() if n)
+    print(f"{searches:,} searches; left out or noted: {shown or 'nothing'}")
+    print(f"\n{counts.describe()}\n\n{request.out}")
+    for task in sorted(test_of):
+        print(f"warning: these are test problems of the task {task}; whoever trains on them cannot report it")
+
+
+class _Maker:
+    """Makes the preference trees of one trace."""
+
+    def __init__(self, run: RecordedRun, tally: Tally, guard: Decontamination):
+        self._run, self._tally, self._guard = run, tally, guard
+        self._graders = Graders(run)
+        self._task = str(run.config["task"])
+
+    def grades(self, tree: RecordedTree) -> dict[Node, bool]:
+        """Whether each finished solution is right; equal ones are graded once."""
+        answers = self._graders.task.answers(self._graders.examples[tree.problem].problem)
+        read = {leaf: answers.extract(leaf.text) for leaf in tree.solutions if leaf.duplicate_of is None}
+        known = {answer: self._graders.grade(tree.problem, answer) for answer in set(read.values())}
+        return {leaf: known[answer] for leaf, answer in read.items()}
+
+    def tree(self, tree: RecordedTree, grades: dict[Node, bool]) -> list[PreferenceTree]:
+        """The tree, if there is one."""
+        question = self._graders.examples[tree.problem].problem.question
+        if not self._guard.allows(instruction_id(question), question):
+            return []
+        turns = turns_of(tree.root, grades, self._is_wrong(tree.problem), self._tally)
+        if not any(turn.is_pair for turn in turns):
+            return []
+        key = f"{self._run.strategy} {self._run.config.get('seed')}"
+        id_, kind = tree_id(question, key), "Coding" if self._task in CODE_TASKS else "Math_CoT"
+        return [PreferenceTree(id_, instruction_id(question), kind, self._task, question, turns)]
+
+    def _is_wrong(self, problem: str) -> Callable[[Node], bool] | None:
+        """Whether a step up to a node is wrong, where the task checks steps."""
+        task, example = self._graders.task, self._graders.examples[problem]
+        if not task.checks_steps:
+            return None
+        return lambda node: min(task.step_labels(example.problem, [step.text for step in node.steps])) < 0
