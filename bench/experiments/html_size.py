@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import resource
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -35,15 +36,16 @@ class HtmlSizeRequest:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """Megabytes of the traces and of the report; seconds to write it, and to open it, beyond an empty page.
+    """Megabytes of the traces and of the report; seconds to write it.
 
-    opened: the median of some tries; None without a browser.
+    opened: seconds to open it, beyond an empty page, on the clock and of the processor, each the median of
+        some tries; None without a browser.
     """
 
     traces_mb: float
     report_mb: float
     written: float
-    opened: float | None
+    opened: tuple[float, float] | None
 
 
 def measure(request: HtmlSizeRequest) -> Opened:
@@ -110,26 +112,36 @@ def _with_mistakes(step: str, rng: random.Random, mistakes: float) -> str:
     )
 
 
-def _seconds_to_open(report: Path) -> float | None:
-    """Until Chromium has drawn the page, without what it takes to start and to draw an empty one."""
+def _seconds_to_open(report: Path) -> tuple[float, float] | None:
+    """Until Chromium has drawn the page, without what it takes to start and to draw an empty one.
+
+    A busy machine makes the clock's seconds long and leaves those of the processor as they are.
+    """
     program = next((found for name in BROWSERS if (found := shutil.which(name))), None)
     if program is None:
         return None
     empty = report.with_name("empty.html")
     empty.write_text("<!doctype html><title>empty</title>\n", encoding="utf-8")
     pairs = [(_draw(program, report), _draw(program, empty)) for _ in range(TRIES)]
-    return median(page - blank for page, blank in pairs)
+    clock, processor = (median(page[n] - blank[n] for page, blank in pairs) for n in (0, 1))
+    return clock, processor
 
 
-def _draw(program: str, page: Path) -> float:
-    picture, start = page.with_name("page.png"), perf_counter()
+def _draw(program: str, page: Path) -> tuple[float, float]:
+    picture, start, used = page.with_name("page.png"), perf_counter(), _processor_seconds()
     with TemporaryDirectory() as profile:
         done = subprocess.run(
             [program, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
              f"--user-data-dir={profile}", f"--screenshot={picture}", page.as_uri()],
             capture_output=True, text=True, check=False,
         )  # fmt: skip
-        seconds = perf_counter() - start
+        seconds = perf_counter() - start, _processor_seconds() - used
     if done.returncode or not picture.exists():
         raise UsageError(f"{program} does not draw a page: {done.stderr[-300:]}")
     return seconds
+
+
+def _processor_seconds() -> float:
+    """Of the programs that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
