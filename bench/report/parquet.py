@@ -21,6 +21,10 @@ MEASURED = ("seconds", "prompt_tokens", "prompt_tokens_cached", "prm_tokens", "p
 same hardware, however often it was interrupted."""
 
 
+DIGITS = 6
+"""Of values: the digits after these depend on what a reward model computed together."""
+
+
 def write_parquet(grid: Grid, path: Path) -> int:
     """Write all records; returns how many. Raises UsageError if a trace has no configuration."""
     import pyarrow as pa
@@ -78,7 +82,8 @@ def _answered(graded: Graded) -> dict[str, Any]:
     return {
         "group": graded.group, "correct": graded.correct, "answer": outcome.answer,
         "fallback": graded.fallback, "ending": graded.ending.value, "error": outcome.error,
-        "value": outcome.value, "policy_tokens": cost.policy_tokens,
+        "value": None if outcome.value is None else round(outcome.value, DIGITS),
+        "policy_tokens": cost.policy_tokens,
         "policy_tokens_discarded": cost.policy_tokens_discarded, "total_tokens": cost.total_tokens,
         "prompt_tokens": cost.prompt_tokens, "prompt_tokens_cached": cost.prompt_tokens_cached,
         "prm_tokens": cost.prm_tokens, "prm_tokens_cached": cost.prm_tokens_cached, "samples": cost.samples,
