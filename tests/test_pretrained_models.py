@@ -61,7 +61,8 @@ def test_a_prompt_begins_with_what_the_model_expects(name: str, tokenizer: Any) 
     prefix = encode_prompt(tokenizer, PROMPTS[name], QUESTION)
     tokens = tokenizer.convert_ids_to_tokens(prefix.token_ids)
     if name == "smollm2":
-        assert tokens[:2] == ["<|im_start|>", "system"] and tokens[-3:] == ["<|im_start|>", "assistant", "Ċ"]
+        assert tokens[:2] == ["<|im_start|>", "system"]
+        assert tokens[-4:] == ["<|im_start|>", "ass", "istant", "Ċ"]
         assert tokens.count("<|im_start|>") == 3 and tokens.count("<|im_end|>") == 2
         assert prefix.text.endswith(f"{QUESTION}\nWork in short lines.<|im_end|>\n<|im_start|>assistant\n")
     else:
