@@ -17,7 +17,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from prm.command_line import defaults, field_values
+from prm.command_line import defaults, field_values, urls
 from prm.data import HELP, STRICT_HELP
 from prm.evaluation.evaluate import evaluate
 from prm.evaluation.report import figures
@@ -32,8 +32,10 @@ def request_from(arguments: Sequence[str] | None = None) -> EvaluateRequest:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     add = parser.add_argument
-    add("--prm", dest="prms", nargs="+", required=True, metavar="MODEL",
+    add("--prm", dest="prms", nargs="+", metavar="MODEL",
         help="zoo models, NAME=PATH, specifications, checkpoints, ensembles, or builtin")  # fmt: skip
+    add("--prm-server", dest="servers", type=urls, metavar="URL[,URL]",
+        help="score on servers: of python -m prm.serve, or vLLM's own, which need --prm, too")  # fmt: skip
     add("--data", nargs="+", required=True, metavar="SPEC", help=HELP)
     add("--out", type=Path, required=True, metavar="DIR", help="folder for the report and the scores")
     add("--baselines", nargs="+", metavar="SPEC", help="training data of the baselines (no baselines)")

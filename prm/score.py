@@ -16,7 +16,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from prm.command_line import defaults, field_values
+from prm.command_line import defaults, field_values, urls
 from prm.scoring.score_file import ScoreRequest, score_file
 from search.command import Exit, exit_code
 
@@ -28,8 +28,10 @@ def request_from(arguments: Sequence[str] | None = None) -> ScoreRequest:
     )
     add = parser.add_argument
     add("solutions", metavar="FILE", help="the solutions, as JSON lines")
-    add("--prm", required=True, metavar="MODEL",
+    add("--prm", metavar="MODEL",
         help="a zoo model, NAME=PATH, specification, checkpoint, ensemble, or builtin")  # fmt: skip
+    add("--prm-server", dest="servers", type=urls, metavar="URL[,URL]",
+        help="score on servers: of python -m prm.serve, or vLLM's own, which need --prm, too")  # fmt: skip
     add("--out", type=Path, required=True, metavar="FILE",
         help="the scored lines, written as they are made")  # fmt: skip
     add("--resume", action="store_true", help="continue an interrupted --out")

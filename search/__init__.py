@@ -7,6 +7,7 @@ from search.errors import (
     ScorerError,
     SearchError,
     TraceError,
+    UnavailableError,
     UsageError,
 )
 from search.limits import Cost, CostLimits, Events, LengthLimits, LimitReached, charge
@@ -52,6 +53,7 @@ __all__ = [
     "TraceError",
     "Tree",
     "TreeEvent",
+    "UnavailableError",
     "Unguided",
     "Until",
     "UsageError",

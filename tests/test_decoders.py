@@ -36,6 +36,7 @@ SPEC = "model: {folder}\narchitecture: {kind}\nquestion: '{{question}}\\n'\nsepa
 HEADS = {
     "linear": "head: linear\nweights: v_head.summary\nlabels: [positive]\n",
     "tokens": "head: tokens\ntokens: ['+', '-']\nlabels: [positive, negative]\n",
+    "mean_logit": "head: mean_logit\nlabels: [positive]\n",
 }
 SOLUTION = ("She eats 3 eggs, so 16 - 3 = 13.", "13 + 2 = 15.", "So it is 15, or 15 + 0 = 15.", "The end.")
 Q = Problem("p", "Janet's ducks lay 16 eggs per day. She eats three. How many are left?")
@@ -75,7 +76,7 @@ def plain(spec: str, head: str) -> list[float]:
 @pytest.mark.parametrize("kind", MORE)
 async def test_steps_are_read_as_in_one_plain_pass(kind: str, tmp_path: Path) -> None:
     make_checkpoint(tmp_path / kind, kind, "qwen", **MORE[kind])
-    for head in HEADS:
+    for head in ("linear", "tokens"):
         spec = specification(tmp_path, kind, head)
         want = pytest.approx(plain(spec, head), abs=1e-5)
         scorer = HFScorer(spec, dtype="float32")
@@ -84,6 +85,10 @@ async def test_steps_are_read_as_in_one_plain_pass(kind: str, tmp_path: Path) ->
         got = [(await fresh.score(Q, steps(k + 1), num_scored=k))[0].positive for k in range(4)]
         assert got == want
     assert architecture(find(spec)) == f"PRMDecoder{kind.capitalize()}"
+    if kind == "gemma2":
+        spec = specification(tmp_path, kind, "mean_logit")
+        with pytest.raises(UsageError, match="caps its logits"):
+            HFScorer(spec)
 
 
 def test_every_decoder_has_its_class_on_vllm() -> None:

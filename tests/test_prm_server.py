@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -40,20 +40,23 @@ def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class World(RandomWorld):
-    """Scores depend on texts alone, as those of a server must. calls: of the reward model only.
+    """Scores depend on texts alone, as those of a server must. scored: calls of the reward model.
 
-    gate: after so many calls, `stop` is called, once.
+    With the call number `gate`, `stop` is called, and nothing is answered any more while it `hangs`.
     """
 
-    def __init__(self, *, gate: int = 0, stop: Any = None, pause_s: float = 0.0):
+    def __init__(self, *, pause_s: float = 0.0):
         super().__init__(pause_s=pause_s)
-        self.scored, self._gate, self._stop = 0, gate, stop
+        self.scored = self.gate = 0
+        self.hangs = False
+        self.stop: Callable[[], object] = lambda: None
 
     async def score(self, problem: Problem, steps: Sequence[Step], *, num_scored: int = 0) -> list[StepScore]:
         self.scored += 1
-        if self._stop is not None and self.scored == self._gate:
-            self._stop()
-        await asyncio.sleep(self._pause_s)
+        if self.scored == self.gate:
+            self.hangs = True
+            self.stop()
+        await asyncio.sleep(3600 if self.hangs else self._pause_s)
         texts = [step.text for step in steps]
         charge(prm_tokens=sum(map(len, texts[num_scored:])))
         return [fakes.score(*texts[: i + 1]) for i in range(num_scored, len(texts))]
@@ -282,6 +285,12 @@ async def test_problems_are_spread_and_stay() -> None:
 
 # -- lost servers ----------------------------------------------------------------------------------
 
+
+def lose(server: PRMServer, world: World, call: int) -> None:
+    """With this call, the server is lost, as by a kill."""
+    world.gate, world.stop = call, lambda: threading.Thread(target=server.stop).start()
+
+
 PROBLEMS = [Problem(f"p/{i}", f"{i}?") for i in range(12)]
 
 
@@ -305,29 +314,27 @@ def same(got: dict[str, Outcome], want: dict[str, Outcome]) -> None:
 
 async def test_a_server_killed_in_mid_run_and_started_again_costs_no_problem() -> None:
     want = await outcomes(World())
-    with serving_prm(World()) as server:
+    world = World()
+    with serving_prm(world) as server:
 
         def kill_and_restart() -> None:
-            def later() -> None:
-                server.stop()
-                server.start()
+            server.stop()
+            world.hangs = False
+            server.start()
 
-            threading.Thread(target=later).start()
-
-        server.scorer._gate, server.scorer._stop = 25, kill_and_restart  # type: ignore[attr-defined]
+        world.gate, world.stop = 25, lambda: threading.Thread(target=kill_and_restart).start()
         async with PRMServerScorer(described(server)) as scorer:
             got = await outcomes(scorer)
-        assert server.scorer.scored > 25  # type: ignore[attr-defined]
+    assert world.scored > 25
     same(got, want)
     assert not any(outcome.error or outcome.events.failed for outcome in got.values())
 
 
 async def test_of_two_servers_one_may_be_lost() -> None:
     want = await outcomes(World())
-    lasting = World()
-    with serving_prm(World()) as doomed, serving_prm(lasting) as other:
-        doomed.scorer._gate = 10  # type: ignore[attr-defined]
-        doomed.scorer._stop = lambda: threading.Thread(target=doomed.stop).start()  # type: ignore[attr-defined]
+    world, lasting = World(), World()
+    with serving_prm(world) as doomed, serving_prm(lasting) as other:
+        lose(doomed, world, 10)
         async with PRMServerScorer(described(doomed, other)) as scorer:
             same(await outcomes(scorer), want)
     assert lasting.scored > 30
@@ -337,9 +344,9 @@ async def test_of_two_servers_one_may_be_lost() -> None:
 async def test_when_all_are_lost_the_run_stops_and_can_be_resumed(tmp_path: Path, speculate: int) -> None:
     want = await outcomes(World(), speculate=speculate)
     trace = Trace(tmp_path / "trace.jsonl", {})
-    with serving_prm(World()) as server:
-        server.scorer._gate = 40  # type: ignore[attr-defined]
-        server.scorer._stop = lambda: threading.Thread(target=server.stop).start()  # type: ignore[attr-defined]
+    world = World()
+    with serving_prm(world) as server:
+        lose(server, world, 40)
         async with PRMServerScorer(described(server), patience_s=0.1) as scorer:
             with pytest.raises(UnavailableError, match="the reward model's servers are lost: no reply in 6"):
                 await outcomes(scorer, trace, speculate)
@@ -359,8 +366,9 @@ async def test_when_all_are_lost_the_run_stops_and_can_be_resumed(tmp_path: Path
 
 
 async def test_a_server_started_again_with_another_model_counts_as_lost() -> None:
-    with serving_prm(World(), replace(CARD, fingerprint="e" * 32)) as server:
+    world = World()
+    with serving_prm(world, replace(CARD, fingerprint="e" * 32)) as server:
         async with PRMServerScorer(replace(CARD, urls=(server.url,)), patience_s=0.05) as scorer:
             with pytest.raises(UnavailableError, match="this server has another reward model"):
                 await scorer.score(Q, steps("2"))
-        assert server.scorer.scored == 0  # type: ignore[attr-defined]
+    assert world.scored == 0

@@ -293,8 +293,9 @@ def _resolve_served(spec: PRMSpec, name: str, *, tests: bool) -> ResolvedPRM:
     if spec.engine is not None or spec.engine_args:
         option = "--prm-engine" if spec.engine is not None else "--prm-args"
         raise UsageError(f"{option} is for a model that is loaded here; give it to `python -m prm.serve`")
-    path = (_named("--prm", bundled_prm, name) or name) if name else None
-    served = find_served(spec.servers, path)
+    if name:
+        _named("--prm", bundled_prm, name)
+    served = find_served(spec.servers, name or None)
     served = replace(served, name=name or served.name)
     return ResolvedPRM(
         name=f"{TESTS}+{served.name}" if tests else served.name, model=None, engine="hf", dtype=spec.dtype,

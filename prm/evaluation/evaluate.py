@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -21,10 +21,10 @@ from prm.evaluation.baselines import baselines
 from prm.evaluation.metrics import Solutions, Steps, tabulate, with_intervals
 from prm.evaluation.processbench import PREFIX, Scored, is_tuned, subsets, threshold_for
 from prm.evaluation.request import EvaluateRequest
-from prm.evaluation.scores import KeptScores, score_records, scored_with
-from prm.reading.zoo import find
+from prm.evaluation.scores import KeptScores, score_records
 from prm.scoring.batch import open_results
-from prm.scoring.scorers import Engine, load_scorer
+from prm.scoring.scorers import Engine
+from prm.scoring.source import Source, source
 from search.errors import ScorerError, UsageError
 from search.types import StepScore
 
@@ -60,9 +60,11 @@ def evaluate(request: EvaluateRequest) -> Evaluation:
     request.out.mkdir(parents=True, exist_ok=True)
     _check_same(request)
     results = evaluate_prms(
-        request.prms, data, train, request.out, engine=request.engine, dtype=request.dtype
-    )
-    command = command_line("prm.evaluate", request, options={"prms": "--prm"})
+        request.prms or ("",), data, train, request.out, engine=request.engine, dtype=request.dtype,
+        servers=request.servers,
+    )  # fmt: skip
+    shown = replace(request, servers=(",".join(request.servers),)) if request.servers else request
+    command = command_line("prm.evaluate", shown, options={"prms": "--prm", "servers": "--prm-server"})
     notes = left_out.describe() if left_out else ""
     return Evaluation(results, report.write(request.out, results, command, notes), left_out)
 
@@ -70,6 +72,8 @@ def evaluate(request: EvaluateRequest) -> Evaluation:
 def _check_same(request: EvaluateRequest) -> None:
     """Check that the scores kept in `request.out` are of the same models and data."""
     identity = {"prm": list(request.prms), "data": list(request.data), "limit": request.limit}
+    if request.servers:
+        identity["servers"] = list(request.servers)
     with closing(open_results(request.out / "asked.jsonl", resume=True)) as file:
         if not file.rows:
             file.append([identity])
@@ -79,15 +83,17 @@ def _check_same(request: EvaluateRequest) -> None:
 
 def evaluate_prms(
     prms: Sequence[str], data: Mapping[str, Sequence[LabelledSolution]], train: Sequence[LabelledSolution],
-    out: Path, *, engine: Engine, dtype: str,
+    out: Path, *, engine: Engine, dtype: str, servers: Sequence[str] = (),
 ) -> list[dict[str, Any]]:  # fmt: skip
     """Measure every reward model on every data set, and the baselines too if there are training data.
 
     All are measured on the same solutions: those that every reward model could score.
-    out: the folder of the scores. Returns one row of the report per model and data set.
+    out: the folder of the scores. servers: that have the one model of `prms`, which may then be "".
+    Returns one row of the report per model and data set.
     """
     results = []
-    layouts = {prm: find(prm).layout for prm in prms}
+    models = {model.name: model for prm in prms for model in [source(prm, engine, dtype, servers)]}
+    layouts = {prm: model.layout for prm, model in models.items()}
     with ExitStack() as stack:
         files = {
             prm: {
@@ -96,12 +102,10 @@ def evaluate_prms(
                 ))
                 for at, (name, records) in enumerate(data.items())
             }
-            for number, prm in enumerate(prms)
-            for identity in [scored_with(prm, engine, dtype)]
+            for number, (prm, model) in enumerate(models.items())
+            for identity in [model.identity]
         }  # fmt: skip
-        by_prm = {
-            prm: asyncio.run(_scores(prm, kept, engine=engine, dtype=dtype)) for prm, kept in files.items()
-        }
+        by_prm = {prm: asyncio.run(_scores(models[prm], kept)) for prm, kept in files.items()}
     base_neutral = any("neutral" in layout.head.labels for layout in layouts.values())
     base = {
         name: baselines(train, records, neutral=base_neutral) if train else {}
@@ -144,10 +148,10 @@ def _rows_of(model: str, neutral: bool, scored: Scored) -> dict[str, dict[str, A
 
 
 async def _scores(
-    prm: str, kept: Mapping[str, KeptScores], *, engine: Engine, dtype: str
+    model: Source, kept: Mapping[str, KeptScores]
 ) -> dict[str, dict[int, list[StepScore]]]:
     """By data set, the scores of one reward model. kept: by data set, the file of its scores."""
-    async with load_scorer(prm, engine, dtype=dtype) as scorer:
+    async with model.load() as scorer:
         return {name: await score_records(scorer, scores) for name, scores in kept.items()}
 
 

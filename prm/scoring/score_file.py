@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from prm.data.rows import parsed, read_rows
-from prm.reading.fingerprint import prm_fingerprint
 from prm.reading.layout import Layout
-from prm.reading.zoo import find
 from prm.scoring.batch import ScoredSolution, open_results, score_all, split_solution
-from prm.scoring.scorers import Engine, load_scorer
+from prm.scoring.scorers import Engine
+from prm.scoring.source import Source, source
 from search.errors import UsageError
 from search.jsonl import JsonLinesFile
 
@@ -27,14 +26,16 @@ class ScoreRequest:
         "question" (or "problem") and either "steps" or "solution".
     prm: a name that `prm.reading.zoo.find` knows. out: where the scored lines go.
     resume: continue `out`. dtype: as `search.precision.served` takes it.
+    servers: base URLs of servers that have the model; `prm` may then be "", as for `prm.scoring.source`.
     """
 
     solutions: str
-    prm: str
+    prm: str = ""
     out: Path
     resume: bool = False
     engine: Engine = "hf"
     dtype: str = "auto"
+    servers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,46 +50,44 @@ def score_file(request: ScoreRequest) -> ScoreSummary:
     """Write each solution with its scores to `request.out`; skip those that are there already.
 
     Raises UsageError before a model is loaded if a solution is malformed, or if `out` exists and is not to
-    be resumed, or if it holds other solutions, or scores of another reward model.
+    be resumed, or if it holds other solutions, or scores of another reward model. Raises UnavailableError if
+    the servers are lost; what was scored by then stays.
     """
-    layout, weights = find(request.prm).layout, prm_fingerprint(request.prm)
+    if not request.prm and not request.servers:
+        raise UsageError("name the reward model by --prm, or its server by --prm-server")
+    model = source(request.prm, request.engine, request.dtype, request.servers)
     results = open_results(request.out, resume=request.resume)
     try:
         total = 0
-        for total, row in enumerate(read_solutions(request.solutions, layout), start=1):
+        for total, row in enumerate(read_solutions(request.solutions, model.layout), start=1):
             done = results.rows[total - 1] if total <= len(results.rows) else row
             if (_question(done), done["steps"]) != (_question(row), row["steps"]):
                 raise UsageError(
                     f"{request.out}, line {total}: is of another solution than {request.solutions}"
                 )
-            if done is not row and done.get("prm_weights", weights) != weights:
+            if done is not row and done.get("prm_weights", model.weights) != model.weights:
                 raise UsageError(
-                    f"{request.out}, line {total}: was scored by another model, or {request.prm} has changed "
+                    f"{request.out}, line {total}: was scored by another model, or {model.name} has changed "
                     "since: name another file"
                 )
-        return ScoreSummary(total, asyncio.run(_score_rest(request, layout, results, total, weights)))
+        return ScoreSummary(total, asyncio.run(_score_rest(request, model, results, total)))
     finally:
         results.close()
 
 
-async def _score_rest(
-    request: ScoreRequest, layout: Layout, results: JsonLinesFile, total: int, weights: str
-) -> int:
-    """Score the solutions that `results` does not hold yet. Returns how many failed, old ones included.
-
-    weights: the reward model's fingerprint, written to every row.
-    """
+async def _score_rest(request: ScoreRequest, model: Source, results: JsonLinesFile, total: int) -> int:
+    """Score the solutions that `results` does not hold yet. Returns how many failed, old ones included."""
     from rich.progress import Progress
 
     done = len(results.rows)
-    rows, solutions = tee(islice(read_solutions(request.solutions, layout), done, None))
+    rows, solutions = tee(islice(read_solutions(request.solutions, model.layout), done, None))
     failed = sum("error" in row for row in results.rows)
-    async with load_scorer(request.prm, request.engine, dtype=request.dtype) as scorer:
+    async with model.load() as scorer:
         with Progress(transient=True) as progress:
             task = progress.add_task("scoring", total=total, completed=done)
             async for scored in score_all(scorer, ((_question(r), r["steps"]) for r in solutions), done):
-                fields = result_fields(layout, scored)
-                results.append([{**next(rows), **fields, "prm_weights": weights}])
+                fields = result_fields(model.layout, scored)
+                results.append([{**next(rows), **fields, "prm_weights": model.weights}])
                 failed += scored.error is not None
                 progress.advance(task)
     return failed
