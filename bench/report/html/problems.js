@@ -110,7 +110,8 @@ function row(problem) {
   return el("a", { class: "row", href: linkTo(problem) },
     el("span", { class: "id" }, id), el("span", { class: "question" }, question),
     el("span", { class: "marks" }, mark("A", METHODS[view.a], problem), mark("B", METHODS[view.b], problem)),
-    el("span", { class: "faint" }, [group, `${solvers(problem)} of ${methods}`].filter(Boolean).join(" · ")));
+    el("span", { class: "faint", title: "methods that solve it with at least half of their seeds" },
+      [group, `${solvers(problem)} of ${methods}`].filter(Boolean).join(" · ")));
 }
 
 /** Whether a method solves a problem: a sign, a word for screen readers, and how many seeds. */
