@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -29,6 +30,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             if find_spec("vllm") is None:
                 item.add_marker(pytest.mark.skip(reason="vLLM is not installed"))
     items.sort(key=lambda item: (not item.get_closest_marker("vllm"), item.path not in slow))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_call() -> None:
+    """One thread each: with models this small, two only wait for each other, and for the other worker's.
+
+    Here the fixtures have imported torch, and the test has not started a thread that computes yet.
+    """
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(1)
 
 
 def names_vllm(test: str) -> bool:
