@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from hashlib import blake2b
 from pathlib import Path
@@ -132,7 +132,7 @@ class Trace:
                 raise TraceError(f"{file.path}, line {number}: not an event of a trace ({error})") from error
         file.rows.clear()
 
-    def _read_event(self, event: dict[str, Any]) -> None:
+    def _read_event(self, event: Mapping[str, Any]) -> None:
         event = _renamed(event)
         if event["event"] == "run":
             self._run = _renamed(event["config"])
@@ -165,6 +165,25 @@ class Trace:
                 recorded.chosen = tuple(event["at"]), event["answer"]
             case other:
                 raise ValueError(f"no event is called {other!r}")
+
+
+class RemoteTrace(Trace):
+    """A trace whose file is elsewhere: events are taken from there, and new ones collected in `written`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written: list[Mapping[str, Any]] = []
+
+    def take(self, events: Iterable[Mapping[str, Any]]) -> None:
+        """What is recorded of a problem, before its search begins. Raises TraceError."""
+        for event in events:
+            try:
+                self._read_event(event)
+            except (ValueError, KeyError, TypeError, ScorerError) as error:
+                raise TraceError(f"{json.dumps(event)}: not an event of a trace ({error})") from error
+
+    def _write(self, event: Mapping[str, Any]) -> None:
+        self.written.append(event)
 
 
 class Recorder:
@@ -297,7 +316,7 @@ def _plain(run: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 def _check_same(path: Path, recorded: Mapping[str, Any], run: Mapping[str, Any] | None) -> None:
-    if differing := _differences(recorded, _plain(run)):
+    if differing := differences(recorded, _plain(run)):
         raise TraceError(
             f"{path} is the trace of another run ({'; '.join(differing)}): "
             "resume it with the same settings, or choose another --out"
@@ -308,7 +327,8 @@ def _nonzero(cost: Cost) -> dict[str, int]:
     return {name: amount for name, amount in asdict(cost).items() if amount}
 
 
-def _differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
+def differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
+    """What differs between two configurations, in words."""
     names = sorted(set(a) | set(b))
     return [f"{name} was {a.get(name)!r}, is {b.get(name)!r}" for name in names if a.get(name) != b.get(name)]
 

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import aclosing, closing
+from contextlib import aclosing
 from dataclasses import replace
 from time import perf_counter
 from typing import Any
 
 from bench.report.summary import Allowance, Graded, Summary
 from bench.runner.checkpoints import revision
-from bench.runner.models import Models, NoScorer
+from bench.runner.job import job_of
+from bench.runner.models import Models, NoScorer, Solver
 from bench.runner.planning import planned
 from bench.runner.pool import BoundedPooledScorer, PooledPolicy, PooledScorer
 from bench.runner.request import BASELINE, Run
-from bench.tasks.oracle import OracleScorer, is_oracle
+from bench.tasks.oracle import is_oracle
 from search.engine import Outcome, solve
 from search.errors import PolicyError
 from search.node import Node, TreeEvent
 from search.params import params
-from search.types import BoundedScorer, Problem, Step, StepScorer
+from search.types import BoundedScorer, Problem, Step
 
 
 class RunWatch:
@@ -36,12 +37,16 @@ class RunWatch:
         """A problem is finished."""
 
 
-async def execute(run: Run, models: Models, watch: RunWatch) -> list[Summary]:
-    """Run all strategies of `run`, one after the other; what several of them sample is sampled once."""
-    if len(run.strategies) > 1:
+async def execute(run: Run, models: Solver, watch: RunWatch) -> list[Summary]:
+    """Run all strategies of `run`, one after the other; what several of them sample is sampled once.
+
+    models: engines on other machines sample once for themselves. A budget takes models that are loaded here.
+    """
+    if len(run.strategies) > 1 and isinstance(models, Models):
         models = pooled(models)
     done: dict[str, Summary] = {}
     if run.request.budget is not None:
+        assert isinstance(models, Models)
         if BASELINE in run.strategies:
             done[BASELINE] = await execute_strategy(run, models, BASELINE, watch)
         run = await planned(run, models.policy, models.scorer, done.get(BASELINE))
@@ -59,18 +64,15 @@ def pooled(models: Models) -> Models:
 
 
 async def execute_strategy(
-    run: Run, models: Models, name: str, watch: RunWatch, *, keep_steps: bool = False
+    run: Run, models: Solver, name: str, watch: RunWatch, *, keep_steps: bool = False
 ) -> Summary:
     """Run the strategy `name` over all problems. An error of one problem stays with that problem.
 
     keep_steps: whether the summary's outcomes hold the steps of the solutions, which the trace holds anyway.
     """
-    request, strategy, limits = run.request, run.strategies[name], run.request.limits
-    plan = run.plan if name in run.budgeted else None
-    given = deadline = None
+    plan, given = run.plan if name in run.budgeted else None, None
     if plan is not None:
         given = Allowance(plan.budget, plan.tokens, plan.seconds, plan.prm_weight)
-        limits, deadline = replace(limits, total_tokens=plan.tokens), plan.seconds
     examples = {example.problem.id: example for example in run.examples}
     start = perf_counter()
 
@@ -82,25 +84,13 @@ async def execute_strategy(
         watch.graded(graded)
         return graded if keep_steps else replace(graded, outcome=replace(outcome, steps=()))
 
-    oracle = is_oracle(name)
-    scorer: StepScorer = OracleScorer(run.task) if oracle else models.scorer
     watch.begin(name, len(examples))
-    with closing(run.trace(name)) as trace:
-        outcomes = solve(
-            [example.problem for example in run.examples],
-            strategy if plan is None else plan.bounded(name, strategy), models.policy, scorer,
-            seed=request.seed, limits=limits, lengths=request.lengths, answers=run.task,
-            aggregate="product" if oracle else run.aggregate,
-            outcome=not run.task.checks_steps if oracle else run.is_outcome,
-            deadline=deadline or request.deadline, prm_weight=run.prm_weight,
-            concurrency=request.concurrency, speculate=request.speculate, trace=trace, watch=watch.event,
-        )
-        async with aclosing(outcomes):
-            grading = [asyncio.create_task(grade(outcome)) async for outcome in outcomes]
-        graded = await asyncio.gather(*grading)
+    async with aclosing(models.solve(run, job_of(run, name), watch.event)) as outcomes:
+        grading = [asyncio.create_task(grade(outcome)) async for outcome in outcomes]
+    graded = await asyncio.gather(*grading)
     return Summary(
-        name, params(strategy), run.task.name, request.seed, run.policy.name,
-        "the references" if oracle else run.prm_name, revision(),
+        name, params(run.strategies[name]), run.task.name, run.request.seed, run.policy.name,
+        "the references" if is_oracle(name) else run.prm_name, revision(),
         perf_counter() - start, graded, given,
     )
 

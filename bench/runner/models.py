@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from bench.runner.checkpoints import failing, quiet_transformers
+from bench.runner.job import Job
 from bench.runner.request import Run
 from bench.runner.resolve import ResolvedPolicy, ResolvedPRM
 from bench.tasks.base import PublicTests
 from bench.tasks.tests_scorer import TestsScorer
 from prm.reading.size import prm_bytes, weight_bytes
 from search.devices import WHOLE, DeviceShare
+from search.engine import Outcome, Watch
 from search.errors import ScorerError
 from search.policies.stepping import SteppingPolicy
 from search.types import Policy, Problem, Step, StepScore, StepScorer
+
+
+class Solver(Protocol):
+    """What solves the problems of a run: loaded models, or engines elsewhere."""
+
+    def solve(self, run: Run, job: Job, watch: Watch) -> AsyncGenerator[Outcome, None]:
+        """The outcomes of all problems, as they end; recorded in the job's trace, and resumed from there."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +36,15 @@ class Models:
 
     policy: Policy
     scorer: StepScorer
+
+    async def solve(self, run: Run, job: Job, watch: Watch) -> AsyncGenerator[Outcome, None]:
+        """See `Solver`."""
+        problems = [example.problem for example in run.examples]
+        with closing(run.trace(job.name)) as trace:
+            outcomes = job.solve(problems, self.policy, self.scorer, run.task, trace=trace, watch=watch)
+            async with aclosing(outcomes):
+                async for outcome in outcomes:
+                    yield outcome
 
 
 class NoScorer:
@@ -44,17 +64,18 @@ def load_run(run: Run) -> AbstractAsyncContextManager[Models]:
 @asynccontextmanager
 async def load(
     policy: ResolvedPolicy, prm: ResolvedPRM | None, tests: PublicTests | None = None, *,
-    concurrency: int = 64,
+    concurrency: int = 64, share: DeviceShare = WHOLE,
 ) -> AsyncIterator[Models]:  # fmt: skip
     """Models, ready on the running event loop, and freed at the end. Raises UsageError.
 
     Engines that run side by side divide the machine: a CPU's cores equally, a GPU's memory by the sizes of
     their weights. tests: of the task, for a PRM with public tests. concurrency: as for `load_policy`.
+    share: of the machine, for both.
     """
     quiet_transformers()
-    first = second = WHOLE
+    first = second = share
     if policy.engine == "vllm" and prm is not None and prm.model is not None:
-        first, second = WHOLE.split(2, (weight_bytes(policy.path), prm_bytes(prm.model)))
+        first, second = share.split(2, (weight_bytes(policy.path), prm_bytes(prm.model)))
     async with AsyncExitStack() as stack:
         loaded = await stack.enter_async_context(load_policy(policy, first, concurrency=concurrency))
         scorer = await stack.enter_async_context(load_scorer(prm, tests, second))

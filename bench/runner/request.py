@@ -18,7 +18,9 @@ from bench.runner.checkpoints import Engine
 from bench.runner.faults import Faults
 from bench.runner.identity import as_recorded
 from bench.runner.pairing import mismatches
+from bench.runner.ray.spec import ClusterSpec
 from bench.runner.resolve import ResolvedPolicy, ResolvedPRM, check_policy, resolve_policy, resolve_prm
+from bench.runner.shards import Shard, folder_of
 from bench.runner.specs import PolicySpec, PRMSpec
 from bench.runner.weights import prm_weight
 from bench.tasks import TASKS
@@ -54,6 +56,8 @@ class RunRequest:
         one problem may take.
     concurrency: problems at a time. speculate: as for `search.solve`.
     out: the folder of the traces, None is a new one in runs/. resume: continue the run in `out`.
+    shard: only this share of the problems, recorded in a folder of its own in `out`. cluster: engines on
+        other machines solve the problems; None loads the models here.
     """
 
     strategies: Mapping[str, Strategy]
@@ -74,6 +78,8 @@ class RunRequest:
     speculate: Speculate = 0
     out: Path | None = None
     resume: bool = False
+    shard: Shard | None = None
+    cluster: ClusterSpec | None = None
 
     def validate(self) -> Run:
         """The run, ready to be executed. Loads no model, spends no token, writes nothing.
@@ -81,10 +87,11 @@ class RunRequest:
         Raises UsageError, which lists everything that is wrong.
         """
         faults = Faults()
-        out = self.out or Path("runs") / f"{self._source}-{strftime('%Y%m%d-%H%M%S')}"
+        out = folder_of(self.out or Path("runs") / f"{self._source}-{strftime('%Y%m%d-%H%M%S')}", self.shard)
         with faults.collected():
             self._check_numbers(faults)
             self.check_budget(faults)
+            self._check_spread(faults)
         if self.question is None:
             with faults.collected():
                 self._check_out(out)
@@ -150,6 +157,20 @@ class RunRequest:
         if self.budget.seconds is not None and self.deadline is not None:
             faults.add(f"{option} is a deadline: leave --deadline out")
 
+    def _check_spread(self, faults: Faults) -> None:
+        """Note what does not go with a share of the problems, or with engines on other machines."""
+        option = "--shard" if self.shard is not None else "--ray"
+        if self.shard is None and self.cluster is None:
+            return
+        if self.question is not None:
+            faults.add(f"{option} does not go with --question: one question is not spread")
+        if self.budget is not None:
+            faults.add(f"{option} does not go with --budget: it is measured on one machine; use --set")
+        if self.shard is not None and self.out is None:
+            faults.add("--shard needs --out DIR, the folder of the whole run")
+        for fault in () if self.cluster is None else self.cluster.faults():
+            faults.add(fault)
+
     def _check_out(self, out: Path) -> None:
         """Check that the run can be recorded in `out`. Raises UsageError."""
         existing = [name for name in self.strategies if (out / f"{name}.jsonl").exists()]
@@ -158,12 +179,16 @@ class RunRequest:
             raise UsageError(f"{out} already holds a run of {there}: add --resume, or give another --out")
         if self.resume and self.out is None:
             raise UsageError("--resume needs --out DIR, the run to continue")
-        if self.resume and not out.is_dir():
+        if self.resume and not out.is_dir() and self.shard is None:  # a shard's command is always the same
             raise UsageError(f"--resume: there is no run in {out}")
         above = next(folder for folder in (out, *out.parents) if folder.exists())
         if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
             fault = "it is not writable" if above.is_dir() else "it is a file"
             raise UsageError(f"--out: cannot write to {out}: {above}: {fault}")
+
+    def load_problems(self) -> list[Problem]:
+        """The problems of the run, or of its shard. Raises UsageError."""
+        return [example.problem for example in self._examples(self._task())]
 
     def _task(self) -> Task:
         if self.task not in TASKS:
@@ -175,7 +200,10 @@ class RunRequest:
     def _examples(self, task: Task) -> list[Example]:
         if self.question is not None:
             return [Example(Problem("question", self.question), "")]
-        return task.load(self.data, self.limit)
+        examples = task.load(self.data, self.limit)
+        if self.shard is not None and self.shard.count > len(examples):
+            raise UsageError(f"--shard {self.shard}: there are only {len(examples):,} problems")
+        return examples if self.shard is None else self.shard.share(examples)
 
     def _check_oracles(self, task: Task | None) -> None:
         """Raise UsageError for a strategy that the task's references cannot guide."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import perf_counter
 
@@ -63,6 +63,14 @@ def progress(console: Console) -> Iterator[Progress]:
     )  # fmt: skip
     with Progress(*columns, console=console, disable=not console.is_terminal) as shown:
         yield shown
+
+
+@contextmanager
+def counting(console: Console, name: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A progress line for work that counts; yields what takes the count."""
+    with progress(console) as shown:
+        task = shown.add_task(name, total=total, facts="")
+        yield lambda done: shown.update(task, completed=done)
 
 
 class Transcript(RunWatch):

@@ -15,8 +15,11 @@ from bench.runner.budget import Budget, is_scaled, parse_budget
 from bench.runner.checkpoints import BUILTIN_POLICIES
 from bench.runner.cli.model_options import add_model_options, policy_spec, prm_spec
 from bench.runner.cli.recorded import COMMAND, read_command
+from bench.runner.cli.spread_options import add_spread_options, cluster_spec
 from bench.runner.faults import Faults
+from bench.runner.ray.spec import ClusterSpec
 from bench.runner.request import BASELINE, RunRequest, greedy_baseline
+from bench.runner.shards import folder_of
 from bench.tasks import TASKS
 from bench.tasks.oracle import guided_name
 from search.errors import UsageError
@@ -78,6 +81,9 @@ def parse(words: Sequence[str]) -> CommandLine:
     faults = Faults()
     strategies: dict[str, Strategy] = {}
     settings: dict[str, str] = {}
+    cluster: ClusterSpec | None = None
+    with faults.collected():
+        cluster = cluster_spec(args)
     with faults.collected():
         settings = dict(map(_setting, args.set))
         strategies = _strategies(args, settings)
@@ -107,6 +113,8 @@ def parse(words: Sequence[str]) -> CommandLine:
         speculate=args.speculate if args.speculate is not None else 0 if args.question is None else "auto",
         out=args.out,
         resume=args.resume,
+        shard=args.shard,
+        cluster=cluster,
     )
     return CommandLine(
         tuple(words), request, args.strategy.strip(), args.json, args.print_prompt, args.engine is not None
@@ -116,9 +124,12 @@ def parse(words: Sequence[str]) -> CommandLine:
 def _parse_args(words: Sequence[str]) -> argparse.Namespace:
     parser = _parser()
     args = parser.parse_args(words)
-    if not args.resume or args.out is None or not (args.out / COMMAND).is_file():
+    if not args.resume or args.out is None:
         return args
-    before = parser.parse_args(read_command(args.out))
+    folder = folder_of(args.out, args.shard)
+    if not (folder / COMMAND).is_file():
+        return args
+    before = parser.parse_args(read_command(folder))
     given = {word[2:].partition("=")[0].replace("-", "_") for word in words if word.startswith("--")}
     if given & {"task", "problems", "question"}:  # one of them replaces another
         given |= {"task", "problems", "question"}
@@ -269,6 +280,7 @@ def _parser() -> argparse.ArgumentParser:
     )
 
     add_model_options(options)
+    add_spread_options(options)
 
     output = options.add_argument_group("running and output")
     output.add_argument(

@@ -26,5 +26,9 @@ def write_command(out: Path, words: Sequence[str]) -> None:
     path = out / COMMAND
     if not path.exists():
         out.mkdir(parents=True, exist_ok=True)
-        kept = json.dumps({"command": "python -m search.run", "words": list(words)}, indent=1)
-        path.write_text(kept + "\n", encoding="utf-8")
+        path.write_text(command_text(words), encoding="utf-8")
+
+
+def command_text(words: Sequence[str]) -> str:
+    """The content of a run's command file."""
+    return json.dumps({"command": "python -m search.run", "words": list(words)}, indent=1) + "\n"

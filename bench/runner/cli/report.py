@@ -62,7 +62,10 @@ def _write_json(
 
 def resume_command(run: Run) -> str:
     """The command that continues the run."""
-    return _command(["--out", str(run.out), "--resume"])
+    shard = run.request.shard
+    if shard is None:
+        return _command(["--out", str(run.out), "--resume"])
+    return _command(["--out", str(run.request.out), "--shard", str(shard), "--resume"])
 
 
 def _command(words: Sequence[str]) -> str:

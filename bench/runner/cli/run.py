@@ -15,7 +15,7 @@ from bench.runner.cli.display import ProgressLines, Transcript, progress
 from bench.runner.cli.options import DEBUG, CommandLine, parse
 from bench.runner.cli.recorded import write_command
 from bench.runner.cli.report import report, resume_command, say
-from bench.runner.cli.session import loaded, open_notes, quiet_libraries
+from bench.runner.cli.session import loaded, open_notes, quiet_libraries, solving
 from bench.runner.execute import answer, execute, replay
 from bench.runner.request import Run
 from search.command import Exit, exit_code
@@ -62,7 +62,7 @@ async def _execute(line: CommandLine, run: Run, notes: Console) -> list[Summary]
     if run.request.resume and (recorded := await replay(run)):
         say(notes, "all of it is recorded: no model was loaded")
         return recorded
-    async with loaded(run, notes) as models:
+    async with solving(run, notes) as models:
         write_command(run.out, line.words)  # not before: a run whose models do not load leaves nothing behind
         with progress(notes) as shown:
             return await execute(run, models, ProgressLines(shown))

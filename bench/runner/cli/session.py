@@ -15,7 +15,7 @@ from rich.console import Console
 
 from bench.runner.cli.options import DEBUG
 from bench.runner.cli.report import say
-from bench.runner.models import Models, load_run
+from bench.runner.models import Models, Solver, load_run
 from bench.runner.request import Run
 
 
@@ -29,6 +29,30 @@ async def loaded(run: Run, notes: Console) -> AsyncIterator[Models]:
     try:
         say(notes, f"{run.described}: ready in {perf_counter() - start:.0f} s")
         yield models
+    finally:
+        await loading.__aexit__(*sys.exc_info())
+
+
+@asynccontextmanager
+async def solving(run: Run, notes: Console) -> AsyncIterator[Solver]:
+    """The models, or the engines on the Ray cluster that the run names, as `loaded`."""
+    if run.request.cluster is None:
+        async with loaded(run, notes) as models:
+            yield models
+        return
+    from bench.runner.ray.cluster import load_engines
+
+    start, loading = perf_counter(), load_engines(run)
+    with notes.status(f"starting engines with {run.described}"):
+        engines = await loading.__aenter__()
+    try:
+        places = await engines.places()
+        nodes, many = len({place.node for place in places}), len(places)
+        say(
+            notes, f"{run.described}: {many} of {run.request.cluster.engines} engines started, on {nodes} "
+            f"node{'' if nodes == 1 else 's'}, the first ready in {perf_counter() - start:.0f} s"
+        )  # fmt: skip
+        yield engines
     finally:
         await loading.__aexit__(*sys.exc_info())
 
