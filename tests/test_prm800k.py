@@ -104,7 +104,7 @@ def test_ctrl_c_in_a_stage_loses_nothing(data: Path, tmp_path: Path) -> None:
     options = ["--data", str(data), "--work", str(tmp_path), "--hidden", "64", "--layers", "1"]
     recipe = [sys.executable, "-m", "bench.prm800k", *options, "--epochs", "1000"]
     shown = Terminal(recipe, Path.cwd(), os.environ)
-    shown.wait_for(lambda: "'loss'" in shown.text, 200)
+    shown.wait_for(lambda: shown.text.count("'loss'") > 8, 200)  # both members train by then
     shown.press(CTRL_C)
     assert shown.end(60) == 130, shown.text
     assert "nothing is lost" in shown.text and "Traceback" not in shown.text, shown.text

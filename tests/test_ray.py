@@ -192,14 +192,14 @@ async def test_engines_that_die_of_every_problem_end_the_run(nodes: Nodes, tmp_p
 
 
 def test_the_command_line(
-    nodes: Nodes, checkpoints: Checkpoints, models: list[str], here: Path, capsys: Any
+    nodes: Nodes, checkpoints: Checkpoints, models: list[str], here: Path, capfd: Any
 ) -> None:
     from bench.runner.cli.run import main
 
     words = [*models, "--limit", "2", "--no-baseline", "--dtype", "float32", "--set", "max_samples=6"]
     assert main([*words, "--out", "one"]) == 0
     assert main([*words, "--out", "two", "--ray", nodes.cluster.address, "--engines", "1"]) == 0
-    assert "1 of 1 engines started, on 1 node" in capsys.readouterr().err
+    assert "1 of 1 engines started, on 1 node" in capfd.readouterr().err
     answers = [{t.problem: t.answer for t in read_trace(here / f"{name}/hgs.jsonl").trees.values()}
                for name in ("one", "two")]  # fmt: skip
     assert answers[0] == answers[1]

@@ -66,9 +66,9 @@ examples:
   python -m search.run --task gsm8k --data test.jsonl --policy PATH_OR_ID --prm PATH_OR_ID
   python -m search.run --out runs/mine --resume        continue an interrupted run
 
-exit codes: 0 done; 1 every problem of a strategy failed, or the reward model's servers are lost (--resume
-continues then); 2 the request is wrong, nothing was spent; 130 interrupted. {DEBUG}=1 shows the libraries'
-own messages, and tracebacks of errors.
+exit codes: 0 done; 1 every problem of a strategy failed, or the reward model's servers are lost
+(--resume continues then); 2 the request is wrong, nothing was spent; 130 interrupted.
+{DEBUG}=1 shows the libraries' own messages, and tracebacks of errors.
 """
 
 
