@@ -19,7 +19,7 @@ from search.strategies import STRATEGIES
 from search.strategies.best_of_n import BestOfN
 from search.strategies.hgs import HGS
 from search.strategies.weighted_vote import WeightedVote
-from search.tree import Tree
+from search.tree import StepGuided, Tree
 from search.types import Problem
 from tests.budgets import WEIGHT, executed, run_at
 from tests.fakes import BAD, GOOD, FractionAnswers, ScriptedPolicy, ScriptedScorer
@@ -118,6 +118,19 @@ def test_a_search_without_an_answer_completes_its_best_prefix_with_what_was_kept
     )  # fmt: skip
     leaf = asyncio.run(Bounded(HGS(), tokens=14, kept=4)(tree))
     assert leaf.text == "aa,x,= 3." and tree.cost.total_tokens == 6 + 4 + 4
+
+
+@pytest.mark.parametrize("name", [n for n, s in OTHERS.items() if isinstance(s, StepGuided)])
+def test_wherever_the_budget_cuts_a_search_it_has_an_answer(name: str) -> None:
+    """Also where the strategy itself returns a step that was cut."""
+    script = {"": ["aa,"] * 50, "aa,": ["x,"] * 50, "aa,x,": ["= 3."] * 50}
+    for tokens in range(10, 40):
+        tree = Tree(
+            Problem("q", "?"), ScriptedPolicy(script), ScriptedScorer(), answers=FractionAnswers(),
+            prm_weight=1.0, limits=CostLimits(total_tokens=tokens),
+        )  # fmt: skip
+        leaf = asyncio.run(Bounded(OTHERS[name], tokens=tokens, kept=len("aa,x,= 3."))(tree))
+        assert leaf.text == "aa,x,= 3." and tree.cost.total_tokens <= tokens
 
 
 def test_a_pool_is_as_large_as_the_budget_pays_for() -> None:

@@ -147,9 +147,10 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Bounded:
-    """A tree search within `tokens`, of which it leaves `kept` for the case that it found no answer.
+    """A tree search within `tokens`, of which it leaves `kept` for the case that it ends without an answer.
 
-    Its best prefix is then completed greedily.
+    Its best prefix is then completed greedily; of a solution without an answer, such as one that was cut, all
+    steps but the last.
     """
 
     strategy: Strategy
@@ -157,12 +158,14 @@ class Bounded:
     kept: int
 
     async def __call__(self, tree: Tree) -> Node:
+        leaf = tree.root
         with tree.limit(total_tokens=self.tokens - self.kept):
-            return await self.strategy(tree)
-        leaf = await tree.best_so_far()
+            leaf = await self.strategy(tree)
+        if tree.answer(leaf) is None:
+            leaf = await tree.best_so_far()
         if tree.answer(leaf) is not None:
             return leaf
-        return await tree.finish(tree.root if leaf.is_terminal else leaf)
+        return await tree.finish(leaf.parent if leaf.parent and leaf.is_terminal else leaf)
 
 
 @dataclass(frozen=True, slots=True)
