@@ -1,8 +1,8 @@
 """python -m bench.latency: how long a search takes, and how much sooner it ends when it draws ahead.
 
 The built-in models solve the same problems greedily, by the strategy, and by the strategy with
-`--speculate auto`, several problems at a time. Prints seconds, seconds of a problem and tokens, and whether
-the answers are the same.
+`--speculate auto`, several problems at a time. Prints seconds, seconds of a problem, tokens, how long calls
+to the policy, to both models and to the reward model are in flight, and whether the answers are the same.
 """
 
 from __future__ import annotations

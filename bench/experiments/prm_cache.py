@@ -12,10 +12,9 @@ from statistics import median
 from time import perf_counter
 from typing import Any
 
+from bench.experiments.prm_tokens import distinct_tokens
 from bench.runner.checkpoints import BUILTIN
 from bench.tasks.builtin import Builtin
-from prm.reading.encoder import Encoder
-from prm.reading.layout import read_layout
 from prm.scoring.scorers import HFScorer, ManagedScorer, VLLMScorer
 from search.engine import solve
 from search.limits import metered
@@ -52,7 +51,7 @@ def run(request: CacheRequest) -> None:
     """Measure all scorers, and print one JSON object for each."""
     problems = [example.problem for example in Builtin().load(None, request.limit)]
     calls = asyncio.run(_record(problems))
-    distinct = _distinct_tokens(calls)
+    distinct = distinct_tokens((call.problem, call.steps) for call in calls)
     rows = []
     prm = str(BUILTIN / "prm")
     scorers: list[tuple[str, Callable[[], ManagedScorer]]] = [
@@ -88,21 +87,6 @@ async def _record(problems: list[Problem]) -> list[Call]:
         async for outcome in solve(problems, HGS(), policy, scorer, answers=Builtin(), watch=watch):
             assert outcome.error is None, outcome.error
     return calls
-
-
-def _distinct_tokens(calls: list[Call]) -> int:
-    """The number of tokens in the trees: each question and each step is counted once."""
-    from transformers import AutoTokenizer
-
-    prm = str(BUILTIN / "prm")
-    encode = Encoder(read_layout(prm), AutoTokenizer.from_pretrained(prm))
-    seen: dict[tuple[int, ...], int] = {}
-    for call in calls:
-        prefix: tuple[int, ...] = ()
-        for piece in encode(call.problem.question, [step.text for step in call.steps]):
-            prefix += tuple(piece)
-            seen[prefix] = len(piece)
-    return sum(seen.values())
 
 
 async def _measure(load: Callable[[], ManagedScorer], calls: list[Call], distinct: int) -> dict[str, Any]:
