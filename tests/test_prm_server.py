@@ -217,8 +217,8 @@ async def test_the_key_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_too_many_requests_are_told_to_come_back_and_do() -> None:
     with serving_prm(World(pause_s=0.02), max_requests=2) as server:
         async with PRMServerScorer(described(server)) as scorer:
-            monkey = [scorer.score(Problem(str(i), "?"), steps(str(i))) for i in range(5)]
-            assert await asyncio.gather(*monkey) == [[fakes.score(str(i))] for i in range(5)]
+            calls = [scorer.score(Problem(str(i), "?"), steps(str(i))) for i in range(5)]
+            assert await asyncio.gather(*calls) == [[fakes.score(str(i))] for i in range(5)]
         metrics = httpx.get(f"{server.url}/metrics").text
     assert 'status="429"' in metrics
 

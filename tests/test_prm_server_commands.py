@@ -22,7 +22,7 @@ from bench.runner.resolve import resolve_reward_model
 from bench.runner.specs import PRMSpec
 from prm.evaluate import main as evaluate
 from prm.score import main as score
-from prm.scoring import batch, http_scorer
+from prm.scoring import http_scorer
 from prm.scoring.scorers import HFScorer
 from tests.commands import ROOT, environment
 from tests.prm_servers import CARD, PRMServer, client_environment, serving_prm
@@ -133,7 +133,6 @@ def test_scoring_a_file_goes_on_after_the_server_was_lost(
 ) -> None:
     file = some_solutions()
     assert score([file, "--out", "none.jsonl"]) == 2
-    monkeypatch.setattr(batch, "WINDOW", 2)  # solutions are written by windows
     monkeypatch.setattr(http_scorer.HTTPScorer.__init__, "__kwdefaults__", {
         "concurrency": 1, "timeout_s": 60.0, "patience_s": 0.05,
     })  # fmt: skip
@@ -141,12 +140,14 @@ def test_scoring_a_file_goes_on_after_the_server_was_lost(
     with serving_prm(world) as lost:
         lose(lost, world, 5)
         assert score([file, "--prm-server", lost.url, "--out", "lost.jsonl"]) == 1
-        kept = Path("lost.jsonl").read_text()
-        assert 2 <= len(kept.splitlines()) < 6 and "error" not in kept
-        lost.scorer = World()
+        work = Path("lost.jsonl.work")
+        assert len(work.read_text().splitlines()) == 4, "of one window"
+        lost.scorer = rest = World()
         lost.start()
         assert score([file, "--prm-server", lost.url, "--out", "lost.jsonl", "--resume"]) == 0
-    assert len(Path("lost.jsonl").read_text().splitlines()) == 6
+        assert rest.scored == 2 and not work.exists()
+        assert score([file, "--prm-server", lost.url, "--out", "whole.jsonl"]) == 0
+    assert Path("lost.jsonl").read_text() == Path("whole.jsonl").read_text()
 
 
 def test_a_model_on_a_server_is_evaluated(

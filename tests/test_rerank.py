@@ -308,14 +308,16 @@ def test_a_reward_model_scores_once_and_its_scores_are_kept(
     assert len(lines) == 1 + 2 * 3  # an empty candidate is not even tried
 
     keep.unlink()
-    monkeypatch.setattr(rescoring, "PART", 2)
-    monkeypatch.setattr(rescoring, "load_scorer", lambda *args, **how: Scorer(calls=3))
-    assert main(words) == 130  # interrupted in the second part
-    assert keep.read_bytes() == b"".join(lines[:3])
-    monkeypatch.setattr(rescoring, "load_scorer", lambda *args, **how: Scorer())
-    assert result() == first and keep.read_bytes() == b"".join(lines)
+    monkeypatch.setattr(rescoring, "load_scorer", lambda *args, **how: Scorer(calls=4))
+    assert main(words) == 130
+    work = tmp_path / "scores.jsonl.work"
+    n_scored = len(work.read_bytes().splitlines())
+    assert n_scored == 2, "the errors of the other two are not kept"
+    monkeypatch.setattr(rescoring, "load_scorer", lambda *args, **how: Scorer(calls=4))
+    assert result() == first and keep.read_bytes() == b"".join(lines) and not work.exists()
 
     keep.write_bytes(b"".join(lines[:2]) + lines[2][:10])  # killed while it wrote
+    monkeypatch.setattr(rescoring, "load_scorer", lambda *args, **how: Scorer())
     assert result() == first and keep.read_bytes() == b"".join(lines)
 
     monkeypatch.setattr(rescoring, "load_scorer", None)  # all of it is kept: no model is loaded

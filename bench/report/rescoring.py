@@ -22,9 +22,6 @@ from search.scoring import BLANK_SCORE
 from search.types import StepScore
 from search.values import AGGREGATES, Aggregate
 
-PART = 64
-"""Solutions scored together, and so the most whose scores an interruption loses."""
-
 
 def score_candidates(
     rows: Sequence[Candidates],
@@ -132,10 +129,9 @@ async def _score_rest(kept: KeptScores, prm: str, engine: Engine, dtype: str) ->
         return
     async with load_scorer(prm, engine, dtype=dtype) as scorer:
         with Progress(console=Console(stderr=True), transient=True) as progress:
-            task = progress.add_task("scoring", total=total, completed=len(kept.rows))
-            while (done := len(kept.rows)) < total:
-                part = kept.records[done : done + PART]
-                solutions = ((record.question, record.steps) for record in part)
-                async for scored in score_all(scorer, solutions, done):
-                    kept.append(scored)
-                    progress.advance(task)
+            done = len(kept.rows)
+            task = progress.add_task("scoring", total=total, completed=done)
+            solutions = ((record.question, record.steps) for record in kept.records[done:])
+            async for scored in score_all(scorer, solutions, done, kept.work):
+                kept.append(scored)
+                progress.advance(task)

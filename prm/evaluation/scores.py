@@ -7,16 +7,14 @@ another model, or of other solutions, are never reused.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 from prm.data.labels import LabelledSolution
 from prm.reading.fingerprint import prm_fingerprint
-from prm.scoring.batch import ScoredSolution, open_results, score_all
+from prm.scoring.batch import ScoredSolution, WorkFile, digest, open_results, score_all
 from prm.scoring.scorers import Engine
 from search.errors import UsageError
 from search.types import StepScore, StepScorer
@@ -42,8 +40,9 @@ class KeptScores:
         self._file = open_results(path, resume=True)
         try:
             self.rows = self._checked(self._file.rows)
+            self.work = WorkFile(path, scored_with)
         except BaseException:
-            self.close()
+            self._file.close()
             raise
 
     def append(self, scored: ScoredSolution) -> None:
@@ -51,8 +50,9 @@ class KeptScores:
         if not self._file.rows:
             self._file.append([self._header])
             self._file.rows.append(self._header)
+        record = self.records[len(self.rows)]
         row = {
-            "of": _digest(self.records[len(self.rows)]),
+            "of": digest(record.question, record.steps),
             "judgements": [asdict(score) for score in scored.scores],
             "error": scored.error,
         }
@@ -61,6 +61,7 @@ class KeptScores:
 
     def close(self) -> None:
         self._file.close()
+        self.work.close()
 
     def _checked(self, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """The rows of `records`, without the header. Raises UsageError if they are not of these records."""
@@ -78,17 +79,12 @@ class KeptScores:
                 "delete it to score again, or write to another place"
             )
         for number, (row, record) in enumerate(zip(scored, self.records, strict=False), start=2):
-            if row.get("of") != _digest(record):
+            if row.get("of") != digest(record.question, record.steps):
                 raise UsageError(
                     f"{path}, line {number}: is of another solution than the data hold there: "
                     "delete it to score again, or write to another place"
                 )
         return list(scored[: len(self.records)])
-
-
-def _digest(record: LabelledSolution) -> str:
-    text = json.dumps([record.question, record.steps])
-    return blake2b(text.encode(), digest_size=8).hexdigest()
 
 
 async def score_records(scorer: StepScorer, kept: KeptScores) -> dict[int, list[StepScore]]:
@@ -102,7 +98,7 @@ async def score_records(scorer: StepScorer, kept: KeptScores) -> dict[int, list[
     rest = ((record.question, record.steps) for record in kept.records[done:])
     with Progress(transient=True) as progress:
         task = progress.add_task("scoring", total=len(kept.records), completed=done)
-        async for scored in score_all(scorer, rest, done):
+        async for scored in score_all(scorer, rest, done, kept.work):
             kept.append(scored)
             progress.advance(task)
     return {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from itertools import islice, tee
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 from prm.data.rows import parsed, read_rows
 from prm.reading.layout import Layout
-from prm.scoring.batch import ScoredSolution, open_results, score_all, split_solution
+from prm.scoring.batch import ScoredSolution, WorkFile, open_results, score_all, split_solution
 from prm.scoring.scorers import Engine
 from prm.scoring.source import Source, source
 from search.errors import UsageError
@@ -82,10 +83,11 @@ async def _score_rest(request: ScoreRequest, model: Source, results: JsonLinesFi
     done = len(results.rows)
     rows, solutions = tee(islice(read_solutions(request.solutions, model.layout), done, None))
     failed = sum("error" in row for row in results.rows)
+    texts = ((_question(row), row["steps"]) for row in solutions)
     async with model.load() as scorer:
-        with Progress(transient=True) as progress:
+        with closing(WorkFile(request.out, model.identity)) as work, Progress(transient=True) as progress:
             task = progress.add_task("scoring", total=total, completed=done)
-            async for scored in score_all(scorer, ((_question(r), r["steps"]) for r in solutions), done):
+            async for scored in score_all(scorer, texts, done, work):
                 fields = result_fields(model.layout, scored)
                 results.append([{**next(rows), **fields, "prm_weights": model.weights}])
                 failed += scored.error is not None
