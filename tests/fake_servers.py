@@ -224,21 +224,27 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def serving(dialect: str | Dialect = "vllm", **settings: Any) -> Iterator[Fake]:
-    """Run a server in a thread for as long as the block lasts. settings: fields of `Fake`."""
-    fake = Fake(DIALECTS[dialect] if isinstance(dialect, str) else dialect, **settings)
-    handler = type("BoundHandler", (Handler,), {"fake": fake})
+def listening(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    """Answer requests in threads for as long as the block lasts; yields the URL, without a path."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.daemon_threads = True
-    fake.url = f"http://127.0.0.1:{server.server_address[1]}/v1"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
-        yield fake
+        yield f"http://127.0.0.1:{server.server_address[1]}"
     finally:
         server.shutdown()
         thread.join()
-        server.socket.close()
+        server.server_close()
+
+
+@contextmanager
+def serving(dialect: str | Dialect = "vllm", **settings: Any) -> Iterator[Fake]:
+    """Run a server in a thread for as long as the block lasts. settings: fields of `Fake`."""
+    fake = Fake(DIALECTS[dialect] if isinstance(dialect, str) else dialect, **settings)
+    with listening(type("BoundHandler", (Handler,), {"fake": fake})) as url:
+        fake.url = f"{url}/v1"
+        yield fake
 
 
 # -- policies on these servers ---------------------------------------------------------------------

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import pytest
@@ -18,8 +18,9 @@ from bench.runner.server.guard import BodyLimits
 from bench.runner.server.scoring_app import create_scoring_app
 from prm.reading.layout import Layout
 from prm.scoring.served import API_KEY, ServedPRM
-from search.policies import http
 from search.types import StepScorer
+from tests import fake_servers
+from tests.fake_servers import listening
 
 CARD = ServedPRM(
     urls=(), kind="prm.serve", name="world", fingerprint="f" * 32, layout=Layout(), run_as="hf float32",
@@ -28,11 +29,9 @@ CARD = ServedPRM(
 
 
 def client_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No proxy, no keys from the user's environment, and short pauses between retries."""
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    for name in (API_KEY, "OPENAI_API_KEY"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(http, "_BACKOFF_S", 0.01)
+    """As that of policies' servers, without the key of reward models' either."""
+    fake_servers.client_environment(monkeypatch)
+    monkeypatch.delenv(API_KEY, raising=False)
 
 
 @dataclass
@@ -184,14 +183,5 @@ def serving_vllm(fake: FakeVLLM) -> Iterator[FakeVLLM]:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             self.reply(*fake.answer(self.path, body))
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    fake.url = f"http://127.0.0.1:{server.server_address[1]}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
+    with listening(Handler) as fake.url:
         yield fake
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()

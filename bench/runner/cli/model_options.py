@@ -41,77 +41,47 @@ def engine_args(text: str) -> tuple[tuple[str, str], ...]:
 
 def add_model_options(options: argparse.ArgumentParser) -> None:
     """Add the group of options on models."""
-    models = options.add_argument_group("models")
-    models.add_argument(
-        "--policy", metavar="PATH_OR_ID",
+    add = options.add_argument_group("models").add_argument
+    add("--policy", metavar="PATH_OR_ID",
         help="a causal language model: a folder, a hub id, a GGUF file, or smollm2 or gemma3-270m, which "
-        "`python -m prm.fetch` fetches (default: the built-in one; for the built-in code task, its own)",
-    )
-    models.add_argument(
-        "--prm", metavar="PATH_OR_ID",
+        "`python -m prm.fetch` fetches (default: the built-in one; for the built-in code task, its "
+        "own)")  # fmt: skip
+    add("--prm", metavar="PATH_OR_ID",
         help="a reward model: a name that `python -m prm.zoo` lists, a specification (YAML), a folder or "
         "hub id with a prm.json, or weak, a built-in one that knows no more than the policy (default: the "
         "built-in one). For programs also tests, which runs the tests that the question shows, and "
-        "tests+PATH_OR_ID, where failing tests overrule the model",
-    )
-    models.add_argument(
-        "--engine", metavar="NAME",
+        "tests+PATH_OR_ID, where failing tests overrule the model")  # fmt: skip
+    add("--engine", metavar="NAME",
         help="vllm; hf (transformers); or server (any OpenAI-compatible server) (default: vllm if it is "
-        "installed, else hf)",
-    )
-    models.add_argument(
-        "--server", metavar="URL", action="append", default=[],
-        help="base URL for --engine server, e.g. http://localhost:8000/v1; repeat for more servers",
-    )
-    models.add_argument(
-        "--prm-server", metavar="URL[,URL]", type=urls, default=(),
+        "installed, else hf)")  # fmt: skip
+    add("--server", metavar="URL", action="append", default=[],
+        help="base URL for --engine server, e.g. http://localhost:8000/v1; repeat for more "
+        "servers")  # fmt: skip
+    add("--prm-server", metavar="URL[,URL]", type=urls, default=(),
         help="score on servers instead of here: of python -m prm.serve, or vLLM's own, for which --prm says "
-        "how steps are read",
-    )
-    models.add_argument(
-        "--prm-engine", metavar="NAME", help="vllm or hf, for the reward model (default: as --engine)",
-    )
-    models.add_argument(
-        "--policy-args", metavar="ARG=VALUE,...", type=engine_args, default=(),
-        help="vLLM's engine arguments for the policy, e.g. tensor_parallel_size=2,max_model_len=8192",
-    )
-    models.add_argument(
-        "--prm-args", metavar="ARG=VALUE,...", type=engine_args, default=(),
-        help="the same for the reward model, e.g. gpu_memory_utilization=0.3",
-    )
-    models.add_argument(
-        "--tokenizer", metavar="PATH_OR_ID",
+        "how steps are read")  # fmt: skip
+    add("--prm-engine", metavar="NAME", help="vllm or hf, for the reward model (default: as --engine)")
+    add("--policy-args", metavar="ARG=VALUE,...", type=engine_args, default=(),
+        help="vLLM's engine arguments for the policy, e.g. "
+        "tensor_parallel_size=2,max_model_len=8192")  # fmt: skip
+    add("--prm-args", metavar="ARG=VALUE,...", type=engine_args, default=(),
+        help="the same for the reward model, e.g. gpu_memory_utilization=0.3")  # fmt: skip
+    add("--tokenizer", metavar="PATH_OR_ID",
         help="tokenizer of the server's model, for its chat template and to send prefixes as token ids "
-        "(default: that of --policy if it is a folder, else none)",
-    )
-    models.add_argument(
-        "--prompt", metavar="NAME_OR_FILE",
+        "(default: that of --policy if it is a folder, else none)")  # fmt: skip
+    add("--prompt", metavar="NAME_OR_FILE",
         help="a prompt of the task by name, or a text file that contains {question} (default: the model's "
-        "chat template if it has one, else the task's first prompt)",
-    )
-    models.add_argument(
-        "--stop", metavar="TEXT", action="append", default=[],
+        "chat template if it has one, else the task's first prompt)")  # fmt: skip
+    add("--stop", metavar="TEXT", action="append", default=[],
         help="text that ends a solution, in addition to the prompt's own stop strings; \\n is a newline; "
-        "repeat for more",
-    )
-    models.add_argument(
-        "--print-prompt", action="store_true", help="print the first problem's prompt and exit",
-    )
-    models.add_argument(
-        "--temperature", metavar="T", type=float, default=0.8,
-        help="sampling temperature of strategies that do not set their own (default: 0.8)",
-    )
-    models.add_argument(
-        "--top-p", metavar="P", type=float, default=1.0,
-        help="nucleus sampling (default: 1, off)",
-    )
-    models.add_argument(
-        "--dtype", metavar="NAME", default="auto",
+        "repeat for more")  # fmt: skip
+    add("--print-prompt", action="store_true", help="print the first problem's prompt and exit")
+    add("--temperature", metavar="T", type=float, default=0.8,
+        help="sampling temperature of strategies that do not set their own (default: 0.8)")  # fmt: skip
+    add("--top-p", metavar="P", type=float, default=1.0, help="nucleus sampling (default: 1, off)")
+    add("--dtype", metavar="NAME", default="auto",
         help=f"precision of the weights: {', '.join(DTYPES)} "
         "(default: auto: as stored, or float32 on a CPU without bfloat16; vLLM serves float32 weights in "
-        "bfloat16)",
-    )
-    models.add_argument(
-        "--no-seeded", action="store_true",
-        help="do not seed each request: may be faster, but runs cannot be repeated",
-    )
+        "bfloat16)")  # fmt: skip
+    add("--no-seeded", action="store_true",
+        help="do not seed each request: may be faster, but runs cannot be repeated")  # fmt: skip
