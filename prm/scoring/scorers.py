@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from array import array
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
+from hashlib import blake2b
 from itertools import accumulate, count
 from statistics import fmean
 from types import MappingProxyType
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
     from prm.scoring.tree_cache import Scored
 
 Engine = Literal["hf", "vllm"]
+
+REMEMBERED = 1 << 16
+"""So many scores of steps are remembered on vLLM: the latest."""
 
 
 class ManagedScorer(ManagedModel, ABC):
@@ -71,9 +76,10 @@ def load_scorer(
 class VLLMScorer(ManagedScorer):
     """A reward model on vLLM's pooling runner.
 
-    When only the last step is to be scored, only the last token is pooled, and the prefix is read from
-    vLLM's cache except for at most one block. Otherwise all tokens are pooled in one pass that does not
-    use the cache. The scores are the same either way.
+    A prefix is read from vLLM's cache, except for at most one block. When only the last step is to be scored,
+    only the last token is pooled, otherwise all tokens that are computed; a step that ends in the cached
+    prefix gets a request of its own. Of calls that share a question, the first goes ahead, and the others
+    then find it in the cache. Scores are remembered: equal steps after equal steps are computed once.
 
     vLLM serves the project's own sequence-classification checkpoints as they are. For other reward models
     it serves the decoder, and `open` has the engine apply their head.
@@ -87,6 +93,8 @@ class VLLMScorer(ManagedScorer):
         self, model: str, *, share: DeviceShare = WHOLE, calibrated: bool = True, **settings: Any
     ):
         entry = _single(model)
+        from cachetools import LRUCache  # vLLM brings it along
+
         from prm.scoring.model import load_tokenizer, read_head
 
         self._encode = Encoder(entry.layout, load_tokenizer(entry))
@@ -107,6 +115,8 @@ class VLLMScorer(ManagedScorer):
         self._engine = start_engine(entry.model, share=share, runner="pooling", **settings)
         self.context = self._engine.model_config.max_model_len
         self._requests = count()
+        self._begun: LRUCache[str | bytes, asyncio.Event] = LRUCache(REMEMBERED)
+        self._rows: LRUCache[bytes, list[float]] = LRUCache(REMEMBERED)
 
     async def open(self) -> None:
         if self._head is not None:
@@ -119,6 +129,8 @@ class VLLMScorer(ManagedScorer):
     async def reset(self) -> None:
         """Empty the prefix cache, e.g. between the rounds of a measurement."""
         await self._engine.reset_prefix_cache()
+        self._begun.clear()
+        self._rows.clear()
 
     async def score(self, problem: Problem, steps: Sequence[Step], *, num_scored: int = 0) -> list[StepScore]:
         if not self._opened:
@@ -126,26 +138,53 @@ class VLLMScorer(ManagedScorer):
         pieces = self._encode(problem.question, [step.text for step in steps])
         ids = [token for piece in pieces for token in piece]
         check_length(problem, len(ids), self.context)
-        if num_scored == len(steps) - 1:
-            return self._scores((await self._pool(ids, "classify")).reshape(1, -1))
-        pooled = await self._pool(ids, "token_classify")
-        if len(pooled) != len(ids):
-            raise ScorerError(f"{problem.id}: vLLM pooled {len(pooled)} of {len(ids)} tokens")
         ends = list(accumulate(map(len, pieces)))[1 + num_scored :]
-        return self._scores(pooled[[end - 1 for end in ends]])
+        async with self._after_the_first(problem.question), self._after_the_first(_digest(ids)):
+            keys = [_digest(ids[:end]) for end in ends]
+            if all(key in self._rows for key in keys):
+                charge(prm_tokens_cached=len(ids))
+            else:
+                self._rows.update(zip(keys, await self._read(problem, ids, ends), strict=True))
+            return [self._layout.step_score(self._rows[key]) for key in keys]
 
-    def _scores(self, probabilities: Any) -> list[StepScore]:
-        """probabilities: [steps, labels]."""
-        return [self._layout.step_score(row) for row in probabilities.tolist()]
+    async def _read(self, problem: Problem, ids: list[int], ends: Sequence[int]) -> list[list[float]]:
+        """Probabilities at the end of each step, [labels]. ends: numbers of tokens up to there."""
+        if len(ends) == 1:
+            return [(await self._pool(ids[: ends[0]], "classify")).flatten().tolist()]
+        pooled = await self._pool(ids, "token_classify")
+        cached = len(ids) - len(pooled)
+        if not 0 <= cached < len(ids):
+            raise ScorerError(f"{problem.id}: vLLM pooled {len(pooled)} of {len(ids)} tokens")
+        rows = [
+            pooled[end - 1 - cached] if end > cached else await self._pool(ids[:end], "classify")
+            for end in ends
+        ]
+        return [row.flatten().tolist() for row in rows]
+
+    @asynccontextmanager
+    async def _after_the_first(self, key: str | bytes) -> AsyncIterator[None]:
+        """Wait while the first call with this key is in flight: until it ends, vLLM shares nothing of it."""
+        if first := self._begun.get(key):
+            await first.wait()
+            yield
+            return
+        self._begun[key] = first = asyncio.Event()
+        try:
+            yield
+        finally:
+            first.set()
 
     async def _pool(self, ids: list[int], task: str) -> Any:
-        """Probabilities after the last token, [labels], or for "token_classify" after each, [ids, labels]."""
+        """Probabilities after the last token, [labels], or for "token_classify" after each one that is
+        computed, [tokens, labels].
+        """
         from vllm import PoolingParams
         from vllm.inputs import TokensPrompt
 
         from search.vllm_engine import final
 
-        prompt, params = TokensPrompt(prompt_token_ids=ids), PoolingParams(task=task)
+        prompt = TokensPrompt(prompt_token_ids=ids)
+        params = PoolingParams(task=task, skip_reading_prefix_cache=False)
         request = self._engine.encode(prompt, params, f"prm-{next(self._requests)}")
         try:
             result = await final(request, ScorerError)
@@ -155,6 +194,10 @@ class VLLMScorer(ManagedScorer):
         cached = result.num_cached_tokens or 0
         charge(prm_tokens=len(ids) - cached, prm_tokens_cached=cached)
         return result.outputs.data
+
+
+def _digest(ids: Sequence[int]) -> bytes:
+    return blake2b(array("q", ids), digest_size=16).digest()
 
 
 def _served_as_it_is(entry: RewardModel) -> bool:
