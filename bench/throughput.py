@@ -1,7 +1,8 @@
-"""python -m bench.throughput: the `cot` strategy through `solve`, compared with vLLM's own `LLM.generate`.
+"""python -m bench.throughput: the `cot` strategy through `solve`, compared with the engine asked directly.
 
-Both sample solutions of the same problems with the same policy, prompts and sampling parameters, one engine
-after the other, each on all cores. Prints tokens per second of the fastest round of each, and their ratio.
+Both sample solutions of the same problems with the same policy, prompts and sampling parameters, each with a
+vLLM engine of its own on all cores, one after the other. Prints tokens per second of the fastest round of
+each, their ratio, and how fast the engine is without seeds and without log-probabilities.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
-"""Tokens per second of `cot` through `solve`, compared with vLLM's own `LLM.generate`."""
+"""Tokens per second of `cot` through `solve`, compared with the engine asked directly."""
 
 from __future__ import annotations
 
 import asyncio
 import cProfile
 import json
-import os
 import pstats
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from time import perf_counter
 
@@ -15,11 +15,13 @@ from bench.runner.checkpoints import BUILTIN
 from bench.runner.models import NoScorer
 from bench.tasks.builtin import Builtin
 from search.engine import solve
+from search.errors import PolicyError
 from search.limits import LengthLimits
 from search.policies.stepping import Sampling
 from search.seeds import derive
 from search.strategies.cot import ChainOfThought
 from search.types import Problem
+from search.vllm_engine import final, start_engine
 
 MAX_TOKENS = 256
 """The longest solution."""
@@ -46,7 +48,7 @@ class ThroughputRequest:
 def run(request: ThroughputRequest) -> None:
     """Measure both engines, and print the figures as JSON."""
     problems = [example.problem for example in Builtin().load(None, request.limit)]
-    generate_rate = _measure_generate(request, problems)
+    generate_rate, unseeded, without_logprobs = asyncio.run(_measure_generate(request, problems))
     solve_rate, profile = asyncio.run(_measure_solve(request, problems))
     result = {
         "problems": len(problems),
@@ -55,6 +57,8 @@ def run(request: ThroughputRequest) -> None:
         "generate_tokens_per_s": round(generate_rate),
         "solve_tokens_per_s": round(solve_rate),
         "ratio": round(solve_rate / generate_rate, 3),
+        "generate_without_seeds": round(unseeded / generate_rate, 3),
+        "generate_without_logprobs": round(without_logprobs / generate_rate, 3),
     }
     print(json.dumps(result, indent=2))
     if profile is not None:
@@ -63,37 +67,46 @@ def run(request: ThroughputRequest) -> None:
         request.json.write_text(json.dumps(result) + "\n")
 
 
-def _measure_generate(request: ThroughputRequest, problems: list[Problem]) -> float:
-    """Tokens per second of `LLM.generate` in the fastest round."""
-    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
-    os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
-    from vllm import LLM, SamplingParams
+async def _measure_generate(
+    request: ThroughputRequest, problems: list[Problem]
+) -> tuple[float, float, float]:
+    """Tokens per second of the engine in the fastest round: asked as `VLLMPolicy` asks, without seeds, and
+    without log-probabilities. The three take turns.
+    """
+    from vllm import SamplingParams
     from vllm.inputs import TokensPrompt
+    from vllm.sampling_params import RequestOutputKind
 
-    llm = LLM(
-        request.policy, enforce_eager=True, enable_prefix_caching=True, enable_chunked_prefill=False, seed=0
-    )
-    tokenizer = llm.get_tokenizer()
+    engine = start_engine(request.policy)
+    tokenizer = engine.get_tokenizer()
     filled = [Builtin.prompts["plain"].fill(problem.question) for problem in problems]
     prompts = [TokensPrompt(prompt_token_ids=tokenizer(text).input_ids) for text in filled]
     seeded = request.seeded and request.temperature > 0
-    params = [
-        SamplingParams(
+    numbers = count()
+
+    async def sampled(problem: Problem, prompt: TokensPrompt, seeded: bool, logprobs: int | None) -> int:
+        params = SamplingParams(
             temperature=request.temperature,
             max_tokens=MAX_TOKENS,
-            logprobs=0,
-            seed=derive(0, p.id, 0) if seeded else None,
+            logprobs=logprobs,
+            seed=derive(0, problem.id, 0) if seeded else None,
+            output_kind=RequestOutputKind.FINAL_ONLY,
         )
-        for p in problems
-    ]
-    rates = []
+        output = await final(engine.generate(prompt, params, str(next(numbers))), PolicyError)
+        return len(output.outputs[0].token_ids)
+
+    variants: list[tuple[bool, int | None]] = [(seeded, 0), (False, 0), (seeded, None)]
+    fastest = [0.0] * len(variants)
     for _ in range(request.rounds):
-        llm.reset_prefix_cache()
-        start = perf_counter()
-        outputs = llm.generate(prompts, params, use_tqdm=False)
-        rates.append(sum(len(o.outputs[0].token_ids) for o in outputs) / (perf_counter() - start))
-    del llm  # ends its engine, before the next one starts
-    return max(rates)
+        for index, variant in enumerate(variants):
+            await engine.reset_prefix_cache()
+            start = perf_counter()
+            pairs = zip(problems, prompts, strict=True)
+            tokens = sum(await asyncio.gather(*(sampled(*pair, *variant) for pair in pairs)))
+            fastest[index] = max(fastest[index], tokens / (perf_counter() - start))
+    engine.shutdown()  # before the next one starts
+    asked, unseeded, without_logprobs = fastest
+    return asked, unseeded, without_logprobs
 
 
 async def _measure_solve(
