@@ -30,7 +30,7 @@ from tests.fake_ray import FakeRay
 from tests.fakes import RandomWorld
 from tests.ray_worlds import STRATEGIES, a_run, load_world, outcomes, solved
 
-N = 8
+N = 6
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -86,7 +86,7 @@ def with_deaths(n_engines: int) -> st.SearchStrategy[tuple[int, list[int]]]:
     return st.tuples(st.just(n_engines), st.lists(st.integers(1, 60), max_size=DEATHS * n_engines - 1))
 
 
-@settings(max_examples=12)
+@settings(max_examples=8)
 @given(st.integers(1, 3).flatmap(with_deaths))
 def test_the_run_is_that_of_one_machine(
     whole: Any, tmp_path_factory: pytest.TempPathFactory, deadly: tuple[int, list[int]]
@@ -162,7 +162,7 @@ async def test_servers_that_are_lost_end_the_run_and_lose_nothing(whole: Any, tm
 
     class Lost(RandomWorld):
         async def propose(self, *args: Any, **how: Any) -> Any:
-            if self.calls > 60:
+            if self.calls > 40:
                 raise UnavailableError("no server answers")
             return await super().propose(*args, **how)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,25 @@ from bench.runner.execute import RunWatch, execute, replay
 from bench.runner.models import Models
 from bench.runner.request import Run
 from bench.runner.shards import Shard, folder_of, parse_shard
+from bench.tasks import builtin
 from bench.tasks.builtin import Builtin
+from bench.tasks.generated.problems import generate
 from search.errors import UsageError
 from tests.budgets import POLICY
 from tests.fakes import RandomWorld
 
-WORDS = ["--strategy", "hgs,beam", "--limit", "7", "--engine", "hf", "--concurrency", "3"]
+
+@pytest.fixture(scope="module", autouse=True)
+def generated_once() -> Iterator[None]:
+    """Problems are drawn once for all tests: to draw them takes longer than what is tested."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(builtin, "generate", cache(lambda *what: list(generate(*what))))
+        yield
+
+
+WORDS = [
+    "--strategy", "hgs,beam", "--set", "max_samples=12", "--limit", "7", "--engine", "hf", "--concurrency", "3"
+]  # fmt: skip
 
 
 def run_of(words: list[str]) -> Run:
@@ -79,6 +93,11 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.fixture(scope="module")
+def expected(whole: Path) -> list[dict[str, Any]]:
+    return results(whole)
+
+
 # -- who takes which problems ----------------------------------------------------------------------
 
 
@@ -112,7 +131,7 @@ def test_folders_sort_like_shares() -> None:
 )
 def test_a_share_that_cannot_be_is_refused(words: list[str], reason: str, here: Path) -> None:
     with pytest.raises(UsageError, match=reason):
-        parse(["--engine", "hf", *words]).request.validate()
+        parse(["--engine", "hf", "--limit", "2", *words]).request.validate()
     assert list(here.iterdir()) == []
 
 
@@ -144,7 +163,7 @@ def test_a_share_is_begun_and_continued_by_the_same_command(here: Path) -> None:
 
 
 def test_joined_shares_are_the_trace_of_one_machine(
-    whole: Path, three: Path, here: Path, capsys: pytest.CaptureFixture[str]
+    whole: Path, expected: Any, three: Path, here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = Path(shutil.copytree(three, here / "mine"))
     assert main([str(out)]) == 0
@@ -153,7 +172,7 @@ def test_joined_shares_are_the_trace_of_one_machine(
     printed = capsys.readouterr().out
     assert f"{out / 'hgs.jsonl'}: 7 of 7 problems, from 3 traces" in printed
     assert f"results: python -m search.run --out {out} --resume" in printed
-    assert results(out) == results(whole)
+    assert results(out) == expected
 
 
 def test_shares_in_folders_of_their_own_are_joined_in_another(
@@ -167,7 +186,7 @@ def test_shares_in_folders_of_their_own_are_joined_in_another(
 
 
 def test_missing_problems_are_named_and_then_solved(
-    whole: Path, three: Path, here: Path, capsys: pytest.CaptureFixture[str]
+    expected: Any, three: Path, here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = Path(shutil.copytree(three, here / "mine"))
     ids = [problem.id for problem in parse(WORDS).request.load_problems()]
@@ -178,7 +197,7 @@ def test_missing_problems_are_named_and_then_solved(
     assert f"missing: {ids[1]}, {ids[4]}" in printed and "solve them: python -m search.run" in printed
     record(["--out", str(out), "--resume"])
     assert main([str(out)]) == 0, "what was solved is kept beside the shares"
-    assert results(out) == results(whole)
+    assert results(out) == expected
 
 
 # -- told twice ------------------------------------------------------------------------------------
@@ -209,13 +228,15 @@ def again(three: Path, here: Path) -> Path:
     return Path(shutil.copytree(three / "shard-1-of-3", here / "again"))
 
 
-def test_problems_that_are_told_twice_alike_are_taken_once(whole: Path, again: Path, here: Path) -> None:
+def test_problems_that_are_told_twice_alike_are_taken_once(
+    whole: Path, expected: Any, again: Path, here: Path
+) -> None:
     changed(again / "hgs.jsonl", other_caches)
     text = (again / "beam.jsonl").read_bytes()
     (again / "beam.jsonl").write_bytes(text[: len(text) // 2])  # cut off: the other one is whole
     assert main(["mine", "again", "--out", "all"]) == 0
     assert (here / "all/beam.jsonl").read_bytes() == (whole / "beam.jsonl").read_bytes()
-    assert results(here / "all") == results(whole)
+    assert results(here / "all") == expected
 
 
 def test_problems_that_are_told_differently_are_refused(
