@@ -11,10 +11,11 @@ import pytest
 
 from bench.report import comparison, sides
 from bench.report.comparison import ALPHA
+from bench.report.diagnosed import diagnosed
 from bench.report.grid import Cell, Grid, read_grid
 from bench.report.grid_page import draw, page, write_page
 from bench.report.grid_pool import pool_of
-from bench.report.grid_table import Line, lines
+from bench.report.grid_table import Line, tables_of
 from bench.report.recorded import read_trace
 from bench.report.stats import wilson
 from bench.report.summary import Graded, Summary
@@ -50,7 +51,7 @@ def grid_of(*cells: Cell, baseline: str = "vote") -> Grid:
 
 
 def table(grid: Grid) -> Mapping[str, Line]:
-    return {line.strategy: line for line in lines(grid, "4x", {})}
+    return {line.method.strategy: line for line in tables_of(grid)["4x"]}
 
 
 def share(n: int, right: int) -> list[bool]:
@@ -72,9 +73,11 @@ def test_verdicts_are_those_of_the_corrected_p() -> None:
         "oracle_best_of_n": "bound",
     }  # fmt: skip
     good, same = found["good"], found["same"]
-    assert good.versus is not None and good.p is not None and same.versus is not None
-    assert good.versus.p == pytest.approx(2 / 2**10) and good.p == pytest.approx(3 * good.versus.p)
-    assert same.versus.difference == pytest.approx(3) and same.versus.needed is not None
+    assert good.versus is not None and same.versus is not None
+    p = good.versus.comparison.p
+    assert p == pytest.approx(2 / 2**10) and good.versus.p == pytest.approx(3 * p)
+    alike = same.versus.comparison
+    assert alike.difference == pytest.approx(3) and alike.needed is not None
     assert list(found) == ["good", "same", "vote", "bad", "oracle_best_of_n"]
 
 
@@ -95,11 +98,11 @@ def test_a_problem_counts_once_however_many_seeds_there_are() -> None:
     many = table(grid_of(*three("vote", share(60, 30)), *three("good", share(60, 34))))["good"]
     assert one.versus is not None and many.versus is not None
     assert many.versus.p == pytest.approx(one.versus.p)
-    assert many.versus.interval == pytest.approx(one.versus.interval)
+    assert many.versus.comparison.interval == pytest.approx(one.versus.comparison.interval)
     none = table(grid_of(*three("vote", share(60, 0)), *three("good", share(60, 60))))
-    assert none["vote"].interval == pytest.approx(wilson(0, 60))
-    assert none["good"].interval == pytest.approx(wilson(60, 60))
-    assert many.answers == 180 and many.total_tokens == 100
+    assert none["vote"].method.interval == pytest.approx(wilson(0, 60))
+    assert none["good"].method.interval == pytest.approx(wilson(60, 60))
+    assert many.method.answers == 180 and many.method.total_tokens == 100
 
 
 def test_of_tables_without_any_difference_five_per_cent_find_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,15 +125,15 @@ def test_of_tables_without_any_difference_five_per_cent_find_one(monkeypatch: py
 
 def test_the_page_says_who_is_best_and_whether_that_is_noise() -> None:
     noise = grid_of(cell("vote", share(100, 50)), cell("good", share(100, 52)))
-    text = page(noise, {"4x": lines(noise, "4x", {})}, {})
+    text = page(noise, tables_of(noise), {})
     assert "4x greedy's cost: `good` is the most accurate, with 52.0 % [42.3, 61.5]" in text
     assert "+2.0 [+0.0, +5.0] points against `vote`, which is within the noise (p = 0.500 after" in text
     assert "if it is real, about " in text and "Within the noise: `good`." in text
     clear = grid_of(cell("vote", share(100, 50)), cell("good", share(100, 90)))
-    text = page(clear, {"4x": lines(clear, "4x", {})}, {})
+    text = page(clear, tables_of(clear), {})
     assert "which is more than noise (p < 0.001 after" in text and "Better: `good`." in text
     best = grid_of(cell("vote", share(100, 50)), cell("bad", share(100, 49)))
-    assert "; no strategy is above the baseline." in page(best, {"4x": lines(best, "4x", {})}, {})
+    assert "; no strategy is above the baseline." in page(best, tables_of(best), {})
 
 
 def test_failures_are_counted_and_said() -> None:
@@ -139,7 +142,7 @@ def test_failures_are_counted_and_said() -> None:
     graded[99] = replace(graded[99], outcome=replace(graded[99].outcome, error="PolicyError: gone"))
     failing = replace(broken, summary=replace(broken.summary, graded=graded))
     grid = grid_of(cell("vote", share(100, 50)), failing)
-    text = page(grid, {"4x": lines(grid, "4x", {})}, {})
+    text = page(grid, tables_of(grid), {})
     assert "Failed with an error, and counted as wrong: `good` 1 of 100." in text
 
 
@@ -147,15 +150,15 @@ def test_a_grid_is_written_as_a_page(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(sides, "TASKS", {**TASKS, "fractions": Fractions})
     finish(grid_at(tmp_path, seeds=(0,), budgets=(Budget(times=3), None)))
     grid = read_grid(tmp_path)
-    write_page(grid, tmp_path)
+    write_page(diagnosed(grid), tmp_path)
     text = (tmp_path / "report.md").read_text(encoding="utf-8")
     assert (tmp_path / "accuracy.png").read_bytes().startswith(b"\x89PNG")
     for name in grid.strategies:
         assert f"- `{name}`: " in text.partition("## Why problems are lost, at default")[2]
     below = text.partition("## 3x greedy's cost")[2].splitlines()
     row = next(line for line in below if line.startswith("| `hgs`"))
-    [line] = [line for line in lines(grid, "3x", {}) if line.strategy == "hgs"]
-    assert f"| {100 * line.accuracy:.1f} % [" in row and f"| {line.total_tokens:,.0f} |" in row
+    [method] = [line.method for line in tables_of(grid)["3x"] if line.method.strategy == "hgs"]
+    assert f"| {100 * method.accuracy:.1f} % [" in row and f"| {method.total_tokens:,.0f} |" in row
     assert "## pass@k" in text and "`self_consistency` at default parameters" in text
     assert "times 2.50" in text and "McNemar's exact test" in text and "python -m bench.run --seeds 2" in text
 
@@ -188,7 +191,7 @@ def test_lines_are_drawn_for_strategies_and_bounds(tmp_path: Path) -> None:
         for times in (1, 4)
     ]
     grid = grid_of(*cells)
-    draw({budget: lines(grid, budget, {}) for budget in ("1x", "4x")}, tmp_path / "a.png")
+    draw(tables_of(grid), tmp_path / "a.png")
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
 
 

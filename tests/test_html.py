@@ -16,12 +16,15 @@ from typing import Any
 import pytest
 
 from bench.report import sides
+from bench.report.diagnosed import diagnosed
 from bench.report.grid import Cell, Grid
+from bench.report.grid_table import tables_of
 from bench.report.html.folder import read_folder
-from bench.report.html.methods import Standings, methods_of, standings
+from bench.report.html.standings import Standings, standings
 from bench.report.html.trees import KINDS
 from bench.report.html.words import by_budget, in_short, steps_up
 from bench.report.html.writer import SCRIPTS, read, write_html
+from bench.report.methods import methods_of
 from bench.report.outline import outline
 from bench.report.recorded import read_trace
 from bench.report.summary import Graded, Summary
@@ -129,11 +132,40 @@ def test_methods_are_compared_with_the_baseline_at_their_own_budget() -> None:
         "cot 1x 0": (10, few), "hgs 1x 0": (11, half), "cot 4x 0": (40, most), "hgs 4x 0": (40, half),
         "mcts default 0": (90, half),
     })  # fmt: skip
-    assert found.baselines == {1: 0, 3: 2, 4: 0}
+    assert {index: found.base(index) for index in found.versus} == {1: 0, 3: 2}
     assert [(row["budget"], row["method"], row.get("points")) for row in by_budget(found)] == [
-        ("1x", 1, 25.0), ("4x", 2, None), ("default", 4, 25.0),
+        ("1x", 1, 25.0), ("4x", 2, None), ("default", 4, None),
     ]  # fmt: skip
     assert in_short(found)[1].startswith("It is the baseline itself")
+
+
+def test_nothing_is_compared_where_the_baseline_is_not_finished() -> None:
+    found = stand({"cot 1x 0": (10, "1100"), "hgs 1x 0": (11, "1100"), "hgs 4x 0": (40, "1111")})
+    assert list(found.versus) == [1]
+    assert in_short(found)[1] == (
+        "It is compared with nothing: cot, the baseline, has no result at the same budget."
+    )
+
+
+def test_both_reports_call_the_same_differences_noise() -> None:
+    """Seven of a hundred: p = 0.016 alone, 0.08 among five; and other budgets do not count."""
+    made = grid({
+        "cot 1x 0": (10, "1" * 50 + "0" * 50), "hgs 1x 0": (20, "1" * 57 + "0" * 43),
+        "cot 4x 0": (10, "1" * 50 + "0" * 50), "hgs 4x 0": (20, "1" * 57 + "0" * 43),
+        **{f"{name} 4x 0": (20, "1" * 50 + "0" * 50) for name in ("beam", "mcts", "puct", "best_of_n")},
+    })  # fmt: skip
+    found = standings(methods_of(made), made.baseline)
+    in_html = {found.methods[i].name: versus for i, versus in found.versus.items()}
+    in_markdown = {
+        line.method.name: line.versus
+        for table in tables_of(made).values()
+        for line in table
+        if line.versus is not None
+    }
+    assert {name: (v.p, v.verdict) for name, v in in_html.items()} == {
+        name: (v.p, v.verdict) for name, v in in_markdown.items()
+    }
+    assert in_html["hgs 1x"].verdict == "better" and in_html["hgs 4x"].verdict == "within the noise"
 
 
 def test_total_tokens_are_what_counts_where_they_are_known() -> None:
@@ -175,7 +207,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def written(folder: Path, out: Path, **how: Any) -> str:
-    write_html(read_folder(folder), out, **how)
+    write_html(diagnosed(read_folder(folder)), out, **how)
     return out.read_text(encoding="utf-8")
 
 
@@ -238,8 +270,8 @@ def test_no_script_makes_markup_of_text(name: str) -> None:
 def test_text_from_models_does_not_leave_its_place(tmp_path: Path) -> None:
     nasty = "</script><script>alert(1)</script><!-- \x00 \ud800 ]]>"
     trace(tmp_path / "hgs.jsonl", ("sample", [0], nasty, "step"), ("chosen", [0], None))
-    made = read_folder(tmp_path)
-    write_html(replace(made, title=nasty[:-9], command=nasty, policy=nasty), tmp_path / "report.html")
+    made = replace(read_folder(tmp_path), title=nasty[:-9], command=nasty, policy=nasty)
+    write_html(diagnosed(made), tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert page.count("<script>") == 1 and "alert(1)</script>" not in page
     assert data_of(page)["command"] == nasty == blocks_of(page)[0]["w/0"]["rows"][0][5]
@@ -274,6 +306,22 @@ def test_an_unfinished_run_says_what_is_missing(tmp_path: Path) -> None:
     data = data_of(written(tmp_path, tmp_path / "report.html"))
     assert data["missing"] == ["1 problems of best_of_n have no answer in its trace"]
     assert [cell["results"] for cell in data["cells"]] == ["-", "1"]
+
+
+def test_runs_of_different_lengths_have_all_their_trees(tmp_path: Path) -> None:
+    """The longer one has begun problems that it has not ended, and the shorter one does not have."""
+    for name, n in (("best_of_n", 2), ("hgs", 4)):
+        asyncio.run(recorded(tmp_path / f"{name}.jsonl", BestOfN(n=2), n_problems=n))
+    longer = tmp_path / "hgs.jsonl"
+    lines = longer.read_text().splitlines(keepends=True)
+    ends = {f"w/{i}" for i in (2, 3)}
+    longer.write_text("".join(
+        line for line in lines
+        if '"chosen"' not in line or json.loads(line)["problem"] not in ends
+    ))  # fmt: skip
+    data = data_of(written(tmp_path, tmp_path / "report.html"))
+    assert [cell["results"][2:] for cell in data["cells"]] == ["--", "--"]
+    assert [cell["blocks"][3] for cell in data["cells"]] == [-1, 1]
 
 
 # -- the style -------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from bench.report import sides
+from bench.report.diagnosed import diagnosed
 from bench.report.html.folder import read_folder
 from bench.report.html.writer import write_html
 from bench.report.outline import bare_copies
@@ -50,7 +51,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sides, "TASKS", {**TASKS, "fractions": Fractions})
         folder = asyncio.run(two_runs(tmp_path_factory.mktemp("runs")))
-        write_html(read_folder(folder), folder / "report.html")
+        write_html(diagnosed(read_folder(folder)), folder / "report.html")
         yield folder
 
 
@@ -110,7 +111,9 @@ def test_a_column_sorts_the_table(page: Browser, report: Path) -> None:
 
 def test_labels_of_the_picture_do_not_overlap(page: Browser, tmp_path: Path) -> None:
     write_html(
-        grid({name: (10 + i // 3, "1100") for i, name in enumerate(STRATEGIES)}, no_trees(tmp_path)),
+        diagnosed(
+            grid({name: (10 + i // 3, "1100") for i, name in enumerate(STRATEGIES)}, no_trees(tmp_path))
+        ),
         tmp_path / "report.html",
     )
     for width in (1200, 390):
@@ -153,7 +156,7 @@ def test_problems_are_searched(page: Browser, report: Path) -> None:
 
 def test_a_long_list_grows_when_its_end_is_seen(page: Browser, tmp_path: Path) -> None:
     results = {"cot": (10, "10" * 60), "hgs": (20, "11" * 60)}
-    write_html(grid(results, no_trees(tmp_path)), tmp_path / "report.html")
+    write_html(diagnosed(grid(results, no_trees(tmp_path))), tmp_path / "report.html")
     page.open(tmp_path / "report.html")
     assert len(ids(page)) == 100
     page.js("scrollTo(0, document.body.scrollHeight)")
@@ -178,7 +181,7 @@ def test_a_row_leads_to_both_trees(page: Browser, report: Path, folder: Path) ->
 
 def test_duplicates_branches_and_order(page: Browser, tmp_path: Path) -> None:
     scripted(tmp_path / "hgs.jsonl")
-    write_html(read_folder(tmp_path), tmp_path / "report.html")
+    write_html(diagnosed(read_folder(tmp_path)), tmp_path / "report.html")
     shown(page, tmp_path / "report.html", 0, 0, 0)
     visits = ".side:first-child .visit"
     assert page.texts(visits) == ["#8", "#1", "#2", "#4", "#5", "#6", "#7"]
@@ -207,14 +210,14 @@ def test_the_keyboard_is_enough(page: Browser, report: Path) -> None:
 
 def test_text_from_models_is_text(page: Browser, tmp_path: Path) -> None:
     trace(tmp_path / "hgs.jsonl", ("sample", [0], NASTY, "step"), ("chosen", [0], None))
-    write_html(read_folder(tmp_path), tmp_path / "report.html")
+    write_html(diagnosed(read_folder(tmp_path)), tmp_path / "report.html")
     shown(page, tmp_path / "report.html", 0, 0, 0)
     assert page.texts(".words") == [NASTY, NASTY]
     assert page.js("document.querySelectorAll('img, .tree b').length") == 0
 
 
 def test_a_tree_that_is_left_out_says_how_to_draw_it(page: Browser, folder: Path, tmp_path: Path) -> None:
-    write_html(read_folder(folder), tmp_path / "report.html", most_bytes=0)
+    write_html(diagnosed(read_folder(folder)), tmp_path / "report.html", most_bytes=0)
     page.open(tmp_path / "report.html", "#problem=4&a=0&b=1")
     page.wait("document.querySelectorAll('.side pre').length === 2")
     command = page.texts(".side pre")[1]

@@ -15,6 +15,7 @@ from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import Any
 
+from bench.report.diagnosed import diagnosed
 from bench.report.html import write_html
 from bench.report.html.folder import read_folder
 from bench.tasks.generated.problems import WordProblem, generate
@@ -55,7 +56,7 @@ def measure(request: HtmlSizeRequest) -> Opened:
         make_traces(folder, request)
         size = sum(path.stat().st_size for path in folder.glob("*.jsonl"))
         report, start = folder / "report.html", perf_counter()
-        write_html(read_folder(folder), report)
+        write_html(diagnosed(read_folder(folder)), report)
         written = perf_counter() - start
         return Opened(size / 1e6, report.stat().st_size / 1e6, written, _seconds_to_open(report))
 

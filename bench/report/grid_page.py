@@ -7,14 +7,14 @@ from pathlib import Path
 
 from bench.report.comparison import ALPHA
 from bench.report.curves import Curve, draw_curves
-from bench.report.diagnosis import diagnose
+from bench.report.diagnosed import DiagnosedGrid, Diagnoses
 from bench.report.files import replace_text
 from bench.report.grid import DEFAULT, Grid
 from bench.report.grid_pool import PassAtK, pool_of
-from bench.report.grid_table import Diagnoses, Line, lines
+from bench.report.grid_table import Line, tables_of
 from bench.report.markdown import interval, percent, table
-from bench.report.recorded import read_trace
-from bench.report.sides import BASELINE, Graders
+from bench.report.methods import Versus
+from bench.report.sides import BASELINE
 
 PICTURE = "accuracy.png"
 HARDWARE = ("cpu", "cores", "gpu")
@@ -24,7 +24,7 @@ COLUMNS = """\
 | accuracy | share of right answers, with its 95 % interval: {interval} |
 | against `{baseline}` | difference of the accuracies in points, with the 95 % interval of a bootstrap over \
 problems{clustered} |
-| p | {test}; after Holm's correction for the {tests} tests of a table in the next column |
+| p | {test}; in the next column after Holm's correction for all comparisons of a table ({tests}) |
 | verdict | within the noise: the corrected p is {alpha} or more. Within the noise does not mean equal |
 | needed | problems that it would take to show this difference (80 % power at the 5 % level, one test) |
 | any right | share of answers for which at least one finished candidate is right: pass@N, what a perfect \
@@ -35,23 +35,12 @@ model's parameters over the policy's |
 """
 
 
-def write_page(grid: Grid, out: Path) -> None:
+def write_page(report: DiagnosedGrid, out: Path) -> None:
     """Write report.md and its picture. Raises UsageError if a trace cannot be read."""
-    graders = Graders(read_trace(grid.cells[0].trace))
-    diagnoses = _diagnoses(grid, graders)
-    tables = {budget: lines(grid, budget, diagnoses) for budget in grid.budgets}
+    grid, tables = report.grid, tables_of(report.grid)
     draw(tables, out / PICTURE)
-    pool = pool_of(grid, grid.budgets[-1], graders)
-    replace_text(out / "report.md", page(grid, tables, diagnoses, pool))
-
-
-def _diagnoses(grid: Grid, graders: Graders) -> Diagnoses:
-    return {
-        (name, budget): diagnose(cells, baseline=grid.of(BASELINE, budget), graders=graders)
-        for budget in grid.budgets
-        for name in grid.strategies
-        if (cells := grid.of(name, budget))
-    }
+    pool = pool_of(grid, grid.budgets[-1], report.graders)
+    replace_text(out / "report.md", page(grid, tables, report.diagnoses, pool))
 
 
 def draw(tables: Mapping[str, Sequence[Line]], path: Path) -> None:
@@ -60,15 +49,15 @@ def draw(tables: Mapping[str, Sequence[Line]], path: Path) -> None:
     Greedy chain of thought, which no budget changes, is a level.
     """
     points: dict[str, list[tuple[float, float]]] = {}
-    for rows in tables.values():
-        for line in rows:
-            points.setdefault(line.strategy, []).append((line.total_tokens, line.accuracy))
-    greedy = [line for rows in tables.values() for line in rows if line.strategy == BASELINE]
+    methods = [line.method for rows in tables.values() for line in rows]
+    for method in methods:
+        points.setdefault(method.strategy, []).append((method.total_tokens, method.accuracy))
+    greedy = [method for method in methods if method.strategy == BASELINE]
     points.pop(BASELINE, None)
     # The looks follow the names, so that a strategy looks the same in all pictures of a set of strategies.
     styles = {name: number for number, name in enumerate(sorted(points))}
-    last = [line.strategy for rows in reversed(list(tables.values())) for line in rows]
-    bounds = {line.strategy for rows in tables.values() for line in rows if line.is_bound}
+    last = [line.method.strategy for rows in reversed(list(tables.values())) for line in rows]
+    bounds = {method.strategy for method in methods if method.is_bound}
     curves = [
         Curve(name, sorted(points[name]), styles[name], is_bound=name in bounds)
         for name in dict.fromkeys(last)
@@ -82,7 +71,7 @@ def page(
 ) -> str:
     """The page, in Markdown."""
     rows = [line for table in tables.values() for line in table]
-    seeds = max((len(line.cells) for line in rows), default=1)
+    seeds = max((len(line.method.cells) for line in rows), default=1)
     text = [f"# {grid.title}", "", "```", grid.command, "```", ""]
     text += [_size(grid, seeds), ""]
     if grid.missing:
@@ -91,7 +80,7 @@ def page(
         text += [f"- {sentence}" for sentence in _summary(grid, budget, found)]
     text += ["", f"![Accuracy against total tokens]({PICTURE})", ""]
     for budget, found in tables.items():
-        text += [f"## {_heading(budget)}", "", *_table(grid, found), *_notes(found)]
+        text += [f"## {_heading(budget)}", "", *_table(grid, found, diagnoses), *_notes(found)]
     text += ["## How to read the tables", "", *_columns(grid, tables, seeds)]
     text += _diagnosed(list(tables)[-1], diagnoses)
     if pool is not None:
@@ -113,63 +102,70 @@ def _heading(budget: str) -> str:
 
 def _summary(grid: Grid, budget: str, table: Sequence[Line]) -> list[str]:
     """What a table says, in words."""
-    results = [line for line in table if not line.is_bound]
+    results = [line for line in table if not line.method.is_bound]
     if not results:
         return []
     best = results[0]
-    said = f"{_heading(budget)}: `{best.strategy}` is the most accurate, with {_accuracy(best)}"
-    if best.versus is None or best.versus.difference <= 0:
+    said = f"{_heading(budget)}: `{best.method.strategy}` is the most accurate, with {_accuracy(best)}"
+    if best.versus is not None and best.versus.comparison.difference > 0:
+        said += f"; {_points(best.versus)} points against `{grid.baseline}`, {_noise(best.versus)}."
+    elif any(line.is_baseline for line in table):
         said += "; no strategy is above the baseline."
     else:
-        said += f"; {_points(best)} points against `{grid.baseline}`, {_noise(best)}."
+        said += f"; `{grid.baseline}` is not finished, so that nothing is compared."
     for verdict, word in (("better", "Better"), ("worse", "Worse"), ("within the noise", "Within the noise")):
-        if names := [f"`{line.strategy}`" for line in results if line.verdict == verdict]:
+        if names := [f"`{line.method.strategy}`" for line in results if line.verdict == verdict]:
             said += f" {word}: {', '.join(names)}."
     return [said]
 
 
-def _noise(line: Line) -> str:
-    assert line.versus is not None and line.p is not None
-    if line.p < ALPHA:
-        return f"which is more than noise ({_p(line.p)} after Holm's correction)"
-    needed = line.versus.needed
-    more = "" if needed is None or needed <= len(line.versus.problems) else (
+def _noise(versus: Versus) -> str:
+    if not versus.is_noise:
+        return f"which is more than noise ({_p(versus.p)} after Holm's correction)"
+    needed = versus.comparison.needed
+    more = "" if needed is None or needed <= len(versus.comparison.problems) else (
         f"; if it is real, about {needed:,} problems would show it"
     )  # fmt: skip
-    return f"which is within the noise ({_p(line.p)} after Holm's correction{more})"
+    return f"which is within the noise ({_p(versus.p)} after Holm's correction{more})"
 
 
-def _table(grid: Grid, rows: Sequence[Line]) -> list[str]:
+def _table(grid: Grid, rows: Sequence[Line], diagnoses: Diagnoses) -> list[str]:
     heads = [
         "strategy", "accuracy [95 %]", f"against `{grid.baseline}`, points [95 %]", "p", "p (Holm)",
         "verdict", "needed", "any right", "total tokens", "used",
     ]  # fmt: skip
-    return table(heads, [_cells(line) for line in rows])
+    return table(heads, [_cells(line, diagnoses) for line in rows])
 
 
-def _cells(line: Line) -> list[str]:
-    versus = line.versus
-    compared = ["", "", "", line.verdict, ""] if versus is None or line.p is None else [
-        _points(line), _p(versus.p, ""), _p(line.p, ""), line.verdict,
-        "" if versus.needed is None else f"{versus.needed:,}",
-    ]  # fmt: skip
+def _cells(line: Line, diagnoses: Diagnoses) -> list[str]:
+    method, versus = line.method, line.versus
+    compared = ["", "", "", line.verdict, ""]
+    if versus is not None:
+        needed = versus.comparison.needed
+        compared = [
+            _points(versus), _p(versus.comparison.p, ""), _p(versus.p, ""), line.verdict,
+            "" if needed is None else f"{needed:,}",
+        ]  # fmt: skip
+    diagnosis = diagnoses.get((method.strategy, method.budget))
     return [
-        f"`{line.strategy}`", _accuracy(line), *compared,
-        "" if line.oracle is None else percent(line.oracle), f"{line.total_tokens:,.0f}",
-        "" if line.used is None else percent(line.used),
+        f"`{method.strategy}`", _accuracy(line), *compared,
+        "" if diagnosis is None else percent(diagnosis.oracle), f"{method.total_tokens:,.0f}",
+        "" if method.used is None else percent(method.used),
     ]  # fmt: skip
 
 
 def _notes(rows: Sequence[Line]) -> list[str]:
-    failed = [f"`{line.strategy}` {line.failed:,} of {line.answers:,}" for line in rows if line.failed]
+    methods = [line.method for line in rows if line.method.failed]
+    failed = [f"`{method.strategy}` {method.failed:,} of {method.answers:,}" for method in methods]
     return [f"Failed with an error, and counted as wrong: {', '.join(failed)}.", ""] if failed else []
 
 
 def _columns(grid: Grid, tables: Mapping[str, Sequence[Line]], seeds: int) -> list[str]:
     several = seeds > 1
-    tests = max((sum(line.versus is not None for line in rows) for rows in tables.values()), default=0)
+    tests = {line.versus.tests for rows in tables.values() for line in rows if line.versus is not None}
     text = COLUMNS.format(
-        baseline=grid.baseline, tests=tests, alpha=ALPHA, weight=grid.asked.get("prm_weight") or 0.0,
+        baseline=grid.baseline, tests=" or ".join(map(str, sorted(tests))) or "0", alpha=ALPHA,
+        weight=grid.asked.get("prm_weight") or 0.0,
         interval="a bootstrap over problems" if several else "Wilson's",
         clustered=", which draws a problem with all its seeds" if several else "",
         test="the exact sign-flip test over problems" if several else "McNemar's exact test",
@@ -219,13 +215,12 @@ def _model(name: str, weights: str | None) -> str:
 
 
 def _accuracy(line: Line) -> str:
-    return f"{percent(line.accuracy)} {interval(line.interval)}"
+    return f"{percent(line.method.accuracy)} {interval(line.method.interval)}"
 
 
-def _points(line: Line) -> str:
-    assert line.versus is not None
-    low, high = line.versus.interval
-    return f"{line.versus.difference:+.1f} [{low:+.1f}, {high:+.1f}]"
+def _points(versus: Versus) -> str:
+    low, high = versus.comparison.interval
+    return f"{versus.comparison.difference:+.1f} [{low:+.1f}, {high:+.1f}]"
 
 
 def _p(p: float, name: str = "p = ") -> str:

@@ -158,9 +158,13 @@ def from_trace(run: RecordedRun) -> Seed:
 
 
 class Graders:
-    """The task of a recorded run, with the run's problems. Raises UsageError if they cannot be loaded."""
+    """The task of a recorded run, with its problems.
 
-    def __init__(self, run: RecordedRun):
+    least: so many problems at least, for other runs of the task; those that the run has begun are always
+        there. Raises UsageError if they cannot be loaded.
+    """
+
+    def __init__(self, run: RecordedRun, *, least: int = 1):
         name, data = str(run.config.get("task")), str(run.config.get("data") or "")
         if name not in TASKS:
             raise UsageError(f"{run.path}: unknown task {name!r}{nearest(name, TASKS)}")
@@ -169,7 +173,7 @@ class Graders:
         self._known: dict[tuple[str, str], bool] = {}
         # A run takes the first problems of its task, and begins them in order.
         try:
-            examples = self.task.load(Path(data) if data else None, max(1, len(run.trees)))
+            examples = self.task.load(Path(data) if data else None, max(least, len(run.trees)))
         except UsageError as error:
             raise UsageError(
                 f"{run.path}: the problems of the task {name}, which its answers are graded by, cannot be "

@@ -12,9 +12,10 @@ from bench.report.comparison import ALPHA
 from bench.report.diagnosis import Diagnosis
 from bench.report.grid import Cell, Grid
 from bench.report.html.diagnoses import CAUSES, diagnosis_json
-from bench.report.html.methods import Method, Standings
+from bench.report.html.standings import Standings
 from bench.report.html.trees import KINDS
 from bench.report.html.words import by_budget, in_short, steps_up
+from bench.report.methods import Method
 from bench.report.summary import Ending
 
 ANSWER = 80
@@ -50,9 +51,7 @@ def index(
             for number in range(len(found.methods))
         ],
         "pairs": [
-            {"a": a, "b": b, "n": len(pair.problems), "text": pair.sentence, "p": pair.p,
-             "points": round(pair.difference, 2), "bounds": [round(bound, 2) for bound in pair.interval]}
-            for (a, b), pair in found.pairs.items()
+            {"a": a, "b": b, "text": pair.sentence} for (a, b), pair in found.pairs.items()
         ],
         "cells": [
             {"method": number, "seed": cell.seed, "blocks": blocks[position],
@@ -63,26 +62,26 @@ def index(
 
 
 def _method(number: int, found: Standings) -> dict[str, Any]:
-    method, base = found.methods[number], found.baselines.get(number)
+    method, versus = found.methods[number], found.versus.get(number)
     cost, events, n = method.cost, method.events, max(1, method.answers)
     graded = [g for cell in method.cells for g in cell.summary.graded]
-    versus = None if base is None else found.difference(number, base)
-    times = None if base is None else method.tokens / max(1.0, found.methods[base].tokens)
+    times = None if versus is None else method.tokens / max(1.0, versus.base.tokens)
     return {
         "name": method.name, "strategy": method.strategy, "budget": method.budget, "bound": method.is_bound,
         "seeds": [cell.seed for cell in method.cells], "n": len(method.side.problems),
         "params": method.cells[0].summary.params, "accuracy": method.accuracy, "ci": method.interval,
         "tokens": method.tokens, "times": times, "policy": cost.policy_tokens / n,
-        "prm": cost.prm_tokens / n, "total": cost.total_tokens / n, "samples": cost.samples / n,
+        "prm": cost.prm_tokens / n, "total": method.total_tokens, "samples": cost.samples / n,
         "discarded": cost.policy_tokens_discarded / max(1, cost.policy_tokens),
         "backtracks": events.backtracks / n, "duplicates": events.duplicates / n,
         "limits": sum(g.outcome.events.exhausted > 0 for g in graded) / n,
         "unfinished": sum(g.ending in (Ending.UNFINISHED, Ending.WITHOUT_ANSWER) for g in graded) / n,
         "failed": sum(g.ending is Ending.FAILED for g in graded), "seconds": _seconds(method),
         "versus": None if versus is None else {
-            "base": base, "points": versus[0], "bounds": versus[1], "p": found.adjusted[number],
+            "base": found.base(number), "points": versus.comparison.difference,
+            "bounds": versus.comparison.interval, "p": versus.p,
         },
-        "is_base": number in found.baselines.values(),
+        "is_base": method.strategy == found.baseline,
     }  # fmt: skip
 
 

@@ -36,7 +36,8 @@ function budgetsTable() {
   const rows = DATA.budgets.map(({ budget, method, base, ...gain }) => el("tr", {},
     el("th", { scope: "row" }, budget), cell(METHODS[method].name, { class: "text" }),
     cell(`${percent(METHODS[method].accuracy)} ${shares(METHODS[method].ci)}`),
-    cell(base === undefined ? "the baseline itself" : METHODS[base].name, { class: "text" }),
+    cell(METHODS[method].is_base ? "the baseline itself" : base === undefined ? "" : METHODS[base].name,
+      { class: "text" }),
     ...gainCells(gain)));
   const names = ["budget", "best|", "accuracy [95 %]", "baseline|", "difference, points [95 %]", "p", ""];
   return el("div", { class: "wide" }, el("table", {}, heads(names), el("tbody", {}, ...rows)));
@@ -104,8 +105,9 @@ function showMethods(sorted = 1) {
       ? cell(column.text(method)) : el("th", { scope: "row", title: parameters(method) }, column.text(method)))));
   byId("methods").replaceChildren(el("table", {}, el("thead", {}, head), el("tbody", {}, ...rows)),
     el("p", { class: "note" }, "Tokens, samples and seconds are means of a problem. Intervals: Wilson, or with " +
-      "several seeds a bootstrap over problems; p: McNemar's exact test, or the sign-flip test, corrected for the " +
-      "methods that share a baseline. A bound is guided by the reference answers."));
+      "several seeds a bootstrap over problems. A method is compared with the baseline at its own budget; p: " +
+      "McNemar's exact test, or the sign-flip test, corrected for all methods at that budget (Holm). A bound is " +
+      "guided by the reference answers."));
 }
 
 function parameters(method) {

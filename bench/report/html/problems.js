@@ -83,7 +83,8 @@ function showList() {
   showRelations(candidates);
   view.shown = candidates.filter(problem => related(view.relation, problem)).sort(ORDERS[view.order][1]);
   const pair = pairOf(view.a, view.b);
-  byId("pair").textContent = pair ? pair.text : "";
+  const note = "This p is that of one comparison, without a correction for others.";
+  byId("pair").textContent = pair ? `${pair.text} ${note}` : "";
   byId("count").textContent = view.shown.length === PROBLEMS.length
     ? `${count(PROBLEMS.length)} problems` : `${count(view.shown.length)} of ${count(PROBLEMS.length)} problems`;
   byId("list").replaceChildren();

@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 from bench.report.comparison import ALPHA
-from bench.report.html.methods import Standings
+from bench.report.html.standings import Standings
 from bench.report.markdown import interval, percent
 from bench.report.stats import holm
 
@@ -17,7 +17,7 @@ FEW = 100
 
 def in_short(found: Standings) -> list[str]:
     """The answer to "which one should I use, and is it noise?", a few sentences, the first one first."""
-    best, base = found.best, found.baselines.get(found.best)
+    best, base = found.best, found.base(found.best)
     if len(found.results) < 2:
         return [f"{_result(found, best)}. There is nothing to compare it with."]
     times = "" if base is None else _times(found, best, base)
@@ -43,17 +43,17 @@ def _times(found: Standings, index: int, base: int) -> str:
 
 
 def _against_baseline(found: Standings) -> str:
-    best, base = found.best, found.baselines.get(found.best)
-    if base is None:
-        return f"It is the baseline itself: no other method is more accurate than {found.methods[best].name}."
-    name = f"{found.methods[base].name}, the baseline"
-    difference, pair = found.difference(best, base), found.pair(best, base)
-    if difference is None or pair is None:
-        return f"It has no problem in common with {name}."
-    p, k = found.adjusted[best], sum(other == base for other in found.baselines.values())
-    seen = f"It is {difference[0]:.1f} points {_points(difference[1])} above {name}"
-    count = p_text(p) if k == 1 else f"{p_text(p)}, corrected for {k} comparisons"
-    if p < ALPHA:
+    method, versus = found.methods[found.best], found.versus.get(found.best)
+    if method.strategy == found.baseline:
+        return f"It is the baseline itself: no other method is more accurate than {method.name}."
+    if versus is None:
+        return (
+            f"It is compared with nothing: {found.baseline}, the baseline, has no result at the same budget."
+        )
+    pair, name = versus.comparison, f"{versus.base.name}, the baseline"
+    seen = f"It is {pair.difference:.1f} points {_points(pair.interval)} above {name}"
+    count = _corrected(versus.p, versus.tests)
+    if not versus.is_noise:
         return f"{seen}. This is more than noise ({count})."
     more = "" if pair.needed is None or pair.needed <= len(pair.problems) else (
         f": if the difference is real, about {pair.needed:,} problems are needed to show it"
@@ -80,8 +80,8 @@ def _cheapest(found: Standings) -> str:
         f"If tokens matter, use {method.name}: it solves {percent(method.accuracy)} for "
         f"{method.tokens:,.0f} {found.unit}, {100 * share:.0f} % of what {top.name} takes. It is the "
         f"cheapest method whose difference to {top.name} is within the noise: {points:+.1f} points "
-        f"{_points(bounds)}, {p_text(adjusted[cheapest])}. Within the noise does not mean equal: the "
-        "interval says how much worse it may be."
+        f"{_points(bounds)}, {_corrected(adjusted[cheapest], len(adjusted))}. Within the noise does not mean "
+        "equal: the interval says how much worse it may be."
     )
 
 
@@ -106,10 +106,11 @@ def by_budget(found: Standings) -> list[dict[str, Any]]:
     rows = list[dict[str, Any]]()
     for budget, indices in budgets.items() if len(budgets) > 1 else ():
         best = found.best_of(indices)
-        base = found.baselines.get(best)
         row: dict[str, Any] = {"budget": budget, "method": best}
-        if base is not None and (difference := found.difference(best, base)) is not None:
-            row |= {"points": difference[0], "bounds": difference[1], "p": found.adjusted[best], "base": base}
+        if (versus := found.versus.get(best)) is not None:
+            pair = versus.comparison
+            row |= {"points": pair.difference, "bounds": pair.interval, "p": versus.p,
+                    "base": found.base(best)}
         rows.append(row)
     return rows
 
@@ -134,5 +135,10 @@ def _points(bounds: Sequence[float]) -> str:
     return f"[{low:+.1f}, {high:+.1f}]"
 
 
-def p_text(p: float) -> str:
+def _corrected(p: float, tests: int) -> str:
+    """p after Holm's correction, and for how many comparisons."""
+    return _p_text(p) if tests == 1 else f"{_p_text(p)}, corrected for {tests} comparisons"
+
+
+def _p_text(p: float) -> str:
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"

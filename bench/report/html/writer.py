@@ -11,21 +11,20 @@ import gzip
 import json
 import os
 from base64 import b64encode
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from importlib.resources import files
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, Any
 
-from bench.report.diagnosis import diagnose
-from bench.report.grid import Cell, Grid
+from bench.report.diagnosed import DiagnosedGrid, Watch
 from bench.report.html.index import index
-from bench.report.html.methods import methods_of, standings
+from bench.report.html.standings import standings
 from bench.report.html.trees import tree_json
+from bench.report.methods import methods_of
 from bench.report.recorded import RecordedRun, read_trace
-from bench.report.sides import BASELINE, Graders
-from search.errors import UsageError
+from bench.report.sides import Graders
 
 MOST_BYTES = 100_000_000
 """Of the trees, as they are stored; each cell has an equal share. The results are whole anyway."""
@@ -33,39 +32,30 @@ BLOCK = 400_000
 """Characters of JSON in a block, at least: about what a browser decodes in 10 ms."""
 SCRIPTS = ("dom.js", "data.js", "chart.js", "overview.js", "problems.js", "tree.js", "main.js")
 
-Watch = Callable[[str], None]
-"""Told what is worked on now."""
-
 
 def write_html(
-    grid: Grid, out: Path, *, most_bytes: int = MOST_BYTES, watch: Watch = lambda what: None
+    report: DiagnosedGrid, out: Path, *, most_bytes: int = MOST_BYTES, watch: Watch = lambda what: None
 ) -> None:
     """Write the report of a grid to a file; a kill leaves the old one, or none.
 
     most_bytes: of the stored trees. Those of a cell that are beyond its share, those of the last problems,
-        are left out, and the page says so. watch: told the methods as they are read.
-    Raises UsageError if there is nothing to report, or if a trace cannot be read.
+        are left out, and the page says so. watch: told the methods as their trees are written.
+    Raises UsageError if a trace cannot be read.
     """
-    if not grid.cells:
-        raise UsageError("there is nothing to report: no strategy is finished")
+    grid = report.grid
     methods = methods_of(grid)
     watch("comparing")
     found = standings(methods, grid.baseline)
+    diagnoses = [report.diagnoses[method.strategy, method.budget] for method in methods]
     unfinished = out.with_name(f".{out.name}.unfinished")
-    graders: Graders | None = None
     with TemporaryFile(dir=out.parent) as trees:
         store = _Store(trees, most_bytes // len(grid.cells))
-        diagnoses, blocks = [], list[list[int]]()
-        for method in methods:
-            watch(method.name)
-            graders = _graders(method.cells[0], graders)
-            easy = grid.of(BASELINE, method.budget)
-            diagnosis = diagnose(method.cells, baseline=easy, graders=graders)
-            diagnoses.append(diagnosis)
-            why = {(loss.problem, loss.seed): loss.why for loss in diagnosis.losses}
+        blocks = list[list[int]]()
+        for method, diagnosis in zip(methods, diagnoses, strict=True):
+            watch(f"trees of {method.name}")
             for cell in method.cells:
-                reasons = {problem: text for (problem, seed), text in why.items() if seed == cell.seed}
-                blocks.append(store.add(read_trace(cell.trace), list(grid.problems), graders, reasons))
+                why = {loss.problem: loss.why for loss in diagnosis.losses if loss.seed == cell.seed}
+                blocks.append(store.add(read_trace(cell.trace), list(grid.problems), report.graders, why))
         data = index(grid, found, diagnoses, blocks, out.parent)
         try:
             with unfinished.open("wb") as file:
@@ -77,13 +67,6 @@ def write_html(
             os.replace(unfinished, out)
         finally:
             unfinished.unlink(missing_ok=True)
-
-
-def _graders(cell: Cell, kept: Graders | None) -> Graders:
-    """Graders for the problems of a cell: those at hand, if they have all of them."""
-    if kept is not None and all(g.outcome.problem.id in kept.examples for g in cell.summary.graded):
-        return kept
-    return Graders(read_trace(cell.trace))
 
 
 class _Store:

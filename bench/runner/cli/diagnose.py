@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.report.diagnosed import diagnoses, graders_of
 from bench.report.diagnosis import Diagnosis, diagnose
 from bench.report.diagnosis_text import LISTED, diagnosis_lines
 from bench.report.grid import ASKED, read_grid
@@ -77,12 +78,8 @@ def _run(request: DiagnoseRequest) -> None:
 
 def _of_grid(folder: Path) -> Iterator[tuple[dict[str, str], Diagnosis]]:
     grid = read_grid(folder)
-    graders = None
-    for strategy, budget in dict.fromkeys((cell.strategy, cell.budget) for cell in grid.cells):
-        cells = grid.of(strategy, budget)
-        graders = graders or Graders(read_trace(cells[0].trace))
-        baseline = next((c for b in grid.budgets if (c := grid.of(grid.baseline, b))), ())
-        yield {"budget": budget}, diagnose(cells, baseline=baseline, graders=graders)
+    for (_, budget), diagnosis in diagnoses(grid, graders_of(grid)):
+        yield {"budget": budget}, diagnosis
 
 
 def _of_traces(source: Path) -> Iterator[tuple[dict[str, str], Diagnosis]]:

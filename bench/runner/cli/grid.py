@@ -16,6 +16,7 @@ from typing import NoReturn
 
 from rich.console import Console
 
+from bench.report.diagnosed import diagnosed
 from bench.report.grid import ASKED, Grid, read_asked, read_grid
 from bench.report.grid_page import write_page
 from bench.report.html import write_html
@@ -135,8 +136,9 @@ def _report(grid: Grid, out: Path, notes: Console) -> int:
         raise UsageError(f"{out}: no cell is finished yet: continue it with --resume")
     write_parquet(grid, out / "results.parquet")
     with notes.status("reading the traces") as status:
-        write_page(grid, out)
-        write_html(grid, out / "report.html", watch=lambda what: status.update(f"report.html: {what}"))
+        report = diagnosed(grid, lambda what: status.update(f"diagnosing {what}"))
+        write_page(report, out)
+        write_html(report, out / "report.html", watch=lambda what: status.update(f"report.html: {what}"))
     code = Exit.DONE
     for cell in grid.cells:
         failed = cell.summary.failed

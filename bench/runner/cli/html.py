@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.report.diagnosed import diagnosed
 from bench.report.html import write_html
 from bench.report.html.folder import read_folder
 from search.command import exit_code
@@ -53,9 +54,9 @@ def _run(request: HtmlRequest) -> None:
     if not out.parent.is_dir():
         raise UsageError(f"--out: there is no folder {out.parent}")
     with Console(stderr=True).status("reading") as status:
-        grid = read_folder(request.folder)
+        report = diagnosed(read_folder(request.folder), lambda what: status.update(f"diagnosing {what}"))
         try:
-            write_html(grid, out, watch=lambda what: status.update(f"{what} ..."))
+            write_html(report, out, watch=status.update)
         except OSError as error:
             raise UsageError(f"cannot write {out}: {error.strerror}") from error
     print(f"{out}  {out.stat().st_size / 1e6:.1f} MB")
