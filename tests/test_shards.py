@@ -39,7 +39,8 @@ def generated_once() -> Iterator[None]:
 
 
 WORDS = [
-    "--strategy", "hgs,beam", "--set", "max_samples=12", "--limit", "7", "--engine", "hf", "--concurrency", "3"
+    "--strategy", "hgs,beam", "--set", "max_samples=12", "--limit", "7", "--engine", "hf",
+    "--concurrency", "3",
 ]  # fmt: skip
 
 

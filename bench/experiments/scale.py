@@ -51,14 +51,13 @@ class ScaleRequest:
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """One process. start: seconds from the command to the first problem. seconds, cpu: of all its problems.
+    """One process. start: seconds from the command to the first problem. cpu: seconds for all its problems.
 
     mib: the most memory it had.
     """
 
     problems: int
     start: float
-    seconds: float
     cpu: float
     mib: float
 
@@ -112,8 +111,7 @@ def _work(problems: int, shard: Shard, out: Path, began: float) -> Worker:
     run = _run(task.load(None, problems), task, out, shard)
     start, cpu = perf_counter(), process_time()
     asyncio.run(execute(run, Models(FakePolicy(), NoScorer()), RunWatch()))
-    seconds = perf_counter() - start
-    return Worker(len(run.examples), start - began, seconds, process_time() - cpu, peak_mib())
+    return Worker(len(run.examples), start - began, process_time() - cpu, peak_mib())
 
 
 def simulate(request: ScaleRequest) -> tuple[float, list[Progress]]:
