@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.runner.merging import merge
 from search.errors import UsageError
 from search.jsonl import JsonLinesFile
 from search.trace import Trace
@@ -30,8 +31,11 @@ RESULTS = HOLDS.format(
 
 @pytest.mark.parametrize(
     ("holder", "opened"),
-    [(TRACE, lambda path: Trace(path, {})), (RESULTS, JsonLinesFile)],
-    ids=["trace", "results"],
+    [
+        (TRACE, lambda path: Trace(path, {})), (RESULTS, JsonLinesFile),
+        (TRACE, lambda path: merge([path], [], path, lambda done: None)),
+    ],
+    ids=["trace", "results", "merge"],
 )
 def test_a_file_that_another_process_writes_is_refused_until_that_one_ends(
     holder: str, opened: Callable[[Path], object], tmp_path: Path

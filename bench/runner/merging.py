@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 from bench.report.recorded import is_trace
 from bench.runner.shards import FOLDERS
 from search.errors import TraceError, UsageError
+from search.lock import only_writer
 from search.trace import differences
 
 _MEASURED = ("prompt_tokens", "prompt_tokens_cached", "prm_tokens", "prm_tokens_cached")
@@ -70,8 +71,12 @@ def merge(paths: Sequence[Path], problems: Sequence[str], out: Path, progress: P
 
     problems: the ids of all, in order. out: the merged trace; it may be one of `paths`, and is there whole or
     as before. progress: told of every problem.
-    Raises TraceError if the traces are not of one run, or tell different things of one problem.
+    Raises TraceError if the traces are not of one run, or tell different things of one problem, and
+    UsageError if a run is writing to `out`: what it wrote from now on would be lost.
     """
+    if out.exists():
+        with out.open("ab") as file:
+            only_writer(file, out)
     sources = [_indexed(path) for path in paths]
     first, known = sources[0], set(problems)
     for other in sources[1:]:
