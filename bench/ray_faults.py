@@ -38,7 +38,8 @@ def _parse(arguments: Sequence[str] | None) -> RayFaultsRequest:
 def _run(request: RayFaultsRequest) -> int:
     if find_spec("ray") is None:
         raise UsageError("Ray is not installed here: install prm-search[ray]")
-    faults = measure(request, lambda fault: print(_line(fault), flush=True))
+    output = sys.stdout  # Ray's messages go elsewhere meanwhile
+    faults = measure(request, lambda fault: print(_line(fault), file=output, flush=True))
     equal = sum(fault.equal for fault in faults)
     print(f"{equal} of {len(faults)} runs end as the uninterrupted run")
     return Exit.DONE if equal == len(faults) else Exit.FAILED

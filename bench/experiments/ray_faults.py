@@ -194,7 +194,7 @@ async def _kill(run: Run, engines: Engines, fault: tuple[Victim, int, Nodes, int
     while _lines(run) < line:
         await asyncio.sleep(POLL_S)
     if victim == "node":
-        await asyncio.to_thread(nodes.kill)
+        nodes.kill()  # in this thread, for the driver to wait: Ray starts nodes in the main one alone
         return
     places = await engines.places()
     with suppress(ProcessLookupError):

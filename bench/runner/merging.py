@@ -75,8 +75,8 @@ def merge(paths: Sequence[Path], problems: Sequence[str], out: Path, progress: P
     UsageError if a run is writing to `out`: what it wrote from now on would be lost.
     """
     if out.exists():
-        with out.open("ab") as file:
-            only_writer(file, out)
+        with out.open("ab") as there:
+            only_writer(there, out)
     sources = [_indexed(path) for path in paths]
     first, known = sources[0], set(problems)
     for other in sources[1:]:

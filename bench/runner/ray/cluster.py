@@ -8,9 +8,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import sys
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, closing, contextmanager, suppress
+from contextlib import asynccontextmanager, closing, contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -252,7 +253,7 @@ async def load_engines(run: Run, load: Load | None = None) -> AsyncIterator[Engi
 
 @contextmanager
 def connected(address: str) -> Iterator[Any]:
-    """Ray, connected to a cluster. Raises UsageError."""
+    """Ray, connected to a cluster. What is printed in the block goes to stderr. Raises UsageError."""
     import ray
 
     if ray.is_initialized():
@@ -268,6 +269,7 @@ def connected(address: str) -> Iterator[Any]:
         reason = " ".join(str(error).split())
         raise UsageError(f"--ray {address}: no Ray cluster answers there ({reason})") from error
     try:
-        yield ray
+        with redirect_stdout(sys.stderr):  # Ray prints there what dies, whatever `log_to_driver` is
+            yield ray
     finally:
         ray.shutdown()
