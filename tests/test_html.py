@@ -304,7 +304,7 @@ def test_an_unfinished_run_says_what_is_missing(tmp_path: Path) -> None:
     whole = scripted(tmp_path / "hgs.jsonl").read_text().splitlines(keepends=True)
     (tmp_path / "best_of_n.jsonl").write_text("".join(whole[:-1]))
     data = data_of(written(tmp_path, tmp_path / "report.html"))
-    assert data["missing"] == ["1 problems of best_of_n have no answer in its trace"]
+    assert data["missing"] == ["best_of_n: 1 without an answer in its trace"]
     assert [cell["results"] for cell in data["cells"]] == ["-", "1"]
 
 

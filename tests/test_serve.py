@@ -313,10 +313,10 @@ async def test_waiting_counts_towards_the_deadline() -> None:
                 )
                 return float(got.choices[0].search["seconds"])
 
-            first = asyncio.create_task(ask(0.5))
+            first = asyncio.create_task(ask(1.5))
             await asyncio.sleep(0.1)
-            second = await ask(1.0)
-            assert await first >= 0.5 and second < 0.9
+            second = await ask(4.0)
+            assert await first >= 1.5 and second < 3.9  # about 2.6, on a machine with nothing else to do
 
 
 def test_metrics_count_what_was_spent() -> None:

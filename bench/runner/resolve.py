@@ -23,11 +23,12 @@ from bench.runner.engine_args import check_engine_args, of_identity
 from bench.runner.specs import PolicySpec, PRMSpec
 from bench.tasks.base import Defaults, Task
 from prm.pretrained.names import local_policy
-from prm.reading.bundled import bundled_policy, bundled_prm
+from prm.pretrained.packages import PACKAGES
+from prm.reading.bundled import POLICIES, PRMS, bundled_policy, bundled_prm
 from prm.reading.checkpoint import check_on_hub
 from prm.reading.fingerprint import fingerprint, old_fingerprint, old_prm_fingerprint, prm_fingerprint
 from prm.reading.layout import Layout
-from prm.reading.zoo import find, is_specified
+from prm.reading.zoo import find, is_specified, zoo
 from prm.scoring.served import ServedPRM, find_served
 from search.errors import UsageError
 from search.params import nearest
@@ -224,7 +225,7 @@ def check_policy(spec: PolicySpec, defaults: Defaults) -> Engine:
         _named("--tokenizer", check_on_hub, spec.tokenizer)
     path = _named("--policy", _policies(engine), name)
     if engine != "server" or path is not None:
-        check_exists("--policy", name, path or name)
+        check_exists("--policy", name, path or name, [*POLICIES, *PACKAGES])
         check_is_policy(name, path or name)
     return engine
 
@@ -277,7 +278,7 @@ def resolve_reward_model(spec: PRMSpec, name: str | None, policy_engine: Engine 
     path = (_named("--prm", bundled_prm, name) or name) if name else None
     if name is not None and path is not None:
         if not is_specified(path):
-            check_exists("--prm", name, path)
+            check_exists("--prm", name, path, [*PRMS, *zoo()])
         try:
             find(path)
         except UsageError as error:

@@ -51,7 +51,7 @@ def _run_grid(folder: Path) -> Grid:
         problems={name: graders.examples[name].problem for name in names},
         references={name: graders.examples[name].reference for name in names},
         missing=tuple(
-            f"{left:,} problems of {run.path.stem} have no answer in its trace"
+            f"{run.path.stem}: {left:,} without an answer in its trace"
             for run in runs
             if (left := sum(tree.chosen is None for tree in run.trees.values()))
         ),

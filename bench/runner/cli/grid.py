@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -12,7 +11,6 @@ from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from time import strftime
-from typing import NoReturn
 
 from rich.console import Console
 
@@ -24,13 +22,13 @@ from bench.report.parquet import write_parquet
 from bench.runner.budget import Budget, parse_budget
 from bench.runner.cli.display import progress
 from bench.runner.cli.grid_display import GridLines, forecast_lines
-from bench.runner.cli.options import DEBUG, parse
+from bench.runner.cli.options import Parser, parse, parse_beside
 from bench.runner.cli.report import say
-from bench.runner.cli.session import loaded, open_notes, quiet_libraries
+from bench.runner.cli.session import loaded, run_command
 from bench.runner.forecast import forecast
 from bench.runner.grid import GridRequest, GridRun, execute_grid, replay_grid
 from bench.runner.request import BASELINE
-from search.command import Exit, exit_code
+from search.command import Exit
 from search.errors import UsageError
 from search.strategies import STRATEGIES
 
@@ -76,14 +74,7 @@ exit codes: 0 done; 1 every problem of a cell failed; 2 the request is wrong, no
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line. Returns the exit code; see --help."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    with quiet_libraries(), open_notes() as notes:
-
-        def show(message: str) -> None:
-            if os.environ.get(DEBUG):
-                notes.print_exception()
-            say(notes, message, "red")
-
-        return exit_code(lambda: _run(words, notes), report=show)
+    return run_command(lambda notes: _run(words, notes))
 
 
 def _run(words: Sequence[str], notes: Console) -> int:
@@ -154,10 +145,7 @@ def _report(grid: Grid, out: Path, notes: Console) -> int:
 
 def _request(words: Sequence[str], out: Path | None) -> GridRequest:
     """The grid that the words ask for. Raises UsageError."""
-    args, rest = _parser().parse_known_args(words)
-    for word in rest:
-        if word.startswith("--") and word.partition("=")[0] not in OPTIONS:
-            raise UsageError(f"unrecognized arguments: {word} (--help lists the options)")
+    args, rest = parse_beside(_parser(), words, OPTIONS)
     names = [name.strip() for name in args.strategies.split(",")]
     names = list(dict.fromkeys(n for name in names for n in (STRATEGIES if name == "all" else [name])))
     budgets = tuple(_budget(text.strip()) for text in args.budget.split(","))
@@ -216,15 +204,8 @@ def _without(words: Sequence[str], options: set[str]) -> list[str]:
     return kept
 
 
-class _Parser(argparse.ArgumentParser):
-    """One line for what is wrong, like every other error here."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message} (--help lists the options)")
-
-
 def _parser() -> argparse.ArgumentParser:
-    options = _Parser(
+    options = Parser(
         prog="python -m bench.run", description=ABOUT, epilog=MORE, allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         usage="%(prog)s [--strategies NAMES] [--budget AMOUNTS] [--seeds N] [--quick]\n"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import wrap
@@ -183,11 +183,25 @@ def _check_scaled(budget: Budget | None, strategies: Iterable[str], settings: It
             raise UsageError(f"--set {param}: it is what --budget scales {', '.join(scaled)} by")
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
     """One line for what is wrong, like every other error here."""
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message} (--help lists the options)")
+
+
+def parse_beside(
+    parser: argparse.ArgumentParser, words: Sequence[str], options: Collection[str]
+) -> tuple[argparse.Namespace, list[str]]:
+    """What a command's own parser reads, and the words that it leaves to `parse`.
+
+    options: of search.run, which those words may name. Raises UsageError.
+    """
+    args, rest = parser.parse_known_args(words)
+    for word in rest:
+        if word.startswith("--") and word.partition("=")[0] not in options:
+            raise UsageError(f"unrecognized arguments: {word} (--help lists the options)")
+    return args, rest
 
 
 class _Help(argparse.RawDescriptionHelpFormatter):
@@ -198,7 +212,7 @@ class _Help(argparse.RawDescriptionHelpFormatter):
 
 
 def _parser() -> argparse.ArgumentParser:
-    options = _Parser(
+    options = Parser(
         prog="python -m search.run", description=ABOUT, epilog=MORE, allow_abbrev=False,
         formatter_class=lambda prog: _Help(prog, max_help_position=28, width=100),
         usage="%(prog)s [--strategy NAME] [--set PARAM=VALUE ...]\n"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 from collections.abc import Sequence
 
@@ -12,13 +11,13 @@ from rich.console import Console
 from bench.report.summary import Summary
 from bench.runner.checkpoints import BUILTIN_POLICIES
 from bench.runner.cli.display import ProgressLines, Transcript, progress
-from bench.runner.cli.options import DEBUG, CommandLine, parse
+from bench.runner.cli.options import CommandLine, parse
 from bench.runner.cli.recorded import write_command
 from bench.runner.cli.report import report, resume_command, say
-from bench.runner.cli.session import loaded, open_notes, quiet_libraries, solving
+from bench.runner.cli.session import loaded, run_command, solving
 from bench.runner.execute import answer, execute, replay
 from bench.runner.request import Run
-from search.command import Exit, exit_code
+from search.command import Exit
 from search.errors import UnavailableError
 
 BUILTIN_KNOWS = "the built-in models know only problems like those that their task generates"
@@ -28,14 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command line. Returns the exit code; see --help."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     console = Console()
-    with quiet_libraries(), open_notes() as notes:
-
-        def show(message: str) -> None:
-            if os.environ.get(DEBUG):
-                notes.print_exception()
-            say(notes, message, "red")
-
-        return exit_code(lambda: _run(parse(words), console, notes), report=show)
+    return run_command(lambda notes: _run(parse(words), console, notes))
 
 
 def _run(line: CommandLine, console: Console, notes: Console) -> int:

@@ -11,16 +11,14 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from bench.runner.cli.options import DEBUG, parse
+from bench.runner.cli.options import Parser, parse, parse_beside
 from bench.runner.cli.report import say
-from bench.runner.cli.server_options import Parser, add_listening_options, positive
-from bench.runner.cli.session import loaded, open_notes, quiet_libraries
+from bench.runner.cli.server_options import add_listening_options, positive
+from bench.runner.cli.session import loaded, run_command
 from bench.runner.request import Run
 from bench.runner.server.listening import bound, check_installed, serve
 from bench.runner.server.searching import ServerLimits
 from prm.scoring.served import API_KEY
-from search.command import exit_code
-from search.errors import UsageError
 
 OPTIONS = (
     "--strategy", "--set", "--seed", "--policy", "--prm", "--task", "--engine", "--server", "--tokenizer",
@@ -54,21 +52,11 @@ exit codes: 0 stopped by SIGTERM; 2 the request is wrong; 130 stopped by Ctrl-C.
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line. Returns the exit code; see --help."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    with quiet_libraries(), open_notes() as notes:
-
-        def show(message: str) -> None:
-            if os.environ.get(DEBUG):
-                notes.print_exception()
-            say(notes, message, "red")
-
-        return exit_code(lambda: _serve(words, notes), report=show)
+    return run_command(lambda notes: _serve(words, notes))
 
 
 def _serve(words: Sequence[str], notes: Console) -> int:
-    args, rest = _parser().parse_known_args(words)
-    for word in rest:
-        if word.startswith("--") and word.partition("=")[0] not in OPTIONS:
-            raise UsageError(f"unrecognized arguments: {word} (--help lists the options)")
+    args, rest = parse_beside(_parser(), words, OPTIONS)
     check_installed()
     given = {word.partition("=")[0] for word in rest}
     more = [] if "--speculate" in given else ["--speculate", "0"]  # others may need the engine

@@ -13,10 +13,10 @@ from rich.console import Console
 
 from bench.runner.checkpoints import DTYPES, failing, quiet_transformers
 from bench.runner.cli.model_options import engine_args
-from bench.runner.cli.options import DEBUG
+from bench.runner.cli.options import Parser
 from bench.runner.cli.report import say
-from bench.runner.cli.server_options import Parser, add_listening_options
-from bench.runner.cli.session import interruptible, open_notes, quiet_libraries
+from bench.runner.cli.server_options import add_listening_options
+from bench.runner.cli.session import interruptible, run_command
 from bench.runner.resolve import ResolvedPRM, resolve_reward_model
 from bench.runner.server.listening import bound, check_installed, serve
 from bench.runner.specs import PRMSpec
@@ -26,7 +26,6 @@ from prm.reading.parameters import reward_model_parameters
 from prm.reading.zoo import find
 from prm.scoring.scorers import ManagedScorer, load_scorer
 from prm.scoring.served import API_KEY, ServedPRM
-from search.command import exit_code
 from search.errors import UsageError
 
 ABOUT = """\
@@ -47,14 +46,7 @@ exit codes: 0 stopped by SIGTERM; 2 the request is wrong; 130 stopped by Ctrl-C.
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line. Returns the exit code; see --help."""
-    with quiet_libraries(), open_notes() as notes:
-
-        def show(message: str) -> None:
-            if os.environ.get(DEBUG):
-                notes.print_exception()
-            say(notes, message, "red")
-
-        return exit_code(lambda: _serve(_parser().parse_args(arguments), notes), report=show)
+    return run_command(lambda notes: _serve(_parser().parse_args(arguments), notes))
 
 
 def _serve(args: argparse.Namespace, notes: Console) -> int:

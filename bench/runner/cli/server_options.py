@@ -3,17 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from typing import NoReturn
 
 from prm.scoring.served import API_KEY
-from search.errors import UsageError
-
-
-class Parser(argparse.ArgumentParser):
-    """One line for what is wrong, like every other error here."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message} (--help lists the options)")
 
 
 def add_listening_options(parser: argparse.ArgumentParser, *, port: int, requests: int) -> None:

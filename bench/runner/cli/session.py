@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import warnings
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from time import perf_counter
 
@@ -17,6 +17,22 @@ from bench.runner.cli.options import DEBUG
 from bench.runner.cli.report import say
 from bench.runner.models import Models, Solver, load_run
 from bench.runner.request import Run
+from search.command import exit_code
+
+
+def run_command(work: Callable[[Console], int]) -> int:
+    """Do the work of a command that loads models; it is given the console of its notes.
+
+    An error is a red line, and with the debugging variable its traceback. Returns the exit code.
+    """
+    with quiet_libraries(), open_notes() as notes:
+
+        def show(message: str) -> None:
+            if os.environ.get(DEBUG):
+                notes.print_exception()
+            say(notes, message, "red")
+
+        return exit_code(lambda: work(notes), report=show)
 
 
 @asynccontextmanager
