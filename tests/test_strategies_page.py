@@ -37,6 +37,12 @@ def with_correct(summary: Summary, correct: bool) -> Summary:
     return replace(summary, graded=[replace(graded, correct=correct) for graded in summary.graded])
 
 
+def resumed(summary: Summary) -> Summary:
+    outcomes = [replace(g.outcome, events=replace(g.outcome.events, replayed=1)) for g in summary.graded]
+    graded = [replace(g, outcome=outcome) for g, outcome in zip(summary.graded, outcomes, strict=True)]
+    return replace(summary, graded=graded)
+
+
 def test_every_strategy_has_its_words_and_its_figures(results: Results) -> None:
     text = page(results)
     assert set(ABOUT) == set(STRATEGIES)
@@ -97,3 +103,9 @@ def test_the_command_line() -> None:
     assert plain.times == (2, 4, 8, 16, 32) and plain.page == Path("docs/results/strategies.md")
     assert quick.limit < plain.limit and quick.page == Path("runs/strategies-quick/page.md")
     assert quick.command == "python -m bench.strategies --quick --engine hf"
+
+
+def test_a_column_without_a_figure_is_left_out(results: Results) -> None:
+    row = results.cells[16]
+    text = page(replace(results, cells={16: {name: resumed(summary) for name, summary in row.items()}}))
+    assert "| seconds |" in page(replace(results, cells={16: row})) and "| seconds |" not in text

@@ -76,7 +76,13 @@ def _table(row: Mapping[str, Summary]) -> list[str]:
     shown = sorted((s for s in row.values() if s.strategy != ORACLE), key=lambda s: -s.correct)
     oracle = row[ORACLE]
     cells = [[f"`{s.strategy}`", *_figures(s, row)] for s in shown]
-    return table(heads, [*cells, ["*pass@N*", f"*{percent(_share(oracle))}*", "", "", "", ""]])
+    return _filled(heads, [*cells, ["*pass@N*", f"*{percent(_share(oracle))}*", "", "", "", ""]])
+
+
+def _filled(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """A table without the columns in which nothing stands."""
+    kept = [i for i in range(len(heads)) if any(row[i] for row in rows)]
+    return table([heads[i] for i in kept], [[row[i] for i in kept] for row in rows])
 
 
 def _figures(summary: Summary, row: Mapping[str, Summary]) -> list[str]:
@@ -98,7 +104,7 @@ def _strategy(name: str, results: Results) -> list[str]:
     if scaled:
         values = ", ".join(f"`{param}={value}`" for param, value in scaled.items())
         lines[-1] += f" At {max(results.cells)}x: {values}."
-    return [*lines, "", *table(heads, rows if name != GREEDY else rows[:1])]
+    return [*lines, "", *_filled(heads, rows if name != GREEDY else rows[:1])]
 
 
 def _own(name: str) -> dict[str, object]:

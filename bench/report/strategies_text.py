@@ -106,6 +106,6 @@ COLUMNS = """\
 Accuracies have 95 % Wilson intervals. Total tokens are means per problem. Used is their share of the \
 budget: strategies that end by themselves, or have an answer only at their end, cannot use all of it. \
 Against best-of-N: the difference in points at the same budget, with p of McNemar's exact test. Seconds are \
-wall-clock time per problem, with many problems at a time, empty for what was resumed; solutions that \
+wall-clock time per problem, with many problems at a time, left out for what was resumed; solutions that \
 several strategies share are sampled once. Pass@N is the share of problems for which the pool of \
 best-of-N holds a right solution: an upper bound for a choice from that pool, not a result."""
