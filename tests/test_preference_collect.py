@@ -14,12 +14,13 @@ import pytest
 
 from bench.runner import collect as runner
 from bench.runner.cli.collect import main
-from bench.runner.collect import CollectRequest, conversation, parses
+from bench.runner.collect import CollectRequest, parses
 from bench.runner.collect_problems import SEED, read_source
 from bench.runner.resolve import ResolvedPolicy
 from bench.runner.specs import PolicySpec
 from bench.tasks.generated.problems import generate
 from prm.preference.collection import Attempt, Collected, History, Ladder, Place, Status, collect
+from prm.preference.conversation import conversation
 from prm.preference.files import read_trees
 from prm.preference.schemas import SCHEMAS, asked, masked, schema_for
 from prm.preference.tree import Observation, Turn

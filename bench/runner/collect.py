@@ -8,7 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, closing
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +29,14 @@ from prm.preference.collection import (
     Status,
     collect,
 )
+from prm.preference.conversation import conversation
 from prm.preference.files import write_trees
 from prm.preference.schemas import SCHEMAS, asked, schema_for
 from prm.preference.tree import MAX_DEPTH, Observation, PreferenceTree, instruction_id, tree_id
 from search.errors import SearchError, UnavailableError, UsageError
 from search.limits import metered
 from search.params import nearest
-from search.prompts import Conversation, Prompt, Turn
+from search.prompts import Prompt
 from search.seeds import derive
 from search.types import Policy, Problem, Stop, Until
 
@@ -120,20 +121,6 @@ def parses(action: str) -> bool:
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return False
     return True
-
-
-def conversation(problem: Problem, prompt: Prompt, message: str, history: History) -> Conversation:
-    """What an actor continues: the message, then its incorrect actions, each with the observation.
-
-    A prompt without a chat template gets one text.
-    """
-    bare, first = replace(prompt, template="{question}"), prompt.fill(message)
-    if prompt.chat:
-        *before, last = [first, *(text for action, seen in history for text in (action, seen.text))]
-        turns = tuple(Turn(("user", "assistant")[n % 2], text) for n, text in enumerate(before))
-        return Conversation(problem.id, problem.question, prompt=bare, text=last, turns=turns)
-    text = first + "".join(f"{action.rstrip()}\n{seen.text}\n" for action, seen in history)
-    return Conversation(problem.id, problem.question, prompt=bare, text=text)
 
 
 class Collector:

@@ -10,8 +10,11 @@ from typing import Any
 
 from prm.data.left_out import LeftOut
 from prm.preference.augment import cross_turn_pairs
+from prm.preference.chat import FORMATS, read_chat_pairs
 from prm.preference.counts import Counts
 from prm.preference.records import (
+    PairRow,
+    SftRow,
     pair_fields,
     pair_rows,
     read_pairs,
@@ -53,16 +56,37 @@ def read_trees(source: str, *, left_out: LeftOut | None = None) -> list[Preferen
 
     left_out: rows that cannot be used are counted there; otherwise the first of them raises UsageError.
     """
-    folder = Path(source).expanduser()
-    if not folder.is_dir():
+    if not Path(source).expanduser().is_dir():
         return list(trees_of(read_pairs(source, left_out=left_out), left_out=left_out))
-    sft, pairs = folder / SFT, folder / PAIRS
-    if not sft.exists() and not pairs.exists():
-        raise UsageError(f"{source} holds neither {SFT} nor {PAIRS}")
-    return list(
-        trees_of(
+    pairs, sft = rows_of(source, left_out=left_out)
+    return list(trees_of(pairs, sft, left_out=left_out))
+
+
+def rows_of(
+    source: str, *, left_out: LeftOut | None = None
+) -> tuple[Iterable[PairRow], Iterable[SftRow]]:
+    """Stream the pairs and the correct actions of a source, as its files hold them.
+
+    source: a folder that `write_trees` wrote, or FORMAT:WHERE, where FORMAT is pairs, sft, or a name of
+        `prm.preference.chat.FORMATS`, and WHERE a file or a data set on the hub.
+    left_out: rows that cannot be read are counted there; otherwise the first of them raises UsageError.
+    """
+    folder = Path(source).expanduser()
+    if folder.is_dir():
+        pairs, sft = folder / PAIRS, folder / SFT
+        if not pairs.exists() and not sft.exists():
+            raise UsageError(f"{source} holds neither {SFT} nor {PAIRS}")
+        return (
             read_pairs(str(pairs), left_out=left_out) if pairs.exists() else (),
             read_sft(str(sft), left_out=left_out) if sft.exists() else (),
-            left_out=left_out,
         )
+    name, colon, where = source.partition(":")
+    if name == "pairs" and colon:
+        return read_pairs(where, left_out=left_out), ()
+    if name == "sft" and colon:
+        return (), read_sft(where, left_out=left_out)
+    if name in FORMATS and colon:
+        return read_chat_pairs(name, where, left_out=left_out), ()
+    raise UsageError(
+        f"{source} is neither a folder nor FORMAT:WHERE; the formats are pairs, sft, {', '.join(FORMATS)}"
     )

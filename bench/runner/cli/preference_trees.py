@@ -17,10 +17,9 @@ from pathlib import Path
 from bench.report.preference_svg import preference_svg
 from bench.report.preference_text import MOST_LINES, preference_text
 from prm.data.left_out import LeftOut
-from prm.preference.chat import FORMATS, read_chat_pairs
 from prm.preference.counts import Counts
-from prm.preference.files import PAIRS, SFT
-from prm.preference.records import PairRow, SftRow, read_pairs, read_sft, trees_of
+from prm.preference.files import rows_of
+from prm.preference.records import PairRow, SftRow, trees_of
 from search.command import exit_code
 from search.errors import UsageError
 from search.terminal import widened
@@ -62,35 +61,13 @@ def _run(request: ShowRequest) -> None:
     if request.id is None and (request.svg is not None or request.all):
         raise UsageError("--svg and --all need --id: which tree is to be drawn?")
     left_out = LeftOut()
-    pairs, sft = _rows(request.source, left_out)
+    pairs, sft = rows_of(request.source, left_out=left_out)
     if request.id is None:
         _count(pairs, sft)
     else:
         _draw(request, request.id, pairs, sft, left_out)
     if left_out:
         print(left_out.describe(), file=sys.stderr)
-
-
-def _rows(source: str, left_out: LeftOut) -> tuple[Iterable[PairRow], Iterable[SftRow]]:
-    folder = Path(source).expanduser()
-    if folder.is_dir():
-        pairs, sft = folder / PAIRS, folder / SFT
-        if not pairs.exists() and not sft.exists():
-            raise UsageError(f"{source} holds neither {PAIRS} nor {SFT}")
-        return (
-            read_pairs(str(pairs), left_out=left_out) if pairs.exists() else (),
-            read_sft(str(sft), left_out=left_out) if sft.exists() else (),
-        )
-    name, colon, where = source.partition(":")
-    if name == "pairs" and colon:
-        return read_pairs(where, left_out=left_out), ()
-    if name == "sft" and colon:
-        return (), read_sft(where, left_out=left_out)
-    if name in FORMATS and colon:
-        return read_chat_pairs(name, where, left_out=left_out), ()
-    raise UsageError(
-        f"{source} is neither a folder nor FORMAT:WHERE; the formats are pairs, sft, {', '.join(FORMATS)}"
-    )
 
 
 def _count(pairs: Iterable[PairRow], sft: Iterable[SftRow]) -> None:
