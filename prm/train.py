@@ -37,7 +37,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--form", choices=FORMS, required=True, help="what to train, see above")
     add("--base", required=True, metavar="MODEL",
         help="checkpoint to start from: a path, a hub id, builtin, smollm2, gemma3-270m, or a GGUF file")
-    add("--data", nargs="+", required=True, metavar="SPEC", help=f"{HELP} For --form pairs also pairs:FILE.")
+    add("--data", nargs="+", required=True, metavar="SPEC", help=f"{HELP} For --form pairs also pairs:FILE, "
+        "ultrafeedback:FILE and ultrasafety:FILE.")  # fmt: skip
     add("--out", type=Path, required=True, metavar="DIR", help="folder for the checkpoint, its card and plot")
     add("--resume", action="store_true", help="continue the run in --out")
     add("--validation", nargs="+", metavar="SPEC", help="validation data, instead of --validation-share")
@@ -56,7 +57,10 @@ def _parser() -> argparse.ArgumentParser:
     add("--neutral", choices=("positive", "negative", "drop"),
         help="with two classes: the class of a neutral step (%(default)s)")  # fmt: skip
     add("--direct", nargs="*", metavar="SOURCE",
-        help="for --form pairs: the sources whose direct rewards are trained too (all)")  # fmt: skip
+        help="for --form pairs: the sources whose direct rewards are trained too; none: Bradley-Terry alone "
+        "(all)")  # fmt: skip
+    add("--direct-only", action="store_true",
+        help="train nothing but direct rewards on the pairs of --direct")  # fmt: skip
     add("--too-long", choices=("cut", "drop"),
         help="cut sequences over --max-length at the head of the question, or drop them (%(default)s)",
     )  # fmt: skip

@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-LIBRARIES = ("torch", "transformers", "accelerate", "peft")
+LIBRARIES = ("torch", "transformers", "accelerate", "peft", "trl")
+MEASURED = ("accuracy", "chosen_mean", "chosen_std", "rejected_mean", "rejected_std")
+"""Of held-out pairs, by `prm.training.rewards.pair_metrics`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A picture beside the card, under a heading of its own."""
+
+    heading: str
+    file: str
 
 
 def write_card(
@@ -18,11 +29,15 @@ def write_card(
     history: Sequence[Mapping[str, Any]],
     notes: str,
     command: str,
+    *,
+    title: str,
+    pictures: Sequence[Picture] = (),
 ) -> None:
     """Write README.md, metrics.json and loss.png to `out`.
 
-    settings: `TrainRequest.settings()`. report: counts of the data. history: the trainer's log of losses.
+    settings: of the request. report: counts of the data. history: the trainer's log of losses.
     notes: the report of the split guard, rows left out, warnings. command: how to repeat the training.
+    title: what was trained. pictures: more of them, which are there already.
     """
     losses = [(row["step"], row["loss"]) for row in history if "loss" in row]
     validation = [(row["step"], row["eval_loss"]) for row in history if "eval_loss" in row]
@@ -31,6 +46,7 @@ def write_card(
         "train_loss": losses[-1][1] if losses else _mean_loss(history),
         "validation_loss": validation[-1][1] if validation else None,
         "best_validation_loss": min((loss for _, loss in validation), default=None),
+        **_measured(history),
     }
     written = {
         "command": command, "run": settings, "data": report, "metrics": metrics, "history": list(history),
@@ -38,23 +54,31 @@ def write_card(
     (out / "metrics.json").write_text(json.dumps(written, indent=2) + "\n")
     _plot(losses, validation, out / "loss.png")
     lines = [
-        f"# {out.name}: a reward model, form {settings['form']}", "",
+        f"# {out.name}: {title}", "",
         "```", command, "```", "",
-        f"Base: `{settings['base']}`. Libraries: {', '.join(_versions())}. Layout: `prm.json`.", "",
+        f"Base: `{settings['base']}`. Libraries: {', '.join(_versions())}.", "",
         "## Loss", "", "| | |", "|---|---|",
         *(f"| {name.replace('_', ' ')} | {_shown(value)} |" for name, value in metrics.items()),
-        "", "![loss](loss.png)", "", "## Data", "", "| | train | validation |", "|---|---|---|",
+        "", "![loss](loss.png)", "",
+        *(line for p in pictures for line in (f"## {p.heading}", "", f"![{p.heading}]({p.file})", "")),
+        "## Data", "", "| | train | validation |", "|---|---|---|",
     ]  # fmt: skip
     train, validation_counts = report["train"], report["validation"]
     for name in sorted({**train, **validation_counts}):
         lines.append(f"| {name} | {train.get(name, 0):,} | {validation_counts.get(name, 0):,} |")
-    if report["class_weights"]:
+    if report.get("class_weights"):
         lines += ["", f"Class weights: {', '.join(f'{w:.3f}' for w in report['class_weights'])}."]
     lines += ["", "## Split guard and rows left out", "", "```", notes, "```"]
     lines += ["", "## Hyper-parameters", "", "| | |", "|---|---|"]
-    others = ((name, value) for name, value in settings.items() if name not in ("form", "base"))
+    others = ((name, value) for name, value in settings.items() if name not in ("form", "method", "base"))
     lines += [f"| {name} | {_shown(value)} |" for name, value in others]
     (out / "README.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _measured(history: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """What was measured last on held-out pairs."""
+    last: Mapping[str, Any] = next((row for row in reversed(history) if "eval_accuracy" in row), {})
+    return {f"held_out_{name}": last[f"eval_{name}"] for name in MEASURED if f"eval_{name}" in last}
 
 
 def _mean_loss(history: Sequence[Mapping[str, Any]]) -> float | None:

@@ -14,14 +14,17 @@ from prm.data.labels import LabelledSolution
 from prm.data.left_out import LeftOut
 from prm.data.pairs import Pair, pairs_of, ultrainteract
 from prm.data.rows import read_rows
+from prm.preference.chat import read_chat_pairs
+from prm.preference.records import PairRow
 from prm.reading.encoder import Encoder
 from prm.reading.layout import Domain
 from prm.training.checks import warnings_for
 from prm.training.domain import domain_of
 from prm.training.examples import Examples, class_weights
-from prm.training.request import PAIRS, TrainRequest
+from prm.training.request import CHAT_PAIRS, PAIRS, TrainRequest
 from prm.training.sequences import Example, PairExample
 from search.errors import UsageError
+from search.segment import SEGMENTERS
 
 T = TypeVar("T")
 
@@ -44,10 +47,10 @@ class TrainingData:
     domain: Domain
 
 
-def guard_for(request: TrainRequest) -> Guard:
-    """The guard of the bundled evaluation sets and of the request's own. Raises UsageError."""
+def guard_for(held_out: Sequence[str]) -> Guard:
+    """The guard of the bundled evaluation sets and of more of them, NAME=FILE. Raises UsageError."""
     guard = Guard.known()
-    for spec in request.held_out:
+    for spec in held_out:
         name, _, path = spec.partition("=")
         guard.add(name, map(problem_text, read_rows(path)))
     return guard
@@ -70,7 +73,7 @@ def read_data(request: TrainRequest, encoder: Encoder, guard: Guard) -> Training
         return guard.filter(load_all(specs, strict=request.strict, left_out=left_out))
 
     if request.form == "pairs":
-        others = [spec for spec in request.data if not spec.startswith(PAIRS)]
+        others = [spec for spec in request.data if not spec.startswith((PAIRS, *CHAT_PAIRS))]
         every = chain(_pairs_of_files(request, guard, left_out), pairs_of(load(others)))
         pairs = _split(request, every, lambda pair: pair.question)
         domain = domain_of(pairs[0])
@@ -109,14 +112,26 @@ def is_for_validation(question: str, share: float) -> bool:
 
 
 def _pairs_of_files(request: TrainRequest, guard: Guard, left_out: LeftOut) -> Iterator[Pair]:
-    """Pairs from files of pairs, pairs:FILE."""
+    """Pairs from files of pairs, in the order of the request."""
+    kept = None if request.strict else left_out
     for spec in request.data:
+        format_, _, path = spec.partition(":")
         if spec.startswith(PAIRS):
-            path = spec.removeprefix(PAIRS)
-            for pair in ultrainteract(path, left_out=None if request.strict else left_out):
-                probe = LabelledSolution(pair.question, ("",), (0,), pair.source, "train", "pairs")
-                if list(guard.filter([probe])):
-                    yield pair
+            pairs = ultrainteract(path, left_out=kept)
+        elif spec.startswith(CHAT_PAIRS):
+            pairs = map(_chat_pair, read_chat_pairs(format_, path, left_out=kept))
+        else:
+            continue
+        for pair in pairs:
+            probe = LabelledSolution(pair.question, ("",), (0,), pair.source, "train", "pairs")
+            if list(guard.filter([probe])):
+                yield pair
+
+
+def _chat_pair(row: PairRow) -> Pair:
+    newline = SEGMENTERS["newline"]
+    chosen, rejected = (tuple(newline.texts(text)) for text in (row.chosen, row.rejected))
+    return Pair("\n".join(row.trajectory), chosen, rejected, row.dataset)
 
 
 def _is_direct(request: TrainRequest, pair: Pair) -> bool:

@@ -20,18 +20,19 @@ class Objective(torch.nn.Module):
     language, every_token: weights of two additional losses while training (Cobbe et al., arXiv:2110.14168,
         sections 4.2 and 4.3): next-token prediction, with the embedding layer as the output layer, and the
         class loss at all tokens of a labelled step before its last.
+    direct_only: for pairs, as `pair_loss` takes it.
     """
 
     weights: torch.Tensor | None
 
     def __init__(
         self, model: Any, form: Form, weights: Sequence[float] | None = None, *,
-        language: float = 0.0, every_token: float = 0.0,
+        language: float = 0.0, every_token: float = 0.0, direct_only: bool = False,
     ):  # fmt: skip
         super().__init__()
         self.model = model
         self._form = form
-        self._language, self._every_token = language, every_token
+        self._language, self._every_token, self._direct_only = language, every_token, direct_only
         self.register_buffer("weights", torch.tensor(weights) if weights else None, persistent=False)
         self.config = model.config
         self._no_split_modules = getattr(model, "_no_split_modules", None)  # what FSDP shards one by one
@@ -62,6 +63,8 @@ class Objective(torch.nn.Module):
     ) -> dict[str, torch.Tensor]:
         """The mean loss over the labels of the batch, or over its pairs.
 
+        For pairs, also "rewards": of the chosen and the rejected solutions, [B / 2, 2].
+
         All but direct: see `prm.training.sequences.collate`.
         direct: for pairs, whether to train their absolute rewards, [B / 2]. The first half of the batch
             are the chosen solutions.
@@ -77,7 +80,8 @@ class Objective(torch.nn.Module):
         if self._form == "pairs":
             assert direct is not None
             chosen, rejected = logits.squeeze(-1).chunk(2)
-            return {"loss": pair_loss(chosen, rejected, direct)}
+            loss = pair_loss(chosen, rejected, direct, direct_only=self._direct_only)
+            return {"loss": loss, "rewards": torch.stack([chosen, rejected], 1).detach()}
         if self._form == "soft":
             return {"loss": soft_loss(logits, wanted)}
         loss = class_loss(logits, wanted, self.weights)
@@ -143,12 +147,17 @@ def soft_loss(logits: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
     return F.binary_cross_entropy_with_logits(logits[:, 1] - logits[:, 0], values)
 
 
-def pair_loss(chosen: torch.Tensor, rejected: torch.Tensor, direct: torch.Tensor) -> torch.Tensor:
+def pair_loss(
+    chosen: torch.Tensor, rejected: torch.Tensor, direct: torch.Tensor, *, direct_only: bool = False
+) -> torch.Tensor:
     """Eurus' objective (arXiv:2404.02078, section 3): Bradley-Terry, and direct rewards for some pairs.
 
     L = -log s(rc - rr) + direct * (-log s(rc) - log s(-rr)), averaged over pairs.
-    chosen, rejected, direct: [pairs].
+    chosen, rejected, direct: [pairs]. direct_only: leave Bradley-Terry out for the pairs that train direct
+    rewards (the ablation "w/o BT").
     """
     difference = -F.logsigmoid(chosen - rejected)
+    if direct_only:
+        difference = difference * (1 - direct)
     absolute = -F.logsigmoid(chosen) - F.logsigmoid(-rejected)
     return (difference + direct * absolute).mean()

@@ -18,12 +18,12 @@ def question_template(base: str, tokenizer: PreTrainedTokenizerFast) -> str:
     """What stands around a question in the prompts of the base model.
 
     That is the template of the base's own prm.json, if it is a reward model; else the one that `prm.train`
-    trained it with; else its chat template, with the question as the user's turn; else the question and a
-    newline.
+    or `prm.tune` trained it with; else its chat template, with the question as the user's turn; else the
+    question and a newline.
 
     base: a path or hub id. Raises UsageError if a file of the base is not JSON.
     """
-    for name in ("prm.json", "train.json"):
+    for name in ("prm.json", "train.json", "tune.json"):
         if (template := recorded_template(Path(base) / name)) is not None:
             return template
     if tokenizer.chat_template:
@@ -34,7 +34,7 @@ def question_template(base: str, tokenizer: PreTrainedTokenizerFast) -> str:
 
 
 def recorded_template(path: Path) -> str | None:
-    """The question's template in a prm.json or train.json, None if there is no such file.
+    """The question's template in one of these files, None if there is no such file.
 
     A train.json without one is of a run that used the default.
     """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
@@ -14,13 +13,16 @@ from prm.reading.head import Head, Kind
 from prm.reading.layout import Layout
 from prm.reading.template import Template
 from prm.training.examples import Form, Neutral
+from prm.training.folder import bad_folder
 from search.errors import UsageError
 from search.values import Aggregate
 
 TWO = ("negative", "positive")
 VALIDATION_SHARE = 0.05
-PAIRS = "pairs:"
+PAIRS, CHAT_PAIRS = "pairs:", ("ultrafeedback:", "ultrasafety:")
 """How the specification of a file of pairs begins."""
+RUN = "train.json"
+"""The file of a run's settings."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +32,8 @@ class TrainRequest:
 
     form: what to train; see `python -m prm.train --help`.
     base: the checkpoint to start from: a path, a hub id, or the name of a bundled model.
-    data, validation: data sets, as `prm.data.load` takes them; for `form="pairs"` also pairs:FILE.
+    data, validation: data sets, as `prm.data.load` takes them; for `form="pairs"` also pairs:FILE,
+        ultrafeedback:FILE and ultrasafety:FILE.
     out: the folder of the checkpoint, its card and its plot. resume: continue the run in `out`.
     held_out: NAME=FILE, more evaluation problems that must not be trained on.
     strict: refuse data with rows that cannot be read; otherwise they are left out and counted.
@@ -38,6 +41,7 @@ class TrainRequest:
         `prm.training.question.question_template`.
     tokens: for `form="tokens"`, the tokens that follow a wrong and a right step.
     direct: for `form="pairs"`, the sources whose pairs also train the absolute rewards, or "all".
+    direct_only: such pairs train nothing else (`prm.training.objectives.pair_loss`).
     too_long: whether a sequence over `max_length` tokens is cut at the head of its question or dropped.
     trees: lay out records of one problem as trees of at most this many tokens; 0 is off.
     class_weights: "auto" is "balanced" for `form="outcome"`, else "none".
@@ -66,6 +70,7 @@ class TrainRequest:
     tokens: tuple[str, ...] = ("-", "+")
     neutral: Neutral = "positive"
     direct: tuple[str, ...] = ("all",)
+    direct_only: bool = False
     too_long: Literal["cut", "drop"] = "cut"
     class_weights: Literal["auto", "none", "balanced"] = "auto"
     share: float = 1.0
@@ -104,7 +109,8 @@ class TrainRequest:
 
     def validate(self) -> None:
         """Raise UsageError, which lists everything that is wrong, before anything is loaded."""
-        faults = [*self._bad_numbers(), *self._bad_combinations(), *self._bad_data(), *self._bad_out()]
+        faults = [*self._bad_numbers(), *self._bad_combinations(), *self._bad_data()]
+        faults += bad_folder(self.out / RUN, self.settings(), self.resume)
         if faults:
             raise UsageError(*faults)
 
@@ -121,6 +127,8 @@ class TrainRequest:
             yield "--question-template: must contain {question} exactly once"
         if self.trees and self.form in ("sft", "outcome", "pairs"):
             yield f"--trees needs step labels, which --form {self.form} does not use"
+        if self.direct_only and not self.direct:
+            yield "--direct-only: --direct names no source"
         for name in ("language", "every_token"):
             if getattr(self, name) and self.form not in ("classes2", "classes3", "outcome"):
                 yield f"{_option(name)} is for the forms classes2, classes3 and outcome, not for {self.form}"
@@ -134,7 +142,9 @@ class TrainRequest:
 
     def _bad_data(self) -> Iterator[str]:
         for spec in (*self.data, *self.validation):
-            if spec.startswith(PAIRS):
+            if spec.startswith((PAIRS, *CHAT_PAIRS)):
+                if self.form != "pairs":
+                    yield f"{spec} holds pairs, which --form {self.form} does not use"
                 continue
             try:
                 load(spec)  # checks the format and reads nothing yet
@@ -143,20 +153,6 @@ class TrainRequest:
         for spec in self.held_out:
             if not all(spec.partition("=")):
                 yield f"--hold-out {spec}: must be NAME=FILE"
-
-    def _bad_out(self) -> Iterator[str]:
-        path = self.out / "train.json"
-        if not path.exists():
-            if self.resume:
-                yield f"--resume: there is no run in {self.out}"
-        elif not path.stat().st_size:  # a run that was killed before it wrote anything
-            return
-        elif not self.resume:
-            yield f"{self.out} already holds a run: add --resume to continue it, or give another --out"
-        else:
-            before, now = json.loads(path.read_text()), json.loads(json.dumps(self.settings()))
-            for name in (name for name in now if before.get(name) != now[name]):
-                yield f"--resume: the run in {self.out} has {name}={before.get(name)}, not {now[name]}"
 
 
 def layout_of(request: TrainRequest, question: str = Template().question) -> Layout:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -14,15 +12,14 @@ from prm.pretrained.names import local_base
 from prm.reading.encoder import Encoder
 from prm.reading.layout import Layout, save_layout
 from prm.reading.zoo import RewardModel
-from prm.training.card import write_card
+from prm.training.arguments import arguments
+from prm.training.card import Picture, write_card
 from prm.training.data import guard_for, read_data
+from prm.training.folder import claimed
 from prm.training.question import question_template, recorded_template
-from prm.training.request import TrainRequest, layout_of
+from prm.training.request import RUN, TrainRequest, layout_of
+from prm.training.rewards import draw_rewards, held_out_rewards
 from search.errors import UsageError
-from search.lock import only_writer
-
-LOG_EVERY = 10
-"""Steps between logged losses; shorter runs log every step."""
 
 
 def train(request: TrainRequest) -> None:
@@ -36,9 +33,9 @@ def train(request: TrainRequest) -> None:
     request.validate()
     base = local_base(request.base)
     tokenizer = load_tokenizer(RewardModel(base, base, Layout(), None, base))
-    question = request.question_template or recorded_template(request.out / "train.json")
+    question = request.question_template or recorded_template(request.out / RUN)
     layout = layout_of(request, question or question_template(base, tokenizer))
-    guard = guard_for(request)
+    guard = guard_for(request.held_out)
     data = read_data(request, Encoder(layout, tokenizer), guard)
     objective = build_objective(request, layout, tokenizer, data.weights)
 
@@ -58,7 +55,8 @@ def train(request: TrainRequest) -> None:
         for warning in data.warnings:
             print(f"warning: {warning}", file=sys.stderr)
         out.mkdir(parents=True, exist_ok=True)
-    with _claimed(request, layout) if first else nullcontext():
+    run = {**request.settings(), "question": layout.template.question}
+    with claimed(out / RUN, run) if first else nullcontext():
         checkpoint = last_checkpoint(out / "checkpoints") if request.resume else None
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         if trainer.interrupted:
@@ -75,26 +73,13 @@ def train(request: TrainRequest) -> None:
             history = trainer.state.log_history
             notes = [guard.describe(), *([data.left_out.describe()] if data.left_out else []), *data.warnings]
             settings = {**request.settings(), "question_template": layout.template.question}
-            write_card(out, settings, data.report, history, "\n".join(notes), command)
+            title, pictures = f"a reward model, form {request.form}", list[Picture]()
+            if request.form == "pairs" and data.validation:
+                pictures.append(draw_rewards(held_out_rewards(history), "reward", out))
+            write_card(
+                out, settings, data.report, history, "\n".join(notes), command, title=title, pictures=pictures
+            )
             print(f"written: {out}")
-
-
-@contextmanager
-def _claimed(request: TrainRequest, layout: Layout) -> Iterator[None]:
-    """Lock `train.json` in the folder of the run, and fill it in if it is new.
-
-    It holds the settings, and the question's template as it was chosen.
-
-    Raises UsageError if another process holds the lock.
-    """
-    path = request.out / "train.json"
-    with path.open("ab+") as file:
-        only_writer(file, path)
-        if not file.tell():
-            settings = {**request.settings(), "question": layout.template.question}
-            file.write((json.dumps(settings, indent=2) + "\n").encode())
-            file.flush()
-        yield
 
 
 def build_objective(
@@ -144,28 +129,22 @@ def build_objective(
             f"--language needs a base model with tied embeddings: {request.base} has a separate output "
             "layer, which the new head replaces"
         )
-    return Objective(model, request.form, weights, language=request.language, every_token=request.every_token)
+    return Objective(
+        model, request.form, weights, language=request.language, every_token=request.every_token,
+        direct_only=request.direct_only,
+    )  # fmt: skip
 
 
 def _arguments(request: TrainRequest, examples: int, validated: bool) -> Any:
-    import torch
     from transformers import TrainingArguments
 
-    per_step = request.batch * request.accumulate
-    steps = request.steps if request.steps > 0 else request.epochs * examples / per_step
-    best = validated and request.patience is not None
+    is_pairs = request.form == "pairs"
     return TrainingArguments(
-        output_dir=str(request.out / "checkpoints"), per_device_train_batch_size=request.batch,
-        per_device_eval_batch_size=request.batch, gradient_accumulation_steps=request.accumulate,
-        num_train_epochs=request.epochs, max_steps=request.steps, learning_rate=request.lr,
-        weight_decay=request.weight_decay, adam_beta2=request.beta2,
-        lr_scheduler_type="cosine", warmup_steps=request.warmup, bf16=request.bf16,
-        use_cpu=not torch.cuda.is_available(), seed=request.seed, report_to="none",
-        logging_steps=LOG_EVERY if steps >= 2 * LOG_EVERY else 1,
-        eval_strategy="steps" if validated else "no", eval_steps=request.every, save_steps=request.every,
-        save_total_limit=2, load_best_model_at_end=best, metric_for_best_model="eval_loss",
-        greater_is_better=False, label_names=["targets"], remove_unused_columns=False,
-        prediction_loss_only=True, dataloader_pin_memory=torch.cuda.is_available(),
+        **arguments(request, examples, validated), learning_rate=request.lr, adam_beta2=request.beta2,
+        load_best_model_at_end=validated and request.patience is not None,
+        metric_for_best_model="eval_loss", greater_is_better=False, remove_unused_columns=False,
+        label_names=["direct" if is_pairs else "targets"], prediction_loss_only=not is_pairs,
+        eval_on_start=is_pairs and validated,
     )  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, Traini
 
 from prm.training.muon import muon
 from prm.training.objectives import Objective
+from prm.training.rewards import pair_metrics
 from prm.training.sequences import Example, PairExample, collate, collate_pairs
 
 Item = Example | PairExample
@@ -66,7 +67,7 @@ class RewardTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped h
 
         per_step = arguments.train_batch_size * arguments.gradient_accumulation_steps
         self._buckets = Buckets([len(item) for item in train], per_step, arguments.seed)
-        self._stop, self._with_muon = _StopOnSignal(), with_muon
+        self._stop, self._with_muon = StopOnSignal(), with_muon
         callbacks: list[TrainerCallback] = [_Epochs(self._buckets), self._stop]
         if patience is not None and validation:
             callbacks.append(EarlyStoppingCallback(early_stopping_patience=patience))
@@ -74,6 +75,7 @@ class RewardTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped h
             model=model, args=arguments, train_dataset=_Items(train),
             eval_dataset=_Items(validation) if validation else None, data_collator=collator,
             callbacks=callbacks,
+            compute_metrics=pair_metrics if isinstance(first, PairExample) else None,
         )
 
     @property
@@ -114,7 +116,7 @@ class _Epochs(TrainerCallback):  # type: ignore[misc]
         self._buckets.epoch = int((state.epoch or 0) + 1e-6)
 
 
-class _StopOnSignal(TrainerCallback):  # type: ignore[misc]
+class StopOnSignal(TrainerCallback):  # type: ignore[misc]
     """At Ctrl-C or SIGTERM, finishes the step, saves and stops; a second Ctrl-C stops at once."""
 
     def __init__(self) -> None:
