@@ -128,7 +128,6 @@ def test_the_processes_of_our_engines_leave_interrupts_to_the_parent(
 
 
 def _exit_with_one_if_it_ignores_interrupts() -> None:
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it already
     leave_interrupts_to_the_parent()
     os._exit(signal.getsignal(signal.SIGINT) is signal.SIG_IGN)
 
