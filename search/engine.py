@@ -12,13 +12,14 @@ from itertools import islice
 from time import perf_counter
 from typing import Any, TypeVar
 
+from search.environments.episode import Environment, EpisodePolicy
 from search.errors import UnavailableError, UsageError
 from search.limits import Cost, CostLimits, Events, LengthLimits, LimitReached
 from search.node import Node, TreeEvent
 from search.speculation import Load, Speculate
 from search.trace import Trace
 from search.tree import StepGuided, Strategy, Tree
-from search.types import Answers, AnswersByProblem, Policy, Problem, Step, StepScorer
+from search.types import Answers, AnswersByProblem, Policy, Problem, Step, StepScorer, answer_text
 from search.values import Aggregate
 
 log = logging.getLogger(__name__)
@@ -54,6 +55,11 @@ class Outcome:
     def text(self) -> str:
         return "".join(step.text for step in self.steps)
 
+    @property
+    def answer_text(self) -> str:
+        """What the answer is read from: `text`, or in an episode what the last turn leaves to read."""
+        return answer_text(self.steps)
+
 
 async def solve(
     problems: Iterable[Problem],
@@ -71,6 +77,7 @@ async def solve(
     concurrency: int = 64,
     speculate: Speculate = 0,
     prm_weight: float | None = None,
+    environment: Environment | None = None,
     trace: Trace | None = None,
     watch: Watch = lambda problem, event, node: None,
 ) -> AsyncGenerator[Outcome, None]:
@@ -91,10 +98,14 @@ async def solve(
         as keep the policy busy. Answers are the same, sooner; what was not asked for is counted in the cost.
     prm_weight: what scoring a token costs, in sampled tokens: how `Cost.total_tokens` is counted. Scored
         steps count by their policy tokens. None counts no total.
+    environment: answers each whole message of the policy, which is then a step of the search: a turn of an
+        episode (`search.environments`). `lengths` are of a turn and of all turns. None: steps of one message.
     answers: how answers are read, for all problems alike or for each (`AnswersByProblem`); the default
         compares whole texts.
     """
     trace, load = trace or Trace(), Load()
+    if environment is not None:
+        policy = EpisodePolicy(policy, environment, lengths.step_tokens)
     todo = list(problems)
     check_strategy(strategy, outcome=outcome)
     if twice := [id for id, count in Counter(problem.id for problem in todo).items() if count > 1]:

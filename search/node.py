@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from search.types import Address, Label, Step, StepScore, Stop
+from search.types import Address, Label, Step, StepScore, Stop, answer_text
 
 
 @dataclass(slots=True, eq=False)
@@ -51,6 +51,11 @@ class Node:
     @property
     def text(self) -> str:
         return "".join(step.text for step in self.steps)
+
+    @property
+    def answer_text(self) -> str:
+        """What the answer is read from: `text`, or in an episode what the last turn leaves to read."""
+        return answer_text(self.steps)
 
     @property
     def scored_as(self) -> Node:

@@ -1,7 +1,8 @@
 """JSONL trace of a run. Resuming replays it: strategies rerun, recorded calls cost nothing.
 
 One event a line: `run` (first; the configuration), then for each problem `problem`, `sample`, `score`,
-`reject`, `backtrack`, `failed`, `unused`, `deadline` and `chosen`, each keyed by problem id and node address.
+`observe`, `reject`, `backtrack`, `failed`, `unused`, `deadline` and `chosen`, each keyed by problem id and
+node address.
 The schema is in docs/guides/traces.md.
 """
 
@@ -19,7 +20,7 @@ from search.errors import ScorerError, TraceError
 from search.jsonl import JsonLinesFile
 from search.limits import Cost, Events
 from search.node import Node
-from search.types import Address, Problem, Step, StepScore, Stop
+from search.types import Address, Observation, Problem, Step, StepScore, Stop
 
 Samples = tuple[list[Step], Cost]
 Scores = tuple[int, list[StepScore], Cost]
@@ -52,6 +53,7 @@ class _Recorded:
     """What is recorded of one problem, by node address."""
 
     digest: str = ""
+    observations: dict[Address, Observation] = field(default_factory=dict)
     samples: dict[Address, Samples] = field(default_factory=dict)
     scores: dict[Address, Scores] = field(default_factory=dict)
     failures: dict[Address, Failure] = field(default_factory=dict)
@@ -141,8 +143,10 @@ class Trace:
         match _RENAMED.get(event["event"], event["event"]):
             case "problem":
                 recorded.digest = event["digest"]
+            case "observe":
+                recorded.observations[tuple(event["at"])] = read_observation(event)
             case "sample":
-                steps = [Step(t, tuple(ids), lp, Stop(stop), n) for t, ids, lp, stop, n in event["steps"]]
+                steps = read_steps(event, recorded.observations)
                 recorded.samples[tuple(event["at"])] = steps, Cost(**_renamed(event["spent"]))
             case "score":
                 scores = [StepScore(*parts) for parts in event["scores"]]
@@ -264,6 +268,10 @@ class Recorder:
         return scores, spent
 
     def write_sample(self, at: Address, steps: Sequence[Step], spent: Cost) -> None:
+        """Record a sample, its observations first: a kill parts none from its step."""
+        for depth, step in enumerate(steps):
+            if step.observation is not None:
+                self._write("observe", (*at, *[0] * depth), **asdict(step.observation))
         parts = [(step.text, step.token_ids, step.logprob, step.stop, step.n_tokens) for step in steps]
         self._write("sample", at, steps=parts, spent=_nonzero(spent))
 
@@ -307,6 +315,27 @@ class Recorder:
     def _write(self, event: str, at: Address, **data: Any) -> None:
         if self._trace is not None:
             self._trace._write({"event": event, "problem": self._problem, "at": at, **data})
+
+
+def read_observation(event: Mapping[str, Any]) -> Observation:
+    """The observation of an `observe` event. Raises KeyError, TypeError or ValueError if it is none."""
+    fields_ = {name: event[name] for name in Observation.__dataclass_fields__}
+    return Observation(**{**fields_, "token_ids": tuple(event["token_ids"])})
+
+
+def read_steps(event: Mapping[str, Any], observations: dict[Address, Observation]) -> list[Step]:
+    """The steps of a `sample` event. Raises KeyError, TypeError or ValueError if it is none.
+
+    observations: those read before it, by address; the steps take theirs.
+    """
+    steps, at = list[Step](), tuple(event["at"])
+    for depth, (text, ids, logprob, stop, n_tokens) in enumerate(event["steps"]):
+        observation = observations.pop((*at, *[0] * depth), None)
+        whole = Stop(stop) in (Stop.STEP, Stop.END)  # a turn that was cut has none: what is there is older
+        steps.append(
+            Step(text, tuple(ids), logprob, Stop(stop), n_tokens, observation if whole else None)
+        )
+    return steps
 
 
 def _plain(run: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -250,7 +250,7 @@ class Tree(Spending):
 
     def answer(self, node: Node) -> str | None:
         """The final answer of a finished solution; None if it is unfinished or states none."""
-        return self._answers.extract(node.text) if node.is_finished else None
+        return self._answers.extract(node.answer_text) if node.is_finished else None
 
     def is_dead(self, node: Node) -> bool:
         """True for a dead end: finished or cut without an answer, or failed."""

@@ -2,6 +2,7 @@
 
 Problem     a question, without its reference answer
 Step        one reasoning step, as the policy emitted it
+Observation what an environment answered to a step that is a whole message
 StepScore   a reward model's probabilities for one step
 Ahead       what a strategy may ask for next
 Policy      proposes steps
@@ -66,6 +67,30 @@ class Label(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Observation:
+    """What an environment answered to a turn: a step that is one whole message of the policy.
+
+    text: what the policy reads before its next turn; it never counts as sampled.
+    read: the text that the answer of an episode that ends with this turn is read from.
+    ends: whether the episode ends with this turn.
+    output: what the turn's last code block printed; "" if it failed, or if there is none.
+    kept: how many of the turn's code blocks left a state; they are run again before those of later turns.
+    critic_tokens: tokens that a critic sampled for it, which are not in the problem's `Cost`.
+    rendered, token_ids: `text` as it stands between this turn and the next, with the markers of a chat
+        template. Set by the policy; token_ids is empty if it works on text only.
+    """
+
+    text: str
+    read: str = ""
+    ends: bool = False
+    output: str = ""
+    kept: int = 0
+    critic_tokens: int = 0
+    rendered: str = ""
+    token_ids: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Step:
     """One reasoning step, exactly as the policy emitted it.
 
@@ -74,6 +99,8 @@ class Step:
         Empty if the policy has none to show (a server that only speaks text).
     logprob: sum over the tokens, in nats, at temperature 1; 0.0 if the policy does not report it.
     n_tokens: tokens of the step; needed only if `token_ids` is empty.
+    observation: of a turn, the environment's answer; None for steps of one message. If a turn follows,
+        `token_ids` are without the token that ended the message: it is in the observation's.
     """
 
     text: str
@@ -81,6 +108,7 @@ class Step:
     logprob: float
     stop: Stop
     n_tokens: int = -1
+    observation: Observation | None = None
 
     def __post_init__(self) -> None:
         if self.n_tokens < 0:
@@ -90,6 +118,30 @@ class Step:
     def is_blank(self) -> bool:
         """True if there is no text: the model ended the solution right after the previous step."""
         return not self.text.strip()
+
+
+def since_observation(steps: Sequence[Step]) -> Sequence[Step]:
+    """The steps after the last observation: all of them, unless they are turns."""
+    return steps[next((i for i in range(len(steps), 0, -1) if steps[i - 1].observation is not None), 0) :]
+
+
+def texts_read(steps: Sequence[Step]) -> list[str]:
+    """The steps as a reward model reads them: each after the observation that stands before it, if any.
+
+    Returns [len(steps)]. So a turn is scored without its own observation, which may hold a verdict on it.
+    """
+    texts, before = list[str](), ""
+    for step in steps:
+        texts.append(before + step.text)
+        before = "" if step.observation is None else f"\n{step.observation.text}\n"
+    return texts
+
+
+def answer_text(steps: Sequence[Step]) -> str:
+    """What the answer of a solution is read from: its text, or what the last turn leaves to read."""
+    if steps and (observation := steps[-1].observation) is not None:
+        return observation.read
+    return "".join(step.text for step in steps)
 
 
 @dataclass(frozen=True, slots=True)

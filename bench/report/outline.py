@@ -74,7 +74,7 @@ def outline(
 
     def ending(node: Node) -> str:
         """How the solution that ends here ends."""
-        answer = answers.extract(node.text)
+        answer = answers.extract(node.answer_text)
         if answer is None:
             return "no answer"
         return f"answer {_one_line(answer)}, {'correct' if graders.grade(problem, answer) else 'wrong'}"

@@ -16,7 +16,8 @@ from search.errors import ScorerError, TraceError
 from search.limits import Cost
 from search.node import Node, same_text
 from search.scoring import BLANK_SCORE
-from search.types import Address, Step, StepScore, Stop
+from search.trace import read_observation, read_steps
+from search.types import Address, Observation, Step, StepScore
 
 _OLD_NAMES = {
     "judge": "score", "judgements": "scores", "known": "num_scored", "knobs": "params", "budget": "lengths",
@@ -135,6 +136,7 @@ class _Reader:
         self._tree = RecordedTree(problem)
         self._nodes: dict[Address, Node] = {(): self._tree.root}
         self._order: list[Node] = []
+        self._observations: dict[Address, Observation] = {}  # of samples that are not read yet
         self._total: Cost | None = None  # of a problem that its deadline ended
 
     def read(self, event: Mapping[str, Any]) -> None:
@@ -144,10 +146,11 @@ class _Reader:
             case "problem":
                 tree.digest = event["digest"]
                 return
+            case "observe":
+                self._observations[at] = read_observation(event)
             case "sample":
                 spent.samples = 1
-                for depth, (text, ids, logprob, stop, n_tokens) in enumerate(event["steps"]):
-                    step = Step(text, tuple(ids), logprob, Stop(stop), n_tokens)
+                for depth, step in enumerate(read_steps(event, self._observations)):
                     self._add((*at, *[0] * depth), step)
                 tree.samples.append(Sample(self._nodes[at[:-1]], self._order[-1], spent))
             case "score":

@@ -19,7 +19,7 @@ from prm.scoring.scorers import Engine, load_scorer
 from search.errors import UsageError
 from search.node import Node
 from search.scoring import BLANK_SCORE
-from search.types import StepScore
+from search.types import StepScore, texts_read
 from search.values import AGGREGATES, Aggregate
 
 
@@ -68,7 +68,7 @@ def rescore(
     for problem, tree in ended.items():
         question = graders.examples[problem].problem.question
         for leaf in graders.solutions(tree).answered:
-            texts = tuple(step.text for step in leaf.steps if not step.is_blank)
+            texts = tuple(texts_read([step for step in leaf.steps if not step.is_blank]))
             leaves.setdefault((question, texts), []).append(leaf)
     scored = score_solutions(list(leaves), prm, keep, engine=engine, dtype=dtype)
     for tree in run.trees.values():

@@ -10,8 +10,19 @@ from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import asdict
 from typing import Any, Generic, TypeVar
 
+from search.environments.episode import answered
 from search.limits import Cost, charge, metered
-from search.types import BoundedScorer, Policy, Problem, Step, StepScore, StepScorer, Until
+from search.types import (
+    BoundedScorer,
+    Observation,
+    Policy,
+    Problem,
+    Step,
+    StepScore,
+    StepScorer,
+    Until,
+    texts_read,
+)
 
 T = TypeVar("T")
 
@@ -55,8 +66,12 @@ class PooledPolicy:
 
         if until is Until.STEP:
             return await draw()
-        texts = tuple(step.token_ids or step.text for step in steps)
+        texts = tuple((step.token_ids or step.text, step.observation) for step in steps)
         return await self.memo.get((problem.id, texts, *sorted(how.items())), draw)
+
+    def answered(self, problem: Problem, turn: Step, observation: Observation) -> Step:
+        """See `search.environments.episode.Conversing`."""
+        return answered(self._policy, problem, turn, observation)
 
 
 class PooledScorer:
@@ -74,7 +89,7 @@ class PooledScorer:
 
         if num_scored:
             return await score()
-        return await self.memo.get((problem.id, *(step.text for step in steps)), score)
+        return await self.memo.get((problem.id, *texts_read(steps)), score)
 
 
 class BoundedPooledScorer(PooledScorer):

@@ -46,7 +46,7 @@ def trees_from_traces(request: FromTracesRequest) -> None:
                 trees += made.tree(tree, graded)
     facts = {
         "searches": searches, "searches_without_a_tree": searches - len(trees),
-        "left_out": tally.report(), "split_guard": guard.report(),
+        "left_out": tally.report(), "split_guard": guard.report(), "test_problems_of": sorted(test_of),
     }  # fmt: skip
     print(guard.describe())
     if not trees:
@@ -70,7 +70,8 @@ class _Maker:
     def grades(self, tree: RecordedTree) -> dict[Node, bool]:
         """Whether each finished solution is right; equal ones are graded once."""
         answers = self._graders.task.answers(self._graders.examples[tree.problem].problem)
-        read = {leaf: answers.extract(leaf.text) for leaf in tree.solutions if leaf.duplicate_of is None}
+        leaves = [leaf for leaf in tree.solutions if leaf.duplicate_of is None]
+        read = {leaf: answers.extract(leaf.answer_text) for leaf in leaves}
         known = {answer: self._graders.grade(tree.problem, answer) for answer in set(read.values())}
         return {leaf: known[answer] for leaf, answer in read.items()}
 

@@ -50,7 +50,7 @@ def replayed_summary(run: RecordedRun, graders: Graders) -> Summary:
         if outcome.error is not None:
             raise UsageError(f"{run.path}: the search of {name} cannot be run again: {outcome.error}")
         answer = ended[name].answer
-        fallback = answer is not None and graders.task.falls_back(outcome.text)
+        fallback = answer is not None and graders.task.falls_back(outcome.answer_text)
         events = replace(outcome.events, replayed=max(1, outcome.events.replayed))  # its seconds do not count
         graded.append(
             Graded(

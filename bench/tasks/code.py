@@ -23,7 +23,7 @@ from mutation.sandbox.verdict import Limits, Suite
 from search.errors import ScorerError
 from search.prompts import Prompt
 from search.tree import TextAnswers
-from search.types import Answers, Problem, Step, StepScore, Stop
+from search.types import Answers, Problem, Step, StepScore, Stop, since_observation
 
 INPUTS = 20
 """Generated inputs that two programs are compared on."""
@@ -158,7 +158,7 @@ class ShownTests:
         case = self._cases.get(problem.id)
         if case is None:
             raise ScorerError(f"{problem.id} is no problem of the task {self._task}: no tests to run")
-        text = "".join(step.text for step in steps)
+        text = "".join(step.text for step in (*since_observation(steps[:-1]), steps[-1]))  # the last message
         if steps[-1].stop is not Stop.END:
             return OPEN if may_become_program(text, case.preamble, case.entry_point) else FAILED
         program = program_of(case, text)

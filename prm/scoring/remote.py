@@ -16,7 +16,7 @@ from prm.scoring.served import ServedPRM
 from search.errors import ScorerError, SearchError, UsageError
 from search.limits import charge
 from search.policies.http import RefusedError
-from search.types import Problem, Step, StepScore
+from search.types import Problem, Step, StepScore, texts_read
 
 PROBE = ("What is 1 + 1?", ("1 + 1 = 2.", "So 2.", "It is 2.", "That is 2.", "The answer is 2."))
 """More steps than any chat template has turns, so that steps are not mistaken for turns."""
@@ -37,7 +37,7 @@ class PRMServerScorer(HTTPScorer):
 
     async def score(self, problem: Problem, steps: Sequence[Step], *, num_scored: int = 0) -> list[StepScore]:
         reply = await self._request(problem, "score", {
-            "question": problem.question, "steps": [step.text for step in steps], "num_scored": num_scored,
+            "question": problem.question, "steps": texts_read(steps), "num_scored": num_scored,
             "model": self.served.fingerprint,
         })  # fmt: skip
         with _read(problem):
@@ -107,7 +107,7 @@ class VLLMServerScorer(HTTPScorer):
     async def score(self, problem: Problem, steps: Sequence[Step], *, num_scored: int = 0) -> list[StepScore]:
         if not self._opened:
             raise ScorerError("the reward model is not open: use it in `async with`")
-        pieces = self._encode(problem.question, [step.text for step in steps])
+        pieces = self._encode(problem.question, texts_read(steps))
         ids = [token for piece in pieces for token in piece]
         check_length(problem, len(ids), self.context)
         ends = list(accumulate(map(len, pieces)))[1 + num_scored :]

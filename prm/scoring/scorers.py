@@ -23,7 +23,7 @@ from search.errors import ContextError, ScorerError, UsageError
 from search.lifecycle import ManagedModel
 from search.limits import charge
 from search.microbatch import Microbatcher
-from search.types import Problem, Step, StepScore
+from search.types import Problem, Step, StepScore, texts_read
 
 if TYPE_CHECKING:
     from prm.scoring.tree_cache import Scored
@@ -135,7 +135,7 @@ class VLLMScorer(ManagedScorer):
     async def score(self, problem: Problem, steps: Sequence[Step], *, num_scored: int = 0) -> list[StepScore]:
         if not self._opened:
             raise ScorerError("the reward model is not open: use it in `async with`")
-        pieces = self._encode(problem.question, [step.text for step in steps])
+        pieces = self._encode(problem.question, texts_read(steps))
         ids = [token for piece in pieces for token in piece]
         check_length(problem, len(ids), self.context)
         ends = list(accumulate(map(len, pieces)))[1 + num_scored :]
@@ -254,7 +254,7 @@ class HFScorer(ManagedScorer):
         )
 
     async def score(self, problem: Problem, steps: Sequence[Step], *, num_scored: int = 0) -> list[StepScore]:
-        pieces = self._encode(problem.question, [step.text for step in steps])
+        pieces = self._encode(problem.question, texts_read(steps))
         check_length(problem, sum(map(len, pieces)), self.context)
         scored = await self._score(pieces)
         charge(prm_tokens=scored.computed, prm_tokens_cached=scored.cached)

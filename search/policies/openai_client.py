@@ -22,7 +22,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -36,10 +36,12 @@ from search.policies.stepping import (
     Prefix,
     Sampling,
     SteppingPolicy,
+    encode_between,
     encode_conversation,
     encode_prompt,
     token_pieces,
 )
+from search.policies.turns import end_ids
 from search.prompts import Conversation, Prompt
 from search.segment import SEGMENTERS, Segmenter
 from search.types import Problem, Stop
@@ -127,6 +129,16 @@ class OpenAIPolicy(SteppingPolicy):
         if asked.prompt.chat:
             raise UsageError("a conversation needs the chat template of the policy: give its --tokenizer")
         return Prefix((), asked.prompt.fill(asked.text))
+
+    def _between(self, prompt: Prompt, turn: str, text: str) -> Prefix:
+        if self._tokenizer is None:
+            return super()._between(prompt, turn, text)
+        between = encode_between(self._tokenizer, prompt, turn, text)
+        return between if self._sends_token_ids else Prefix((), between.text)
+
+    @property
+    def _end_ids(self) -> Collection[int]:
+        return () if self._tokenizer is None else end_ids(self._tokenizer)
 
     def _as_sent(self, tokenizer: PreTrainedTokenizerFast, prefix: Prefix) -> Prefix:
         """As token ids, or as text to which the server adds the token of its beginning."""

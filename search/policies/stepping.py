@@ -12,7 +12,7 @@ A subclass only samples tokens (`_generate`). This module turns them into steps:
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -20,10 +20,11 @@ from typing import TYPE_CHECKING
 from search.errors import ContextError, PolicyError, UsageError
 from search.lifecycle import ManagedModel
 from search.limits import charge
+from search.policies.turns import between_turns, plain_between, tokens_of
 from search.prompts import Conversation, Prompt
 from search.seeds import derive
 from search.segment import Segmenter
-from search.types import Problem, Step, Stop, Until
+from search.types import Observation, Problem, Step, Stop, Until, since_observation
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -128,8 +129,10 @@ class SteppingPolicy(ManagedModel, ABC):
         await self._prepare(problem)
         root = self._prompt_of(problem)
         ends = problem.prompt.stop if isinstance(problem, Conversation) else self._prompt.stop
-        prefix = root.token_ids + tuple(token for step in steps for token in step.token_ids)
-        before = "".join(step.text for step in steps)
+        prefix = root.token_ids + _path_tokens(steps)
+        sent = root.text + _path_text(steps)
+        own = since_observation(steps)  # of the message that goes on, where earlier ones are turns
+        before = "".join(step.text for step in own)
         self._check_room(problem, len(prefix))
         room = min(max_tokens, self._context - len(prefix))
         pauses = self._segmenter.stop if until is Until.STEP else ()
@@ -138,7 +141,7 @@ class SteppingPolicy(ManagedModel, ABC):
         while True:
             text, used = _text(pieces), sum(piece.n_tokens for piece in pieces)
             completion = await self._generate(
-                Prefix(prefix + _token_ids(pieces), root.text + before + text),
+                Prefix(prefix + _token_ids(pieces), sent + text),
                 stop=(*pauses, *_stops_after(ends, before + text)),
                 max_tokens=room - used,
                 seed=derive(seed, used) if used else seed,
@@ -159,14 +162,39 @@ class SteppingPolicy(ManagedModel, ABC):
         text = _text(pieces)
         if until is Until.END:
             groups, blank = self._split(pieces)
-            made = self._cut_repetition(steps, _steps(groups, Stop.STEP if blank else stop))
+            made = self._cut_repetition(own, _steps(groups, Stop.STEP if blank else stop))
             if made[-1].stop is Stop.REPETITION:  # sampled step by step, it would have ended there
                 return made
             return _steps([*groups[:-1], [*groups[-1], *blank]], stop)
         first = self._segmenter.first_step(text)
         if first is not None and first < len(text):
             pieces, stop = pieces[: _through(pieces, first)], Stop.STEP
-        return self._cut_repetition(steps, _steps([pieces], stop))
+        return self._cut_repetition(own, _steps([pieces], stop))
+
+    def answered(self, problem: Problem, turn: Step, observation: Observation) -> Step:
+        """A whole message as a turn: with what stands between it and the next, as this policy reads it.
+
+        The message's own tokens stay as they were sampled, but for the token that ended it.
+        """
+        prompt = problem.prompt if isinstance(problem, Conversation) else self._prompt
+        between = self._between(prompt, turn.text, observation.text)
+        ids = turn.token_ids
+        if ids and ids[-1] in self._end_ids:
+            ids = ids[:-1]
+        observation = replace(observation, rendered=between.text, token_ids=between.token_ids)
+        return replace(turn, token_ids=ids, stop=Stop.STEP, observation=observation)
+
+    @property
+    def _end_ids(self) -> Collection[int]:
+        """The tokens that end a message."""
+        return ()
+
+    def _between(self, prompt: Prompt, turn: str, text: str) -> Prefix:
+        """What stands between two messages of the policy, `turn` the first of them: `text` as it reads it.
+
+        By default it is text alone, between line ends.
+        """
+        return Prefix((), plain_between(turn, text))
 
     def _cut_repetition(self, before: Sequence[Step], new: list[Step]) -> list[Step]:
         """Cut `new` after a complete step that was repeated too often in a row."""
@@ -232,6 +260,22 @@ class SteppingPolicy(ManagedModel, ABC):
 def _stops_after(stops: Sequence[str], text: str) -> list[str]:
     """The prompt's stop strings, and the remainder of each that the end of `text` has begun."""
     return [stop[k:] for stop in stops for k in range(len(stop)) if text.endswith(stop[:k])]
+
+
+def _path_tokens(steps: Sequence[Step]) -> tuple[int, ...]:
+    """The tokens of a path: those of its steps, and of the observations between turns."""
+    ids = list[int]()
+    for step in steps:
+        ids += step.token_ids
+        if step.observation is not None:
+            ids += step.observation.token_ids
+    return tuple(ids)
+
+
+def _path_text(steps: Sequence[Step]) -> str:
+    return "".join(
+        step.text if step.observation is None else step.text + step.observation.rendered for step in steps
+    )
 
 
 def _text(pieces: Sequence[Piece]) -> str:
@@ -312,6 +356,12 @@ def encode_conversation(tokenizer: PreTrainedTokenizerFast, asked: Conversation)
                 f"{message['content'][:40]!r}: it does not take a conversation of these turns"
             )
     return Prefix(tuple(tokenizer(text, add_special_tokens=False).input_ids), text)
+
+
+def encode_between(tokenizer: PreTrainedTokenizerFast, prompt: Prompt, turn: str, text: str) -> Prefix:
+    """An observation between two turns, tokenised by itself. Raises UsageError if the template has none."""
+    rendered = between_turns(tokenizer, prompt, turn, text)
+    return Prefix(tokens_of(tokenizer, rendered), rendered)
 
 
 def token_pieces(

@@ -17,10 +17,12 @@ from search.policies.stepping import (
     Prefix,
     Sampling,
     SteppingPolicy,
+    encode_between,
     encode_conversation,
     encode_prompt,
     token_pieces,
 )
+from search.policies.turns import end_ids
 from search.prompts import Conversation, Prompt
 from search.segment import SEGMENTERS, Segmenter
 from search.types import Stop
@@ -69,6 +71,13 @@ class VLLMPolicy(SteppingPolicy):
 
     def _encode_conversation(self, asked: Conversation) -> Prefix:
         return encode_conversation(self._tokenizer, asked)
+
+    def _between(self, prompt: Prompt, turn: str, text: str) -> Prefix:
+        return encode_between(self._tokenizer, prompt, turn, text)
+
+    @property
+    def _end_ids(self) -> frozenset[int]:
+        return end_ids(self._tokenizer)
 
     async def _generate(
         self, prefix: Prefix, *, stop: Sequence[str], max_tokens: int, seed: int, temperature: float

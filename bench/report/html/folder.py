@@ -102,5 +102,5 @@ def _graded(tree: RecordedTree, graders: Graders) -> Graded:
         example.problem, (), tree.answer, None if leaf.score is None else leaf.score.value, tree.cost, events,
         0.0, None, leaf.is_finished,
     )
-    fallback = tree.answer is not None and graders.task.falls_back(leaf.text)
+    fallback = tree.answer is not None and graders.task.falls_back(leaf.answer_text)
     return Graded(outcome, graders.grade(tree.problem, tree.answer), example.group, fallback)

@@ -1,0 +1,1 @@
+"""Episodes of several turns: a policy sends whole messages, and an environment answers each of them."""
