@@ -76,6 +76,7 @@ def _row(graded: Graded) -> dict[str, Any]:
         "fallback": graded.fallback, "answer": outcome.answer, "value": outcome.value,
         "finished": outcome.finished, "error": outcome.error, "seconds": round(outcome.seconds, 3),
         "cost": _nonzero(outcome.cost), "events": _nonzero(outcome.events),
+        **({"turns": list(graded.turns)} if graded.turns else {}),
     }  # fmt: skip
 
 
@@ -84,7 +85,7 @@ def _graded(row: Mapping[str, Any], problems: Mapping[str, Problem]) -> Graded:
         problems[row["id"]], (), row["answer"], row["value"], Cost(**row["cost"]), Events(**row["events"]),
         row["seconds"], row["error"], row["finished"],
     )
-    return Graded(outcome, row["correct"], row["group"], row["fallback"])
+    return Graded(outcome, row["correct"], row["group"], row["fallback"], tuple(row.get("turns", ())))
 
 
 def _nonzero(counts: Cost | Events) -> dict[str, int]:

@@ -32,12 +32,18 @@ class Graded:
     """A problem's outcome and whether its answer is right; a failed problem is wrong. group: see Example.
 
     fallback: whether the solution states no answer, and its last mathematics or number was graded.
+    turns: of an episode, whether the answer was right after each of its turns.
     """
 
     outcome: Outcome
     correct: bool
     group: str = ""
     fallback: bool = False
+    turns: tuple[bool, ...] = ()
+
+    def right_at(self, turn: int) -> bool:
+        """Whether the answer was right after so many turns, from 1; after the last one it stays as it is."""
+        return bool(self.turns) and self.turns[min(turn, len(self.turns)) - 1]
 
     @property
     def ending(self) -> Ending:
@@ -59,6 +65,7 @@ class Graded:
             "failed_candidates": outcome.events.failed, "hit_limit": outcome.events.exhausted > 0,
             "late": outcome.events.late > 0,
             "seconds": round(outcome.seconds, 3),
+            **({"turns": list(self.turns)} if self.turns else {}),
         }  # fmt: skip
 
 
@@ -117,6 +124,15 @@ class Summary:
         return sum(g.correct for g in self.graded)
 
     @property
+    def right_by_turn(self) -> list[int]:
+        """How many problems of episodes are right after 1, 2, ... turns; [] for solutions of steps.
+
+        As in MINT (Wang et al. 2023, arXiv:2309.10691): an episode that has ended keeps its answer.
+        """
+        most = max((len(g.turns) for g in self.graded), default=0)
+        return [sum(g.right_at(turn) for g in self.graded) for turn in range(1, most + 1)]
+
+    @property
     def failed(self) -> list[Outcome]:
         return [g.outcome for g in self.graded if g.outcome.error is not None]
 
@@ -137,6 +153,10 @@ class Summary:
         groups: dict[str, list[bool]] = defaultdict(list)
         for g in self.graded:
             groups[g.group].append(g.correct)
+        by_turn = [
+            {"turn": turn, "correct": right, "accuracy": right / n, "ci95": wilson(right, n)}
+            for turn, right in enumerate(self.right_by_turn, start=1)
+        ]
         result: dict[str, Any] = {
             "strategy": self.strategy,
             "knobs": self.params,
@@ -170,6 +190,7 @@ class Summary:
             "late": events.late,
             **({} if self.allowance is None else {"budget": {**asdict(self.allowance), "used": self.used}}),
             **({"total_tokens": cost.total_tokens} if cost.total_tokens else {}),
+            **({"success_at_turn": by_turn} if by_turn else {}),
             "by_group": {
                 name: {"n": len(right), "accuracy": sum(right) / len(right)}
                 for name in sorted(groups, key=natural) if name and (right := groups[name])

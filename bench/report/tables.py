@@ -42,6 +42,8 @@ def closing_tables(
     for blocks in _fit([_accuracy(rows, baseline), _tokens(rows, baseline, n), _search(rows)], names, width):
         parts += [_table(title, [names, *blocks]), ""]
         title = ""
+    if any("success_at_turn" in row for row in rows):
+        parts += [_table("right after turn", [names, *_turns(rows)]), ""]
     groups = [[column] for column in _groups(rows)]
     title = "accuracy by kind of problem"
     for blocks in _fit(groups, names, width):
@@ -110,6 +112,15 @@ def _groups(rows: Sequence[dict[str, Any]]) -> list[Column]:
     ]
 
 
+def _turns(rows: Sequence[dict[str, Any]]) -> list[Column]:
+    reached = [row.get("success_at_turn", []) for row in rows]
+    return [
+        Column(str(turn), [f"{by_turn[min(turn, len(by_turn)) - 1]['accuracy']:.1%}" if by_turn else ""
+                           for by_turn in reached])
+        for turn in range(1, max(map(len, reached)) + 1)
+    ]  # fmt: skip
+
+
 GAP = 2
 
 
@@ -167,6 +178,8 @@ def _notes(summaries: Sequence[Summary], baseline: Summary | None) -> list[Rende
         lines.append(
             "by fallback: the solution states no answer, and its last mathematics or number was graded as one"
         )
+    if any(graded.turns for summary in summaries for graded in summary.graded):
+        lines.append("right after turn: an episode that has ended keeps its answer")
     lines.append(
         "no answer: the solution ends without one; unfinished: it was cut or repeats itself; failed: an "
         "error; "

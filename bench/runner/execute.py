@@ -11,6 +11,7 @@ from typing import Any
 
 from bench.report.summary import Allowance, Graded, Summary
 from bench.runner.checkpoints import revision
+from bench.runner.episodes import environment_of, right_turns
 from bench.runner.job import job_of
 from bench.runner.models import Models, NoScorer, Solver
 from bench.runner.planning import planned
@@ -79,8 +80,9 @@ async def execute_strategy(
     async def grade(outcome: Outcome) -> Graded:
         example = examples[outcome.problem.id]
         grade = await asyncio.to_thread(run.task.grade, outcome.problem, outcome.answer)
-        fallback = outcome.answer is not None and run.task.falls_back(outcome.text)
-        graded = Graded(outcome, grade.correct, example.group, fallback)
+        fallback = outcome.answer is not None and run.task.falls_back(outcome.answer_text)
+        turns = await asyncio.to_thread(right_turns, run.task, outcome, grade.correct)
+        graded = Graded(outcome, grade.correct, example.group, fallback, turns)
         watch.graded(graded)
         return graded if keep_steps else replace(graded, outcome=replace(outcome, steps=()))
 
@@ -99,12 +101,17 @@ async def answer(run: Run, models: Models, watch: RunWatch) -> Outcome:
     """Answer the run's one question by its one strategy. Nothing is recorded or graded."""
     [strategy] = run.strategies.values()
     [example] = run.examples
-    request = run.request
+    request, environment = run.request, None
+    if request.episodes is not None:
+        environment = environment_of(
+            request.episodes, run.task, models.policy, chat=run.policy.prompt.chat
+        )  # fmt: skip
     outcomes = solve(
         [example.problem], strategy, models.policy, models.scorer, seed=request.seed,
         limits=request.limits, lengths=request.lengths, answers=run.task, aggregate=run.aggregate,
-        outcome=run.is_outcome, deadline=request.deadline, speculate=request.speculate, watch=watch.event,
-    )
+        outcome=run.is_outcome, deadline=request.deadline, speculate=request.speculate,
+        environment=environment, watch=watch.event,
+    )  # fmt: skip
     [outcome] = [outcome async for outcome in outcomes]
     return outcome
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from bench.runner.budget import Budget, Plan, recorded_plan
 from bench.runner.checkpoints import Engine
+from bench.runner.episodes import EpisodeSpec, with_tools
 from bench.runner.faults import Faults
 from bench.runner.identity import as_recorded
 from bench.runner.pairing import mismatches
@@ -58,6 +59,7 @@ class RunRequest:
     out: the folder of the traces, None is a new one in runs/. resume: continue the run in `out`.
     shard: only this share of the problems, recorded in a folder of its own in `out`. cluster: engines on
         other machines solve the problems; None loads the models here.
+    episodes: search over turns of episodes; None searches over the steps of one message.
     """
 
     strategies: Mapping[str, Strategy]
@@ -80,6 +82,7 @@ class RunRequest:
     resume: bool = False
     shard: Shard | None = None
     cluster: ClusterSpec | None = None
+    episodes: EpisodeSpec | None = None
 
     def validate(self) -> Run:
         """The run, ready to be executed. Loads no model, spends no token, writes nothing.
@@ -102,6 +105,9 @@ class RunRequest:
         with faults.collected():
             task = self._task()
             examples = self._examples(task)
+        if self.episodes is not None:
+            with faults.collected():
+                self.episodes.check(faults, task, is_question=self.question is not None)
         engine: Engine | None = None
         prm: ResolvedPRM | None = None
         with faults.collected():
@@ -116,6 +122,8 @@ class RunRequest:
         faults.raise_if_any()  # before a tokenizer is read, which takes seconds
         assert task is not None
         policy = resolve_policy(self.policy, task, [example.problem for example in examples])
+        if self.episodes is not None:
+            policy = with_tools(policy)
         run = Run(
             request=self, strategies=strategies, task=task, examples=examples,
             policy=policy, prm=prm, out=out,
@@ -210,6 +218,8 @@ class RunRequest:
         for name, strategy in self.strategies.items():
             if not is_oracle(name):
                 continue
+            if self.episodes is not None:
+                raise UsageError(f"{name}: the references do not tell right turns from wrong ones")
             if isinstance(strategy, Unguided):
                 raise UsageError(f"{name}: nothing guides {guided_name(name)}, nor can an oracle")
             if self.question is not None:
@@ -325,6 +335,7 @@ class Run:
             "limits": [request.limits.samples, request.limits.policy_tokens, request.limits.scores],
             **({"strict": True} if request.strict else {}),
             **({} if request.deadline is None else {"deadline": request.deadline}),
+            **({} if request.episodes is None else {"episodes": request.episodes.identity()}),
             **self._budget_identity(name),
             **self.policy.identity(),
             **self._prm_identity(name),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from time import perf_counter
 
@@ -15,7 +15,7 @@ from bench.report.summary import Graded
 from bench.runner.execute import RunWatch
 from search.engine import Outcome
 from search.node import Node, TreeEvent
-from search.types import Label, Problem, Stop
+from search.types import Label, Problem, Step, Stop
 
 MARKS = {Label.POSITIVE: ("+", "green"), Label.NEUTRAL: ("0", "yellow"), Label.NEGATIVE: ("-", "red")}
 REFRESH_S = 0.2
@@ -101,7 +101,7 @@ class Transcript(RunWatch):
         if outcome.error:
             self._console.print(Text(f"\nfailed: {outcome.error}", "red"))
         else:
-            self._console.print(Text(f"\nsolution:\n{outcome.text.strip() or '(none)'}"))
+            self._console.print(Text.assemble("\nsolution:\n", _solution(outcome.steps)))
             answer = "none" if outcome.answer is None else outcome.answer
             read = Text(" (by fallback: the solution states no answer)", "yellow") if fallback else Text()
             self._console.print(Text.assemble("\n", (f"answer: {answer}", "bold"), read))
@@ -162,7 +162,20 @@ class Transcript(RunWatch):
             (node.step.text.strip() or "(the end)", "dim" if rejected else ""),
             (f"  ({', '.join(notes)})" if notes else "", "dim"),
         ))  # fmt: skip
+        if node.step.observation is not None and node.step.observation.text:
+            self._line(node, Text.assemble("  ", (node.step.observation.text.strip(), "cyan")))
 
     def _line(self, node: Node, text: Text) -> None:
         depth = min(2 * len(node.path), self._console.width // 3)
         self._console.print(Padding(text, (0, 0, 0, depth), expand=False))
+
+
+def _solution(steps: Sequence[Step]) -> Text:
+    """A solution; if it is an episode, with what the environment answered to each turn."""
+    parts = [(step.text, "" if step.observation is None else step.observation.text) for step in steps]
+    if not any(answer for _, answer in parts):
+        return Text("".join(text for text, _ in parts).strip() or "(none)")
+    shown = Text()
+    for text, answer in parts:
+        shown.append(f"{text.strip()}\n").append(f"{answer.strip()}\n" if answer else "", "cyan")
+    return shown

@@ -13,9 +13,11 @@ from typing import NoReturn
 
 from bench.runner.budget import Budget, is_scaled, parse_budget
 from bench.runner.checkpoints import BUILTIN_POLICIES
+from bench.runner.cli.episode_options import add_episode_options, episode_spec, length_limits
 from bench.runner.cli.model_options import add_model_options, policy_spec, prm_spec
 from bench.runner.cli.recorded import COMMAND, read_command
 from bench.runner.cli.spread_options import add_spread_options, cluster_spec
+from bench.runner.episodes import EpisodeSpec
 from bench.runner.faults import Faults
 from bench.runner.ray.spec import ClusterSpec
 from bench.runner.request import BASELINE, RunRequest, greedy_baseline
@@ -23,7 +25,7 @@ from bench.runner.shards import folder_of
 from bench.tasks import TASKS
 from bench.tasks.oracle import guided_name
 from search.errors import UsageError
-from search.limits import CostLimits, LengthLimits
+from search.limits import CostLimits
 from search.params import describe, has_param, make_strategy, nearest, params
 from search.segment import SEGMENTERS, Repetition
 from search.speculation import Speculate
@@ -84,6 +86,9 @@ def parse(words: Sequence[str]) -> CommandLine:
     cluster: ClusterSpec | None = None
     with faults.collected():
         cluster = cluster_spec(args)
+    episodes: EpisodeSpec | None = None
+    with faults.collected():
+        episodes = episode_spec(args)
     with faults.collected():
         settings = dict(map(_setting, args.set))
         strategies = _strategies(args, settings)
@@ -106,7 +111,7 @@ def parse(words: Sequence[str]) -> CommandLine:
         fitted_thresholds=settings.keys().isdisjoint(("accept", "reject")),
         budget=args.budget,
         limits=CostLimits(policy_tokens=args.max_tokens),
-        lengths=LengthLimits(args.step_tokens, args.solution_tokens),
+        lengths=length_limits(args),
         seed=args.seed,
         deadline=args.deadline,
         concurrency=args.concurrency,
@@ -115,6 +120,7 @@ def parse(words: Sequence[str]) -> CommandLine:
         resume=args.resume,
         shard=args.shard,
         cluster=cluster,
+        episodes=episodes,
     )
     return CommandLine(
         tuple(words), request, args.strategy.strip(), args.json, args.print_prompt, args.engine is not None
@@ -270,12 +276,12 @@ def _parser() -> argparse.ArgumentParser:
         "does (default: 4,20; for code 0)",
     )
     how.add_argument(
-        "--step-tokens", metavar="N", type=_positive, default=256,
-        help="longest step, in tokens (default: 256)",
+        "--step-tokens", metavar="N", type=_positive,
+        help="longest step, in tokens (default: 256; 1024 for a turn of --episodes)",
     )
     how.add_argument(
-        "--solution-tokens", metavar="N", type=_positive, default=1024,
-        help="longest solution, in tokens (default: 1024)",
+        "--solution-tokens", metavar="N", type=_positive,
+        help="longest solution, in tokens (default: 1024; 4096 for all turns of --episodes)",
     )
     how.add_argument(
         "--max-tokens", metavar="N", type=_positive,
@@ -293,6 +299,7 @@ def _parser() -> argparse.ArgumentParser:
         help="what one problem may take; then the best solution so far is the answer",
     )
 
+    add_episode_options(options)
     add_model_options(options)
     add_spread_options(options)
 

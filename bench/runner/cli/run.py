@@ -67,6 +67,6 @@ async def _answer(run: Run, console: Console, notes: Console) -> int:
     async with loaded(run, notes) as models:
         transcript.question(run.examples[0].problem)
         outcome = await answer(run, models, transcript)
-        fallback = outcome.answer is not None and run.task.falls_back(outcome.text)
+        fallback = outcome.answer is not None and run.task.falls_back(outcome.answer_text)
         transcript.end(outcome, fallback=fallback)
     return Exit.DONE if outcome.error is None else Exit.FAILED
