@@ -18,7 +18,7 @@ from tests.resumed import WORDS, assert_finished_is_the_uninterrupted_run, lines
 @pytest.mark.slow
 async def test_killed_then_finished_it_is_the_uninterrupted_run(tmp_path: Path) -> None:
     """On transformers: what a kill leaves behind is the trace, which no engine writes."""
-    words = [*WORDS, "--limit", "8", "--engine", "hf"]
+    words = [*WORDS, "--limit", "4", "--engine", "hf"]
     trace = tmp_path / "cut" / "hgs.jsonl"
     victim = subprocess.Popen(
         [sys.executable, "-m", "search.run", *words, "--out", str(trace.parent)],
