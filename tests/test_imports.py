@@ -228,8 +228,8 @@ HEAVY_MAY = {
     "prm/scoring/vllm_decoders.py", "bench/runner/checkpoints.py",
 }  # fmt: skip
 RIM = (
-    "search/policies/", "prm/pretrained/", "prm/training/", "prm/evaluation/", "bench/builtin/",
-    "bench/experiments/",
+    "search/policies/", "prm/pretrained/", "prm/training/", "prm/tuning/", "prm/evaluation/",
+    "bench/builtin/", "bench/experiments/",
 )  # fmt: skip
 # What is itself only imported late, or only ever run to make the models.
 HEAVY_AT_ONCE = {
@@ -266,6 +266,13 @@ def test_ray_is_imported_late_and_where_engines_are(path: Path) -> None:
     uses = [i for i in imports(path) if i.top == "ray" and not i.typing]
     inside = name_of(path).startswith(("bench/runner/ray/", "bench/experiments/"))
     assert not uses or (inside and all(i.lazy for i in uses))
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_trl_is_imported_by_one_module_which_is_imported_late(path: Path) -> None:
+    late = {"trl", "prm.tuning.trainers"}
+    uses = [i for i in imports(path) if (i.top == "trl" or i.module in late) and not i.typing]
+    assert name_of(path) == "prm/tuning/trainers.py" or all(i.lazy and i.top != "trl" for i in uses)
 
 
 # -- import search ---------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from prm.training.rewards import held_out_rewards, pair_metrics
 from prm.training.train import guard_for, train
 from tests.test_prm_examples import encoder
 from tests.test_prm_train import random_model
+from tests.zoo_models import TOKENIZERS
 
 pytestmark = [pytest.mark.slow]
 
@@ -114,6 +115,18 @@ def test_rewards_are_measured_on_held_out_pairs_before_and_during_training(
     card = (made.out / "README.md").read_text()
     assert "![Rewards](rewards.png)" in card and "held out accuracy" in card
     assert (made.out / "rewards.png").stat().st_size > 1000
+
+
+def test_turns_of_a_tree_are_held_out_together(data: Path, tmp_path: Path) -> None:
+    pairs = (f"pairs:{data / 'pairs.jsonl'}",)
+    made = TrainRequest(form="pairs", base="any", out=tmp_path, data=pairs, validation_share=0.3)
+    read = read_data(made, encoder(("positive",)), guard_for(()))
+    decode = TOKENIZERS["llama3"]().decode
+    asked = [
+        {decode(pair.chosen.token_ids).splitlines()[0] for pair in part}  # type: ignore[union-attr]
+        for part in (read.train, read.validation)
+    ]
+    assert len(asked[0]) + len(asked[1]) == 60 and len(read.validation) == 2 * len(asked[1]) > 20
 
 
 def test_direct_rewards_of_reasoning_only(data: Path, tmp_path: Path) -> None:

@@ -20,12 +20,21 @@ EXAMPLE = '{"prompt": "What is 2 + 2?", "chosen": "2 + 2 = 4.", "rejected": "2 +
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """chosen, rejected: the steps of two solutions of one question. source: the data set."""
+    """chosen, rejected: the steps of two solutions of one question. source: the data set.
+
+    instruction: what a question of several turns begins with; "" for others.
+    """
 
     question: str
     chosen: tuple[str, ...]
     rejected: tuple[str, ...]
     source: str
+    instruction: str = ""
+
+    @property
+    def problem(self) -> str:
+        """What the turns of a tree share."""
+        return self.instruction or self.question
 
 
 def ultrainteract(path: str, *, left_out: LeftOut | None = None) -> Iterator[Pair]:
@@ -42,13 +51,14 @@ def ultrainteract(path: str, *, left_out: LeftOut | None = None) -> Iterator[Pai
 
 def _pair(row: Mapping[str, Any]) -> Pair:
     if "trajectory" in row:
-        question = "\n".join(turn["value"] for turn in row["trajectory"])
+        turns = [turn["value"] for turn in row["trajectory"]]
+        question, instruction = "\n".join(turns), turns[0]
         source = f"ultrainteract/{row['dataset']}"
     else:
-        question, source = row["prompt"], row.get("source", "pairs")
+        question, source, instruction = row["prompt"], row.get("source", "pairs"), ""
     if not all(isinstance(row[name], str) and row[name].strip() for name in ("chosen", "rejected")):
         raise TypeError("'chosen' and 'rejected' must be text")
-    return Pair(question, _steps(row["chosen"]), _steps(row["rejected"]), source)
+    return Pair(question, _steps(row["chosen"]), _steps(row["rejected"]), source, instruction)
 
 
 def _steps(text: str) -> tuple[str, ...]:

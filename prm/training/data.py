@@ -75,7 +75,7 @@ def read_data(request: TrainRequest, encoder: Encoder, guard: Guard) -> Training
     if request.form == "pairs":
         others = [spec for spec in request.data if not spec.startswith((PAIRS, *CHAT_PAIRS))]
         every = chain(_pairs_of_files(request, guard, left_out), pairs_of(load(others)))
-        pairs = _split(request, every, lambda pair: pair.question)
+        pairs = _split(request, every, lambda pair: pair.problem)
         domain = domain_of(pairs[0])
         train, validation = (
             maker.of_pairs((pair, _is_direct(request, pair)) for pair in part) if part else []
@@ -131,7 +131,7 @@ def _pairs_of_files(request: TrainRequest, guard: Guard, left_out: LeftOut) -> I
 def _chat_pair(row: PairRow) -> Pair:
     newline = SEGMENTERS["newline"]
     chosen, rejected = (tuple(newline.texts(text)) for text in (row.chosen, row.rejected))
-    return Pair("\n".join(row.trajectory), chosen, rejected, row.dataset)
+    return Pair("\n".join(row.trajectory), chosen, rejected, row.dataset, row.instruction)
 
 
 def _is_direct(request: TrainRequest, pair: Pair) -> bool:

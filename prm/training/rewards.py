@@ -18,7 +18,10 @@ RIGHT, WRONG = ("#0072b2", "-"), ("#d55e00", "--")
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """Mean rewards over training. steps, means: [n]. spreads: standard deviations, [n], or none."""
+    """Mean rewards over training. steps, means: [n]. spreads: standard deviations, [n], or none.
+
+    marker: of each point, as matplotlib has it; without spreads, such points are not joined.
+    """
 
     label: str
     steps: Sequence[int]
@@ -50,9 +53,9 @@ def held_out_rewards(history: Sequence[Mapping[str, Any]]) -> list[Curve]:
     return [
         Curve(
             label, steps, [row[f"eval_{side}_mean"] for row in rows],
-            [row[f"eval_{side}_std"] for row in rows], side == "chosen", "o",
+            [row[f"eval_{side}_std"] for row in rows], side == "chosen", marker,
         )
-        for label, side in (("right", "chosen"), ("wrong", "rejected"))
+        for label, side, marker in (("right", "chosen", "o"), ("wrong", "rejected", "x"))
     ]  # fmt: skip
 
 
