@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from typing import Any
 
-from bench.runner.checkpoints import tokenizer_of
+from bench.runner.checkpoints import BUILTIN_POLICIES, tokenizer_of
 from bench.runner.faults import Faults
 from bench.runner.resolve import ResolvedPolicy
 from bench.tasks.base import Task
@@ -54,7 +54,7 @@ class EpisodeSpec:
         return asdict(self)
 
     def check(self, faults: Faults, task: Task | None, *, is_question: bool) -> None:
-        """Note what is wrong. Raises SandboxError if code cannot be run here. task: None if unknown."""
+        """Note what is wrong with it. task: None if unknown."""
         if self.environment not in ENVIRONMENTS:
             faults.add(f"--episodes {self.environment}: there is only {', '.join(ENVIRONMENTS)}")
         if self.critic is not None and self.critic not in CRITICS:
@@ -67,12 +67,12 @@ class EpisodeSpec:
             faults.add("--critic checker needs --verdicts: it explains them")
         if self.critic == "checker" and task is not None and task.public_tests is None:
             faults.add(f"--critic checker: the checker of {task.name} says no more than right or wrong")
-        _SANDBOX.get()
 
 
 def with_tools(policy: ResolvedPolicy) -> ResolvedPolicy:
     """The policy with a prompt that names the interpreter, if it is a chat prompt.
 
+    The built-in policies have learnt no other prompt than their own, and keep it.
     Raises UsageError if the chat template cannot go on after an observation.
     """
     prompt = policy.prompt
@@ -80,11 +80,18 @@ def with_tools(policy: ResolvedPolicy) -> ResolvedPolicy:
         return policy
     assert policy.tokenizer is not None
     turn_pieces(tokenizer_of(policy.tokenizer), prompt)
+    if policy.name in BUILTIN_POLICIES:
+        return policy
     return replace(policy, prompt=replace(prompt, template=TOOLS + prompt.template))
 
 
+def check_sandbox() -> None:
+    """Raise SandboxError if code cannot be run here. What is recorded is replayed without."""
+    _SANDBOX.get()
+
+
 def environment_of(spec: EpisodeSpec, task: Task, policy: Policy, *, chat: bool) -> PythonEnvironment:
-    """The environment of a task. Raises SandboxError if code cannot be run here.
+    """The environment of a task.
 
     policy: the run's, which may be its own critic. chat: whether it is asked through its chat template.
     """
@@ -94,7 +101,7 @@ def environment_of(spec: EpisodeSpec, task: Task, policy: Policy, *, chat: bool)
     elif spec.critic == "policy":
         critic = ModelCritic(policy, Prompt("{question}", chat=chat))
     return PythonEnvironment(
-        Cells(_SANDBOX.get()), TaskChecker(task), programs=task.public_tests is not None,
+        Cells(_SANDBOX.get), TaskChecker(task), programs=task.public_tests is not None,
         verdicts=spec.verdicts, critic=critic, turns=spec.turns,
     )  # fmt: skip
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from bench.report.summary import Allowance, Graded, Summary
 from bench.runner.checkpoints import revision
-from bench.runner.episodes import environment_of, right_turns
+from bench.runner.episodes import check_sandbox, environment_of, right_turns
 from bench.runner.job import job_of
 from bench.runner.models import Models, NoScorer, Solver
 from bench.runner.planning import planned
@@ -42,7 +42,10 @@ async def execute(run: Run, models: Solver, watch: RunWatch) -> list[Summary]:
     """Run all strategies of `run`, one after the other; what several of them sample is sampled once.
 
     models: engines on other machines sample once for themselves. A budget takes models that are loaded here.
+    Raises SandboxError if a turn's code cannot be run here.
     """
+    if run.request.episodes is not None:
+        check_sandbox()
     if len(run.strategies) > 1 and isinstance(models, Models):
         models = pooled(models)
     done: dict[str, Summary] = {}

@@ -15,7 +15,7 @@ from typing import Any
 
 from bench.runner.budget import Budget, Plan, recorded_plan
 from bench.runner.checkpoints import Engine
-from bench.runner.episodes import EpisodeSpec, with_tools
+from bench.runner.episodes import EpisodeSpec, check_sandbox, with_tools
 from bench.runner.faults import Faults
 from bench.runner.identity import as_recorded
 from bench.runner.pairing import mismatches
@@ -106,8 +106,10 @@ class RunRequest:
             task = self._task()
             examples = self._examples(task)
         if self.episodes is not None:
-            with faults.collected():
-                self.episodes.check(faults, task, is_question=self.question is not None)
+            self.episodes.check(faults, task, is_question=self.question is not None)
+            if not self.resume:  # what is recorded whole needs none
+                with faults.collected():
+                    check_sandbox()
         engine: Engine | None = None
         prm: ResolvedPRM | None = None
         with faults.collected():

@@ -9,7 +9,7 @@ The random numbers of `random` are the same in every process, so that a block th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import takewhile
 
 from mutation.sandbox.sandbox import Sandbox
@@ -108,9 +108,12 @@ REASONS = {
 
 
 class Cells:
-    """An `Interpreter` in the sandbox. block_s: seconds of processor time of each block."""
+    """An `Interpreter` in the sandbox.
 
-    def __init__(self, sandbox: Sandbox, block_s: float = BLOCK_S):
+    sandbox: gives it when code is run, and not before. block_s: seconds of processor time of each block.
+    """
+
+    def __init__(self, sandbox: Callable[[], Sandbox], block_s: float = BLOCK_S):
         self._sandbox, self._block_s = sandbox, block_s
 
     def run(self, earlier: Sequence[str], blocks: Sequence[str]) -> Execution:
@@ -120,7 +123,7 @@ class Cells:
             BLOCKS=given, EARLIER=len(earlier), CPU_S=self._block_s, WALL_S=WALL * self._block_s,
             CHARS=OUTPUT_CHARS,
         )  # fmt: skip
-        verdict = self._sandbox.run(PROGRAM, suite)
+        verdict = self._sandbox().run(PROGRAM, suite)
         ran = list(takewhile(_is_result, verdict.recorded))
         new = ran[len(earlier) :]
         if len(ran) < len(earlier) or any(how == "stopped" for how, _ in ran[: len(earlier)]):

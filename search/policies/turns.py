@@ -45,7 +45,10 @@ def turn_pieces(tokenizer: PreTrainedTokenizerFast, prompt: Prompt) -> Pieces:
         raise UsageError(f"the policy's chat template refuses a second turn: {error}") from error
     assert isinstance(text, str)
     if any(text.count(mark) != 1 for mark in (said, answered)):
-        raise UsageError("the policy's chat template leaves out turns: it has no episodes of several turns")
+        raise UsageError(
+            "the policy's chat template leaves out turns, so there can be no second one: choose a prompt "
+            "without a chat template"
+        )
     before, after = text.partition(said)[2].split(answered)
     return Pieces(before, after)
 
@@ -72,7 +75,8 @@ def tokens_of(tokenizer: PreTrainedTokenizerFast, text: str) -> tuple[int, ...]:
     return tuple(tokenizer(text, add_special_tokens=False).input_ids)
 
 
+@lru_cache(64)
 def end_ids(tokenizer: PreTrainedTokenizerFast) -> frozenset[int]:
-    """The tokens that can end a message: they have no text, and the template writes them itself."""
-    ends = {tokenizer.eos_token_id, *tokenizer.all_special_ids} - {None}
-    return frozenset(ends)
+    """The tokens that can end a message: those without a text. A template writes its own again."""
+    special = (number for number, token in tokenizer.added_tokens_decoder.items() if token.special)
+    return frozenset({tokenizer.eos_token_id, *special} - {None})
