@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 from hypothesis import settings
 
 from tests.sandboxed import skipped_line
@@ -97,7 +98,18 @@ class Checkpoints:
 
 
 @pytest.fixture(scope="session")
-def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Checkpoints:
+def checkpoints(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Checkpoints:
+    """Made by the first worker that needs them, for all."""
+    folder = tmp_path_factory.getbasetemp()
+    folder = (folder if worker_id == "master" else folder.parent) / "checkpoints"
+    with FileLock(f"{folder}.lock"):
+        if not folder.exists():
+            _make_checkpoints(making := folder.with_name("checkpoints.making"))
+            making.rename(folder)
+    return Checkpoints(*(str(folder / name) for name in ("policy", "prm", "two_labels", "no_layout")))
+
+
+def _make_checkpoints(folder: Path) -> None:
     import torch
 
     from bench.builtin.networks import Size, new_policy
@@ -111,7 +123,7 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Checkpoints:
     from prm.reading.layout import Layout, save_layout
 
     torch.set_num_threads(1)  # models this small only lose time by waiting for each other's threads
-    folder = tmp_path_factory.mktemp("checkpoints")
+    folder.mkdir()
     tokenizer = build_tokenizer()
     tokenizer.chat_template = CHAT_TEMPLATE
 
@@ -134,7 +146,6 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Checkpoints:
             save_layout(Layout(), folder / name)
     shutil.copytree(folder / "prm", folder / "no_layout", ignore=lambda *_: ["prm.json"])
     assert json.loads((folder / "prm" / "config.json").read_text())["id2label"]["2"] == "positive"
-    return Checkpoints(*(str(folder / name) for name in ("policy", "prm", "two_labels", "no_layout")))
 
 
 SHORT = ["--step-tokens", "40", "--solution-tokens", "90"]

@@ -23,7 +23,7 @@ PROBLEMS = list(generate("test", 0, 300))
 
 @cache
 def by_split() -> dict[str, list[WordProblem]]:
-    return {split: list(generate(split, 5, 2000)) for split in SPLITS}
+    return {split: list(generate(split, 5, 800)) for split in SPLITS}
 
 
 # -- the generator -------------------------------------------------------------------------------------
@@ -131,8 +131,8 @@ def test_an_unknown_split_is_refused() -> None:
 
 def test_no_two_splits_share_a_question() -> None:
     texts = [{p.question for p in problems} for problems in by_split().values()]
-    assert [len(t) for t in texts] == [2000] * 3
-    assert len(set.union(*texts)) == 6000
+    assert [len(t) for t in texts] == [800] * 3
+    assert len(set.union(*texts)) == 2400
 
 
 def test_no_two_splits_share_a_needed_graph() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -32,6 +32,15 @@ def decoder() -> torch.nn.Module:
 
 def cache_of(decoder: torch.nn.Module, max_bytes: int) -> TreeCache:
     return TreeCache(decoder, lambda hidden: hidden[..., :1].sigmoid(), max_bytes=max_bytes)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def other_tests_objects_are_not_looked_at() -> Iterator[None]:
+    """`kept_bytes` looks at all objects, which are millions after hundreds of other tests."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 def kept_bytes() -> int:
