@@ -56,9 +56,28 @@ def _pair(row: Mapping[str, Any]) -> Pair:
         source = f"ultrainteract/{row['dataset']}"
     else:
         question, source, instruction = row["prompt"], row.get("source", "pairs"), ""
+    return Pair(question, *_sides(row), source, instruction)
+
+
+def rewardbench(path: str, *, left_out: LeftOut | None = None) -> Iterator[Pair]:
+    """{"prompt", "chosen", "rejected", "subset"}: one pair per row, with the subset as its source.
+
+    Lambert et al. 2024, arXiv:2403.13787 (hub: allenai/reward-bench, of which this reads the split
+    "filtered"). left_out: as `prm.data.rows.parsed` takes it.
+    """
+
+    def pair(row: Mapping[str, Any]) -> Iterator[Pair]:
+        if not all(isinstance(row[name], str) and row[name].strip() for name in ("prompt", "subset")):
+            raise TypeError("'prompt' and 'subset' must be text")
+        yield Pair(row["prompt"], *_sides(row), row["subset"])
+
+    return parsed(read_rows(path, "filtered", left_out=left_out), pair, source=path, left_out=left_out)
+
+
+def _sides(row: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     if not all(isinstance(row[name], str) and row[name].strip() for name in ("chosen", "rejected")):
         raise TypeError("'chosen' and 'rejected' must be text")
-    return Pair(question, _steps(row["chosen"]), _steps(row["rejected"]), source, instruction)
+    return _steps(row["chosen"]), _steps(row["rejected"])
 
 
 def _steps(text: str) -> tuple[str, ...]:
