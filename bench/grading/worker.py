@@ -61,6 +61,8 @@ class MathWorker:
         allowance: of an answer of several parts; by default the call has `timeout_s`.
         """
         allowance = allowance or Allowance(self.timeout_s)
+        if allowance.left_s <= 0:
+            return Verdict.TIME_OUT
         with self._lock:
             try:
                 process = self._start()
