@@ -11,7 +11,7 @@ from typing import Any
 
 from bench.report.summary import Allowance, Graded, Summary
 from bench.runner.checkpoints import revision
-from bench.runner.episodes import check_sandbox, environment_of, right_turns
+from bench.runner.episodes import check_sandbox, right_turns
 from bench.runner.job import job_of
 from bench.runner.models import Models, NoScorer, Solver
 from bench.runner.planning import planned
@@ -104,16 +104,12 @@ async def answer(run: Run, models: Models, watch: RunWatch) -> Outcome:
     """Answer the run's one question by its one strategy. Nothing is recorded or graded."""
     [strategy] = run.strategies.values()
     [example] = run.examples
-    request, environment = run.request, None
-    if request.episodes is not None:
-        environment = environment_of(
-            request.episodes, run.task, models.policy, chat=run.policy.prompt.chat
-        )  # fmt: skip
+    request = run.request
     outcomes = solve(
         [example.problem], strategy, models.policy, models.scorer, seed=request.seed,
         limits=request.limits, lengths=request.lengths, answers=run.task, aggregate=run.aggregate,
         outcome=run.is_outcome, deadline=request.deadline, speculate=request.speculate,
-        environment=environment, watch=watch.event,
+        environment=run.environment(models.policy), watch=watch.event,
     )  # fmt: skip
     [outcome] = [outcome async for outcome in outcomes]
     return outcome

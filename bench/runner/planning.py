@@ -60,6 +60,7 @@ async def _value(run: Run, plan: Plan, name: str, policy: Policy, scorer: StepSc
                 aggregate="product" if oracle else run.aggregate,
                 outcome=not run.task.checks_steps if oracle else run.is_outcome,
                 concurrency=request.concurrency, prm_weight=plan.prm_weight,
+                environment=run.environment(policy),
             )
         ]  # fmt: skip
         if plan.tokens is not None:

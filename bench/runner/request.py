@@ -15,7 +15,7 @@ from typing import Any
 
 from bench.runner.budget import Budget, Plan, recorded_plan
 from bench.runner.checkpoints import Engine
-from bench.runner.episodes import EpisodeSpec, check_sandbox, with_tools
+from bench.runner.episodes import EpisodeSpec, check_sandbox, environment_of, with_tools
 from bench.runner.faults import Faults
 from bench.runner.identity import as_recorded
 from bench.runner.pairing import mismatches
@@ -28,6 +28,7 @@ from bench.tasks import TASKS
 from bench.tasks.base import Defaults, Example, Task
 from bench.tasks.oracle import guided_name, is_oracle
 from search.engine import check_strategy
+from search.environments.episode import Environment
 from search.errors import UsageError
 from search.limits import CostLimits, LengthLimits
 from search.params import nearest, params, with_params
@@ -35,7 +36,7 @@ from search.speculation import Speculate
 from search.strategies.cot import ChainOfThought
 from search.trace import Trace
 from search.tree import StepGuided, Strategy, Unguided
-from search.types import Problem
+from search.types import Policy, Problem
 from search.values import Aggregate
 
 BASELINE = "cot"
@@ -323,6 +324,11 @@ class Run:
     def is_outcome(self) -> bool:
         """Whether the reward model scores whole solutions only."""
         return self.prm is not None and self.prm.is_outcome
+
+    def environment(self, policy: Policy) -> Environment | None:
+        """What answers the policy's messages; None where steps are searched."""
+        spec = self.request.episodes
+        return None if spec is None else environment_of(spec, self.task, policy, chat=self.policy.prompt.chat)
 
     def identity(self, name: str) -> dict[str, Any]:
         """What makes two runs of the strategy `name` the same run: resuming needs all of it to be equal."""
