@@ -189,6 +189,7 @@ def test_the_command_writes_a_policy_its_card_and_the_curves_of_its_rewards(
     before, after = load_file(base / "model.safetensors"), load_file(out / "model.safetensors")
     name = "model.layers.0.self_attn.q_proj.weight"
     assert before.keys() == after.keys() and not torch.equal(before[name], after[name]), "LoRA is merged"
+    assert json.loads((out / "config.json").read_text())["use_cache"]
     templates = [AutoTokenizer.from_pretrained(folder).chat_template for folder in (out, base)]
     assert templates[0] == templates[1]
     assert "{question}" in json.loads((out / "tune.json").read_text())["question"]

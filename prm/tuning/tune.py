@@ -44,6 +44,7 @@ def tune(request: TuneRequest) -> None:
     prompt = prompt_for(base, tokenizer, request.question_template)
     data = read_data(request, Messages.of(tokenizer, prompt), guard_for(request.held_out))
     model = _load(request, base)
+    generates_with_cache = model.config.use_cache  # the trainer turns it off
 
     from prm.training.trainer import StopOnSignal, last_checkpoint
     from prm.tuning.trainers import trainer_for
@@ -64,6 +65,7 @@ def tune(request: TuneRequest) -> None:
             raise KeyboardInterrupt
         state = trainer.accelerator.get_state_dict(trainer.model_wrapped)  # every process takes part
         if first:
+            model.config.use_cache = generates_with_cache
             _save(request, trainer, state)
             tokenizer.save_pretrained(out)
             _write_card(request, data, trainer.state.log_history)
