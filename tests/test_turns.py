@@ -24,6 +24,7 @@ from search.policies.stepping import (
     token_pieces,
 )
 from search.policies.turns import end_ids, turn_pieces
+from search.policies.vllm import VLLMPolicy
 from search.prompts import Prompt
 from search.segment import SEGMENTERS
 from search.types import Observation, Problem, Step, Stop, Until, texts_read
@@ -192,6 +193,19 @@ async def test_transformers_reads_turns_token_by_token() -> None:
     assert first.observation.token_ids and first.token_ids[-1] not in policy._end_ids
     assert spent.policy_tokens == first.n_tokens + last.n_tokens, "an observation is not sampled"
     assert spent.prompt_tokens == len(before) + len(after)
+
+
+@pytest.mark.parametrize("kind", [HFPolicy, VLLMPolicy])
+def test_engines_read_turns_alike(kind: Any) -> None:
+    """Whatever samples: neither needs its engine for this."""
+    policy, tokenizer = kind.__new__(kind), MADE["qwen"]()
+    policy._tokenizer, policy._prompt, policy._eos = tokenizer, CHAT, frozenset()
+    said = (*tokenizer("It is 3.").input_ids, tokenizer.convert_tokens_to_ids("<|im_end|>"))
+    turn = policy.answered(Q, Step("It is 3.", said, 0.0, Stop.END), Observation("Out: 3", read="3"))
+    between = "<|im_end|>\n<|im_start|>user\nOut: 3<|im_end|>\n<|im_start|>assistant\n"
+    ids = tuple(tokenizer(between, add_special_tokens=False).input_ids)
+    assert turn.observation == Observation("Out: 3", read="3", rendered=between, token_ids=ids)
+    assert (turn.token_ids, turn.n_tokens, turn.stop) == (said[:-1], len(said), Stop.STEP)
 
 
 class TestEpisodesKeepThePoliciesContract(PolicyContract):

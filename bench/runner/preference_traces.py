@@ -35,6 +35,8 @@ def trees_from_traces(request: FromTracesRequest) -> None:
     with Progress(transient=True) as progress, ThreadPoolExecutor() as threads:
         for path in request.traces:
             run = read_trace(path)
+            if "episodes" in run.config:
+                raise UsageError(f"{path} holds episodes of several turns; pairs are made of one message's steps")
             made = _Maker(run, tally, guard)
             if not run.config.get("data"):
                 test_of.add(str(run.config["task"]))
