@@ -36,7 +36,7 @@ def trees_from_traces(request: FromTracesRequest) -> None:
         for path in request.traces:
             run = read_trace(path)
             if "episodes" in run.config:
-                raise UsageError(f"{path} holds episodes of several turns; pairs are made of one message's steps")
+                raise UsageError(f"{path} holds episodes, and pairs are made of the steps of one message")
             made = _Maker(run, tally, guard)
             if not run.config.get("data"):
                 test_of.add(str(run.config["task"]))
