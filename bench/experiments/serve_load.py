@@ -7,8 +7,10 @@ import json
 import os
 import socket
 from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from multiprocessing import get_context
 from pathlib import Path
 from statistics import quantiles
 from time import perf_counter
@@ -84,8 +86,9 @@ async def _measure(request: LoadRequest, run: Run) -> dict[str, Any]:
         await _solved(run, models, questions[: request.clients], request.clients)  # warms up
         direct_s, outcomes = await _solved(run, models, questions, request.clients)
         async with _served(run, models, request) as url:
-            load = await _asked(url, request, questions)
-            late = await _deadlines(url, request, questions)
+            with ProcessPoolExecutor(1, get_context("spawn")) as clients:  # not in the server's event loop
+                asked = clients.submit(_clients, url, request, questions, os.getpid())
+                load, late = await asyncio.wrap_future(asked)
     rate, direct = len(load.seconds) / load.wall_s, len(questions) / direct_s
     cuts = quantiles(load.seconds, n=20) if len(load.seconds) > 1 else [0.0] * 19
     return {
@@ -145,7 +148,18 @@ async def _served(run: Run, models: Models, request: LoadRequest) -> AsyncIterat
             await serving
 
 
-async def _asked(url: str, request: LoadRequest, questions: Sequence[str]) -> _Load:
+def _clients(
+    url: str, request: LoadRequest, questions: Sequence[str], server: int
+) -> tuple[_Load, list[float]]:
+    """What clients in this process see. server: the process whose memory is looked at."""
+
+    async def ask() -> tuple[_Load, list[float]]:
+        return await _asked(url, request, questions, server), await _deadlines(url, request, questions)
+
+    return asyncio.run(ask())
+
+
+async def _asked(url: str, request: LoadRequest, questions: Sequence[str], server: int) -> _Load:
     load, numbers = _Load(), iter(range(request.requests))
     begin = perf_counter()
 
@@ -162,12 +176,12 @@ async def _asked(url: str, request: LoadRequest, questions: Sequence[str]) -> _L
             load.seconds.append(perf_counter() - sent)
             load.texts.setdefault(problem, set()).add(text)
             if len(load.seconds) >= WARM_UP * request.requests:
-                load.memory.append(_resident())
+                load.memory.append(_resident(server))
 
     async with _client(request) as client:
         await asyncio.gather(*(ask_on(client) for _ in range(request.clients)))
     load.wall_s = perf_counter() - begin
-    load.memory.append(_resident())
+    load.memory.append(_resident(server))
     return load
 
 
@@ -194,7 +208,7 @@ async def _ask(client: httpx.AsyncClient, url: str, question: str, **more: Any) 
     return str(reply.json()["choices"][0]["message"]["content"])
 
 
-def _resident() -> int:
-    """Bytes of memory that this process holds, its engines' processes not included."""
-    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+def _resident(process: int) -> int:
+    """Bytes of memory that a process holds, its engines' processes not included."""
+    pages = int(Path(f"/proc/{process}/statm").read_text(encoding="ascii").split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from math import isfinite
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -97,7 +98,7 @@ class ResolvedPolicy:
         return encode_prompt(tokenizer_of(self.tokenizer), self.prompt, problem.question).text
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class ResolvedPRM:
     """What scores steps: a reward model that is there and of the right kind, public tests, or both.
 
@@ -140,9 +141,9 @@ class ResolvedPRM:
         """What version 0.1.0 recorded of the weights."""
         return None if self.model is None else old_prm_fingerprint(self.model)
 
-    @property
+    @cached_property
     def layout(self) -> Layout | None:
-        """How the reward model reads its input; None if only tests score."""
+        """How the reward model reads its input; None if only tests score. Read once: a server asks often."""
         if self.served is not None:
             return self.served.layout
         return None if self.model is None else find(self.model).layout
