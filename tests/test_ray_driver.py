@@ -14,7 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.report.summary import Graded, Summary
+from bench.runner.cli.grid import main
 from bench.runner.execute import RunWatch, execute
+from bench.runner.grid import GridWatch, execute_grid
 from bench.runner.models import Models
 from bench.runner.ray import engine as engines_module
 from bench.runner.ray.cluster import DEATHS, Engines
@@ -28,6 +30,7 @@ from search.types import Problem
 from tests import ray_worlds
 from tests.fake_ray import FakeRay
 from tests.fakes import RandomWorld
+from tests.grids import finish, grid_at
 from tests.ray_worlds import STRATEGIES, a_run, load_world, outcomes, solved
 
 N = 6
@@ -272,3 +275,38 @@ def test_what_can_be_placed_is_accepted(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr("bench.runner.ray.spec.find_spec", find)
     for fields in ({}, {"policy_gpus": 2.0, "prm_gpus": 1.0}, {"policy_gpus": 0.7, "prm_gpus": 0.3}):
         assert ClusterSpec(address="auto", **fields).faults() == []
+
+
+def test_a_grid_on_engines_is_that_of_one_machine(tmp_path: Path) -> None:
+    """With the strategies' own parameters; what a budget pays for is measured on one machine."""
+    one, many = (grid_at(tmp_path / name, budgets=[None], n_problems=N) for name in ("one", "many"))
+
+    async def on_engines() -> None:
+        engines = Engines(FakeRay(), many.base, 2, load_world, Resources(1, 0, 0))
+        await engines.start()
+        try:
+            await execute_grid(many, engines, GridWatch())
+        finally:
+            await engines.close()
+
+    finish(one, RandomWorld(pause_s=0.0))
+    asyncio.run(on_engines())
+    assert many.is_finished
+    for alone, spread in zip(one.rows, many.rows, strict=True):
+        for name in alone.run.strategies:
+            answers = [
+                {g.outcome.problem.id: (g.outcome.answer, g.outcome.cost.policy_tokens) for g in found.graded}
+                for row in (alone, spread)
+                if (found := row.recorded(name)) is not None
+            ]
+            assert len(answers) == 2 and answers[0] == answers[1]
+
+
+def test_a_grid_with_a_budget_is_not_for_engines_elsewhere(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--out", str(tmp_path / "grid"), "--engine", "hf", "--ray", "auto", "--engines", "2"]
+    assert main([*words, "--budget", "default,4x"]) == 2
+    assert "--ray goes with --budget default only" in capfd.readouterr().err
+    assert main([*words, "--budget", "default", "--dry-run"]) == 2
+    assert "leave --ray out" in capfd.readouterr().err

@@ -20,7 +20,7 @@ from bench.runner.budget import Budget, recorded_plan
 from bench.runner.execute import RunWatch, execute_strategy, pooled, replay
 from bench.runner.faults import Faults
 from bench.runner.machine import machine
-from bench.runner.models import Models
+from bench.runner.models import Models, Solver
 from bench.runner.planning import planned
 from bench.runner.request import BASELINE, Run, RunRequest
 from bench.runner.weights import prm_weight
@@ -93,6 +93,8 @@ class GridRequest:
             faults.add(f"--baseline: {self.baseline!r} is not one of the strategies{known}")
         for budget in self.budgets:
             replace(base, budget=budget).check_budget(faults)
+        if base.cluster is not None and any(self.budgets):
+            faults.add("--ray goes with --budget default only: the others are measured on one machine")
         run: Run | None = None
         with faults.collected():
             run = base.validate()
@@ -159,19 +161,19 @@ def _hash(text: str) -> str:
     return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
 
 
-async def execute_grid(grid: GridRun, models: Models, watch: GridWatch) -> None:
+async def execute_grid(grid: GridRun, models: Solver, watch: GridWatch) -> None:
     """Finish all cells. A kill or an interrupt loses at most the call in flight.
 
-    What strategies sample alike is sampled once for all budgets of a seed.
+    What strategies sample alike is sampled once for all budgets of a seed, but not by engines on a cluster.
     """
     for seed in grid.request.seeds:
-        shared = pooled(models)
+        shared = pooled(models) if isinstance(models, Models) else models
         for row in grid.rows:
             if row.seed == seed:
                 await _execute_row(grid, row, shared, watch)
 
 
-async def _execute_row(grid: GridRun, row: Row, models: Models, watch: GridWatch) -> None:
+async def _execute_row(grid: GridRun, row: Row, models: Solver, watch: GridWatch) -> None:
     todo = row.unfinished
     if not todo:
         return
@@ -181,13 +183,14 @@ async def _execute_row(grid: GridRun, row: Row, models: Models, watch: GridWatch
         if BASELINE in run.strategies:  # run first: budgets count in its costs
             greedy = row.recorded(BASELINE) or await _execute_cell(row, run, BASELINE, models, watch)
         watch.fitting(row)
+        assert isinstance(models, Models), "validated"
         run = await planned(_with_first_plan(grid, row), models.policy, models.scorer, greedy)
     for name in todo:
         if name != BASELINE or run.request.budget is None:
             await _execute_cell(row, run, name, models, watch)
 
 
-async def _execute_cell(row: Row, run: Run, name: str, models: Models, watch: GridWatch) -> Summary:
+async def _execute_cell(row: Row, run: Run, name: str, models: Solver, watch: GridWatch) -> Summary:
     watch.cell(row, name)
     summary = await execute_strategy(run, models, name, watch)
     _write(run, summary, machine())

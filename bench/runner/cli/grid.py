@@ -24,7 +24,7 @@ from bench.runner.cli.display import progress
 from bench.runner.cli.grid_display import GridLines, forecast_lines
 from bench.runner.cli.options import Parser, parse, parse_beside
 from bench.runner.cli.report import say
-from bench.runner.cli.session import loaded, run_command
+from bench.runner.cli.session import loaded, run_command, solving
 from bench.runner.forecast import forecast
 from bench.runner.grid import GridRequest, GridRun, execute_grid, replay_grid
 from bench.runner.request import BASELINE
@@ -36,7 +36,8 @@ OPTIONS = (
     "--task", "--problems", "--data", "--limit", "--strict", "--set", "--policy", "--prm", "--engine",
     "--server", "--prm-server", "--prm-engine", "--policy-args", "--prm-args", "--tokenizer", "--prompt",
     "--stop", "--segment", "--repetition", "--step-tokens", "--solution-tokens", "--max-tokens", "--deadline",
-    "--temperature", "--top-p", "--dtype", "--no-seeded", "--concurrency",
+    "--temperature", "--top-p", "--dtype", "--no-seeded", "--concurrency", "--ray", "--engines",
+    "--policy-gpus", "--prm-gpus", "--cpus",
 )  # fmt: skip
 """Of `search.run`: the problems, the models, and what holds for every cell."""
 BASELINES = ("self_consistency", "best_of_n", BASELINE)
@@ -57,7 +58,8 @@ MORE = f"""\
 options of search.run, with the same meaning (python -m search.run --help):
   {" ".join(OPTIONS[:10])}
   {" ".join(OPTIONS[10:19])}
-  {" ".join(OPTIONS[19:])}
+  {" ".join(OPTIONS[19:28])}
+  {" ".join(OPTIONS[28:])}
 
 examples:
   python -m bench.run --quick
@@ -93,6 +95,8 @@ def _run(words: Sequence[str], notes: Console) -> int:
         say(notes, f"warning: {warning}", "yellow")
     out = grid.request.out
     if now.dry_run:
+        if grid.base.request.cluster is not None:
+            raise UsageError("--dry-run measures on this machine: leave --ray out")
         return asyncio.run(_forecast(grid, notes))
     if now.replay:
         for cell in asyncio.run(replay_grid(grid)):
@@ -109,7 +113,7 @@ def _run(words: Sequence[str], notes: Console) -> int:
 
 
 async def _execute(grid: GridRun, notes: Console) -> None:
-    async with loaded(grid.base, notes) as models:
+    async with solving(grid.base, notes) as models:
         grid.write()  # not before: a grid whose models do not load leaves nothing behind
         with progress(notes) as shown:
             await execute_grid(grid, models, GridLines(grid, shown, notes))
