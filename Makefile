@@ -3,6 +3,7 @@
 # make lint                 run ruff and mypy --strict
 # make bench                all strategies, three budgets, three seeds (docs/guides/grids.md); ARGS=--quick
 # make strategies           compare all strategies at equal cost (python -m bench.strategies)
+# make eurus                preference trees, tuning, reward models, the loop (python -m bench.eurus); ARGS=--quick
 # make models               retrain all built-in models (python -m bench.builtin.make and make_code)
 # make prm800k DATA=DIR     train and evaluate a reward model on PRM800K (docs/guides/training.md)
 # make mutation DATA=DIR    label MBPP solutions in DIR by mutation testing (docs/guides/code.md)
@@ -18,7 +19,7 @@ endif
 export ENGINE
 RUN := .venv/bin/python
 
-.PHONY: demo test lint bench strategies models mutation prm800k install dev clean
+.PHONY: demo test lint bench strategies eurus models mutation prm800k install dev clean
 .NOTPARALLEL:
 
 demo: install
@@ -40,6 +41,9 @@ bench: install
 
 strategies: install
 	$(RUN) -m bench.strategies $(ARGS)
+
+eurus: dev
+	$(RUN) -m bench.eurus $(ARGS)
 
 models: install
 	$(RUN) -m bench.builtin.make $(ARGS)

@@ -1,7 +1,7 @@
 """python -m prm.tune: tune a policy on preference trees, with TRL.
 
 Methods:
-  sft   right actions, without the history they were sampled after
+  sft   right actions, without the history they were sampled after, or with it (--history)
   dpo   pairs: right above wrong (Rafailov et al., arXiv:2305.18290)
   kto   both sides of pairs: right ones desirable, wrong ones not (Ethayarajh et al., arXiv:2402.01306)
   nca   pairs: right above the reference, wrong below it (Chen et al., arXiv:2402.05369)
@@ -46,6 +46,8 @@ def _parser() -> argparse.ArgumentParser:
         "template, or what it was trained with)")  # fmt: skip
     add("--turns", type=int, metavar="N", help="use pairs of the first N turns only; 1: single-turn pairs "
         "(%(default)s)")  # fmt: skip
+    add("--history", action="store_true", help="for sft: learn the right actions of pairs after the wrong "
+        "ones and observations before them, so that the policy learns to read observations")  # fmt: skip
     add("--validation-share", type=float,
         help="share of the instructions to hold out and measure on (%(default)s)")  # fmt: skip
     add("--max-length", type=int, metavar="TOKENS",

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from prm.data.rows import json_lines
 from prm.preference.collection import Attempt, Place, Status
 from prm.preference.tree import Observation
 from search.errors import TraceError
@@ -83,3 +84,18 @@ class AttemptLog:
                 "resume it with the same settings, or choose another --out"
             )
         rows.clear()
+
+
+def recorded_attempts(path: Path) -> dict[str, list[Attempt]]:
+    """The attempts of a record by problem, in the order of their places."""
+    found: dict[str, list[tuple[tuple[int, ...], Attempt]]] = {}
+    for row in json_lines(path):
+        fields = row.fields
+        if fields["event"] == "attempt":
+            place = tuple(map(int, fields["place"].split("/")))
+            attempt = Attempt(fields["text"], Status(fields["status"]), Observation(fields["observation"]))
+            found.setdefault(fields["problem"], []).append((place, attempt))
+    return {
+        problem: [attempt for _, attempt in sorted(made, key=lambda one: one[0])]
+        for problem, made in found.items()
+    }

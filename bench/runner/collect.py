@@ -10,10 +10,11 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from bench.runner.attempts import AttemptLog, Recorded
 from bench.runner.collect_problems import Instruction, Source, read_source
+from bench.runner.episodes import TaskChecker
 from bench.runner.models import load_policy
 from bench.runner.resolve import ResolvedPolicy, resolve_policy
 from bench.runner.specs import PolicySpec
@@ -58,6 +59,7 @@ class CollectRequest:
         problems, None is the task's own. limit: the first problems.
     actor: the policy that samples. stronger: policies that try, in turn, where it finds no correct action.
     samples, gold_samples, depth: as in `prm.preference.collection.Ladder`.
+    critic: "checker" for critiques in the task's own words, as `bench.runner.episodes.CRITICS` has it.
     schemas: names of `SCHEMAS`; one is drawn for each sample. tokens: of one action, at most.
     concurrency: problems worked on at a time.
     """
@@ -72,6 +74,7 @@ class CollectRequest:
     samples: int = 20
     gold_samples: int = 20
     depth: int = MAX_DEPTH
+    critic: Literal["checker"] | None = None
     schemas: tuple[str, ...] = ("plain",)
     tokens: int = 1024
     seed: int = 0
@@ -84,6 +87,8 @@ class CollectRequest:
             wrong.append("--gold-samples must be 0 or more")
         unknown = [name for name in self.schemas if name not in SCHEMAS]
         wrong += [f"--schemas: unknown schema {name!r}{nearest(name, SCHEMAS)}" for name in unknown]
+        if self.critic is not None and self.task != "builtin-code":
+            wrong.append(f"--critic checker: the checker of {self.task} says no more than right or wrong")
         if "modular" in self.schemas and self.task != "builtin-code":
             wrong.append(f"--schemas modular: no environment runs the programs of the task {self.task}")
         if wrong:
@@ -95,19 +100,23 @@ class CollectRequest:
 
 
 class Checker:
-    """The environment of one turn: the task's checker says whether the answer is correct."""
+    """The environment of one turn: the task's checker says whether the answer is correct.
 
-    def __init__(self, task: Task, is_program: bool):
-        self._task, self._is_program = task, is_program
+    explains: it adds its critique, in the words of an episode's.
+    """
+
+    def __init__(self, task: Task, is_program: bool, *, explains: bool = False):
+        self._task, self._is_program, self._explains = task, is_program, explains
 
     async def step(self, problem: Problem, actions: Sequence[str]) -> Feedback:
         return await asyncio.to_thread(self._graded, problem, actions[-1])
 
     def _graded(self, problem: Problem, action: str) -> Feedback:
         answer = self._task.answers(problem).extract(action)
-        correct = self._task.grade(problem, answer).correct
+        checked = TaskChecker(self._task).check(problem, answer)
         is_valid = not self._is_program or (answer is not None and parses(action))
-        return Feedback(correct, Observation.of(correct), is_valid)
+        critique = checked.words if self._explains else ""
+        return Feedback(checked.correct, Observation.of(checked.correct, critique=critique), is_valid)
 
 
 def parses(action: str) -> bool:
@@ -203,6 +212,7 @@ def collect_trees(request: CollectRequest, load: LoadPolicy | None = None) -> No
     actors = [resolve_policy(spec, source.task, problems) for spec in (request.actor, *request.stronger)]
     config = {
         "task": request.task, "problems": request.problems, "ladder": asdict(request.ladder),
+        **({} if request.critic is None else {"critic": request.critic}),
         "schemas": request.schemas, "tokens": request.tokens, "seed": request.seed,
         "actors": [actor.identity() for actor in actors],
     }  # fmt: skip
@@ -226,7 +236,7 @@ async def _collect(
 
     async with AsyncExitStack() as stack:
         loaded = [(actor.prompt, await stack.enter_async_context(load(actor))) for actor in actors]
-        checker = Checker(source.task, source.is_program)
+        checker = Checker(source.task, source.is_program, explains=request.critic is not None)
         collector = Collector(request, source, loaded, checker, log)
         room = asyncio.Semaphore(request.concurrency)
         with Progress(transient=True) as progress:

@@ -82,7 +82,7 @@ def read_data(request: TuneRequest, messages: Messages, guard: Guard) -> TuningD
     for source in request.data:
         for row in _rows(request, source, checked, kept):
             part = validation if is_for_validation(row.parent_id, request.validation_share) else train
-            _add(part, row, messages, request.max_length)
+            _add(part, row, messages, request)
     if not len(train):
         raise UsageError("nothing is left to train on: " + "; ".join([_said(train), checked.describe()]))
     report = {
@@ -101,26 +101,27 @@ def _rows(
     request: TuneRequest, source: str, checked: Decontamination, left_out: LeftOut | None
 ) -> Iterator[PairRow | SftRow]:
     pairs, sft = rows_of(source, left_out=left_out)
-    if request.method == "sft":
+    if not request.learns_from_pairs:
         return checked.sft(sft)
     return checked.pairs(row for row in pairs if len(row.trajectory) // 2 < request.turns)
 
 
-def _add(part: _Part, row: PairRow | SftRow, messages: Messages, most: int) -> None:
-    """Tokenise a row and count it. most: tokens of prompt and action; a longer one is dropped."""
-    is_pair = isinstance(row, PairRow)
+def _add(part: _Part, row: PairRow | SftRow, messages: Messages, request: TuneRequest) -> None:
+    """Tokenise a row and count it; one that is too long is dropped."""
     trajectory = row.trajectory if isinstance(row, PairRow) else (row.instruction,)
     actions = (row.chosen, row.rejected) if isinstance(row, PairRow) else (row.response,)
+    if request.method == "sft":
+        actions = actions[:1]
     prompt, said = messages.read(trajectory), [messages.said(action) for action in actions]
-    if len(prompt) + max(map(len, said)) > most:
+    if len(prompt) + max(map(len, said)) > request.max_length:
         part.counts["dropped, too long"] += 1
         return
     part.add(dict(zip(PAIR, [prompt, *said], strict=False)))
-    what = "pairs" if is_pair else "right actions"
+    what = "right actions" if request.method == "sft" else "pairs"
     part.counts[what] += 1
     part.counts[f"{what} of {row.dataset}"] += 1
-    if is_pair:
-        part.counts[f"pairs of turn {len(trajectory) // 2 + 1}"] += 1
+    if isinstance(row, PairRow):
+        part.counts[f"{what} of turn {len(trajectory) // 2 + 1}"] += 1
 
 
 def _said(part: _Part) -> str:

@@ -37,6 +37,8 @@ class TuneRequest:
     question_template: the text around an instruction, with {question} in it; None is the base's chat
         template, or else `prm.training.question.question_template`.
     turns: pairs of the first turns only; 1 is single-turn pairs.
+    history: for sft, learn the right action of each pair after the history of its turn, instead of right
+        actions alone: the policy learns to read observations.
     validation_share: of the instructions, held out to be measured on.
     max_length: tokens of prompt and action; longer ones are dropped and counted.
     beta: strength of the reference, in the losses of pairs. desirable: for kto, the weight of right actions.
@@ -57,6 +59,7 @@ class TuneRequest:
     strict: bool = False
     question_template: str | None = None
     turns: int = MAX_DEPTH
+    history: bool = False
     validation_share: float = 0.05
     max_length: int = 1024
     beta: float = 0.1
@@ -80,6 +83,10 @@ class TuneRequest:
             return self.lr
         return SFT_LR if self.method == "sft" else PREFERENCE_LR
 
+    @property
+    def learns_from_pairs(self) -> bool:
+        return self.history or self.method != "sft"
+
     def settings(self) -> dict[str, Any]:
         """Everything that determines the result, as it is kept in `tune.json`."""
         names = [field.name for field in fields(self) if field.name not in ("out", "resume", "strict", "lr")]
@@ -98,6 +105,8 @@ class TuneRequest:
                 yield f"--{name.replace('_', '-')} {value}: must be at least 1"
         if not 0 <= self.validation_share < 1:
             yield f"--validation-share {self.validation_share}: must be at least 0 and below 1"
+        if self.history and self.method != "sft":
+            yield f"--history is for --method sft: {self.method} learns from pairs with their history"
         for name in ("beta", "desirable", "peak_lr"):
             if not (value := getattr(self, name)) > 0:
                 yield f"--{name.removeprefix('peak_')} {value}: must be above 0"
@@ -115,10 +124,11 @@ class TuneRequest:
                 yield str(error)
                 continue
             yield from _test_problems(spec)
-            if self.method == "sft" and sft == ():
+            if self.learns_from_pairs and pairs == ():
+                option = "--history" if self.history else f"--method {self.method}"
+                yield f"{spec} holds no pairs, which {option} learns from"
+            elif not self.learns_from_pairs and sft == ():
                 yield f"{spec} holds no right actions without history, which --method sft learns"
-            elif self.method != "sft" and pairs == ():
-                yield f"{spec} holds no pairs, which --method {self.method} learns from"
 
 
 def _test_problems(spec: str) -> Iterator[str]:

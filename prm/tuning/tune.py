@@ -35,7 +35,7 @@ def tune(request: TuneRequest) -> None:
     Raises UsageError before anything is written, and KeyboardInterrupt once a signal has stopped the
     training and its state is saved.
     """
-    _check_installed()
+    check_installed()
     request.validate()
     from prm.scoring.model import load_tokenizer
 
@@ -72,7 +72,7 @@ def tune(request: TuneRequest) -> None:
             print(f"written: {out}")
 
 
-def _check_installed() -> None:
+def check_installed() -> None:
     """Raise UsageError, with what to install, if TRL or peft is missing."""
     if missing := [name for name in ("trl", "peft", "accelerate") if find_spec(name) is None]:
         raise UsageError(f"tuning needs {' and '.join(missing)}: pip install 'prm-search[tune]' ({TRL})")

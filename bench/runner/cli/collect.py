@@ -55,6 +55,8 @@ def _parse(arguments: Sequence[str] | None) -> CollectRequest:
     add("--gold-samples", type=int, default=20, metavar="N",
         help="actions after a gold solution; 0 shows none (default: %(default)s)")  # fmt: skip
     add("--depth", type=int, default=MAX_DEPTH, metavar="N", help="turns at most (default: %(default)s)")
+    add("--critic", choices=("checker",),
+        help="follow the verdict by how the tests of a program ended, as in episodes")  # fmt: skip
     add("--schemas", nargs="+", default=["plain"], metavar="NAME",
         help=f"how to reason, drawn for each action: {', '.join(SCHEMAS)} (default: plain)")  # fmt: skip
     add("--tokens", type=int, default=1024, metavar="N", help="longest action (default: %(default)s)")
@@ -79,6 +81,7 @@ def _parse(arguments: Sequence[str] | None) -> CollectRequest:
         samples=args.samples,
         gold_samples=args.gold_samples,
         depth=args.depth,
+        critic=args.critic,
         schemas=tuple(args.schemas),
         tokens=args.tokens,
         seed=args.seed,
