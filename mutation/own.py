@@ -13,7 +13,7 @@ from pathlib import Path
 from mutation.mbpp import CodeProblem, plain_lines, question_of
 from mutation.sandbox.verdict import Suite
 from prm.data.rows import Row, json_lines
-from search.errors import UsageError
+from search.errors import UsageError, reason
 
 EXAMPLE = r'{"name": "double", "code": "def double(x):\n    return 2 * x", "tests": "assert double(3) == 6"}'
 """A line of the file. `question` and `split` are optional."""
@@ -91,7 +91,7 @@ def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot read {path}: {error}") from error
+        raise UsageError(f"cannot read {path}: {reason(error)}") from error
 
 
 def _problem(source: str, name: str, split: str, question: str, code: str, tests: list[str]) -> CodeProblem:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from enum import IntEnum
 
-from search.errors import SearchError, UnavailableError
+from search.errors import SearchError, UnavailableError, reason
 
 
 class Exit(IntEnum):
@@ -15,8 +15,8 @@ class Exit(IntEnum):
 
     DONE = 0
     FAILED = 1
-    """The command ran, and everything it was to do failed; each command's --help says what that means. Or a
-    model's servers were lost on the way."""
+    """The command ran, and everything it was to do failed; each command's --help says what that means. Or it
+    was stopped on the way: a model's servers were lost, or a file could not be written."""
     USAGE = 2
     """The request is wrong; nothing was spent."""
     INTERRUPTED = 130
@@ -42,5 +42,9 @@ def exit_code(work: Callable[[], int | None], *, report: Callable[[str], None] =
     except BrokenPipeError:  # the reader has seen enough, as `head` has
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.DONE
+    except OSError as error:  # a full disk, a file system that cannot be written
+        where = f"{error.filename}: " if error.filename else ""
+        report(f"error: {where}{reason(error)}")
+        return Exit.FAILED
     except KeyboardInterrupt:
         return Exit.INTERRUPTED

@@ -37,3 +37,8 @@ class UnavailableError(SearchError):
 
 class TraceError(UsageError):
     """A trace cannot be resumed: it belongs to another run, or it is damaged before its last line."""
+
+
+def reason(error: Exception) -> str:
+    """What an error says, for a message that names the file itself."""
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)

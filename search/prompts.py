@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from search.errors import UsageError
+from search.errors import UsageError, reason
 from search.types import Problem
 
 
@@ -69,6 +69,6 @@ def read_template(path: Path, *, stop: tuple[str, ...] = ()) -> Prompt:
     try:
         return Prompt(path.read_text(encoding="utf-8-sig"), stop=stop)
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot read the prompt template {path}: {error}") from error
+        raise UsageError(f"cannot read the prompt template {path}: {reason(error)}") from error
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from error

@@ -346,7 +346,9 @@ def test_the_command(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert main([str(tmp_path)]) == 2
     assert "holds neither a grid of bench.run nor traces" in capsys.readouterr().err
     assert main([str(runs), "--out", str(tmp_path / "no" / "r.html")]) == 2
-    assert "there is no folder" in capsys.readouterr().err
+    assert "error: --out: there is no folder" in capsys.readouterr().err
+    assert main([str(tmp_path / "no")]) == 2
+    assert "error: there is no folder" in capsys.readouterr().err
 
 
 def test_traces_of_different_tasks_are_refused(tmp_path: Path) -> None:

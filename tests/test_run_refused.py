@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from bench.runner.cli.run import main
+from search.command import Exit, exit_code
+from search.errors import reason
 from tests.commands import start
 from tests.conftest import Checkpoints
 
@@ -33,8 +35,8 @@ REFUSED: dict[str, tuple[list[str], str]] = {
     "no server": (["--engine", "hf", "--server", "http://x/v1"], "--server is for --engine server, not hf"),
     "temperature": (["--temperature", "-1"], "--temperature must be 0 or more, not -1.0"),
     "top-p": (["--top-p", "0"], "--top-p must be above 0 and at most 1, not 0.0"),
-    "file": (["--problems", "absent.jsonl"], "cannot read absent.jsonl: "),
-    "data": (["--task", "gsm8k", "--data", "absent"], "cannot read absent: "),
+    "file": (["--problems", "absent.jsonl"], "cannot read absent.jsonl: No such file or directory\n"),
+    "data": (["--task", "gsm8k", "--data", "absent"], "cannot read absent: No such file or directory\n"),
     "no data": (["--data", "x"], "the built-in task is generated: it takes no --data"),
     "two files": (["--problems", "a", "--data", "b"], "--data is for --task; --problems "),
     "line": (["--problems", "bad.jsonl"], "bad.jsonl, line 2: no field 'problem' or 'question'"),
@@ -43,7 +45,7 @@ REFUSED: dict[str, tuple[list[str], str]] = {
     "policy folder": (["--engine", "hf", "--policy", "empty"], "empty is no checkpoint"),
     "prm": (["--engine", "hf", "--prm", "../x/y"], "there is no such folder"),
     "resume": (["--resume"], "--resume needs --out DIR, the run to continue"),
-    "resume what": (["--resume", "--out", "absent"], "--resume: there is no run in absent"),
+    "resume what": (["--resume", "--out", "absent"], "no run in absent: leave --resume out to begin one"),
     "out": (["--out", "bad.jsonl/run"], "--out: cannot write to bad.jsonl/run: bad.jsonl: it is a file"),
     "json": (["--json", "absent/x.json"], "--json: cannot write absent/x.json"),
     "question and out": (["--question", "?", "--out", "x"], "--out does not go with --question"),
@@ -178,3 +180,11 @@ def test_a_policy_is_looked_at_although_the_task_is_unknown(
     assert main(["--engine", "hf", "--task", "gsm8", "--policy", "./absent"]) == 2
     err = capfd.readouterr().err
     assert "unknown task 'gsm8'" in err and "./absent: there is no such" in err
+
+
+def test_what_the_file_system_refuses_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    full = tmp_path / "full.jsonl"
+    full.mkdir()
+    assert exit_code(lambda: full.write_text("")) == Exit.FAILED
+    assert capsys.readouterr().err == f"error: {full}: Is a directory\n"
+    assert reason(EOFError("the end is missing")) == "the end is missing"

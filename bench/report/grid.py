@@ -16,7 +16,7 @@ from typing import Any
 
 from bench.report.results import read_results, results_path
 from bench.report.summary import Summary
-from search.errors import UsageError
+from search.errors import UsageError, reason
 from search.types import Problem
 
 ASKED, PROBLEMS, CELLS = "grid.json", "problems.jsonl", "cells"
@@ -112,7 +112,7 @@ def read_grid(folder: Path) -> Grid:
             hashes={row["id"]: {name: row[name] for name in row if name.endswith("_hash")} for row in rows},
         )  # fmt: skip
     except OSError as error:
-        raise UsageError(f"cannot read the grid in {folder}: {error}") from error
+        raise UsageError(f"cannot read the grid in {folder}: {reason(error)}") from error
     except (ValueError, KeyError, TypeError) as error:
         raise UsageError(f"{folder} holds a damaged grid ({type(error).__name__}: {error})") from error
 

@@ -191,7 +191,7 @@ class RunRequest:
         if self.resume and self.out is None:
             raise UsageError("--resume needs --out DIR, the run to continue")
         if self.resume and not out.is_dir() and self.shard is None:  # a shard's command is always the same
-            raise UsageError(f"--resume: there is no run in {out}")
+            raise UsageError(f"--resume: there is no run in {out}: leave --resume out to begin one")
         above = next(folder for folder in (out, *out.parents) if folder.exists())
         if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
             fault = "it is not writable" if above.is_dir() else "it is a file"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mutation.sandbox.sandbox import Sandbox
 from mutation.sandbox.verdict import Limits, Outcome, Suite, Verdict
-from search.errors import UsageError
+from search.errors import UsageError, reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot read {path}: {error}") from error
+        raise UsageError(f"cannot read {path}: {reason(error)}") from error
 
 
 def one_line(verdict: Verdict) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from prm.data.left_out import LeftOut
-from search.errors import UsageError
+from search.errors import UsageError, reason
 
 T = TypeVar("T")
 
@@ -155,7 +155,7 @@ def _json_lines(path: Path, left_out: LeftOut | None = None, source: str = "") -
                     yield from _row(line, f"{path}, line {number}", number, left_out, source)
     except (OSError, EOFError, zlib.error) as error:  # the latter two: a truncated or damaged gzip stream
         after = f" after line {number}" if number else ""
-        raise UsageError(f"cannot read {path}{after}: {error}") from error
+        raise UsageError(f"cannot read {path}{after}: {reason(error)}") from error
 
 
 def _row(content: Any, where: str, number: int, left_out: LeftOut | None, source: str) -> Iterator[Row]:
@@ -176,7 +176,7 @@ def _json_array(path: Path, left_out: LeftOut | None, source: str) -> Iterator[R
     try:
         content = path.read_bytes().removeprefix(BOM_UTF8)
     except OSError as error:
-        raise UsageError(f"cannot read {path}: {error}") from error
+        raise UsageError(f"cannot read {path}: {reason(error)}") from error
     rows = _decoded(content, str(path))
     if isinstance(rows, dict) and isinstance(rows.get(RECORDS), list):
         rows = rows[RECORDS]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from prm.reading.zoo import find
-from search.errors import UsageError
+from search.errors import UsageError, reason
 
 
 def count_parameters(path: str) -> int:
@@ -32,7 +32,7 @@ def _header(path: Path) -> Mapping[str, Mapping[str, Any]]:
             size = int.from_bytes(file.read(8), "little")
             header = json.loads(file.read(size))
     except (OSError, ValueError) as error:
-        raise UsageError(f"--budget: cannot read {path}: {error}") from error
+        raise UsageError(f"--budget: cannot read {path}: {reason(error)}") from error
     return {name: tensor for name, tensor in header.items() if name != "__metadata__"}
 
 

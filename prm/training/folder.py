@@ -19,7 +19,7 @@ def bad_folder(path: Path, settings: Mapping[str, Any], resume: bool) -> Iterato
     out = path.parent
     if not path.exists():
         if resume:
-            yield f"--resume: there is no run in {out}"
+            yield f"--resume: there is no run in {out}: leave --resume out to begin one"
     elif not path.stat().st_size:  # a run that was killed before it wrote anything
         return
     elif not resume:

@@ -20,7 +20,7 @@ from bench.tasks import TEXT_TASKS
 from bench.tasks.base import TextTask
 from prm.data.rows import Row, json_lines
 from search.command import exit_code
-from search.errors import UsageError
+from search.errors import UsageError, reason
 
 DESCRIPTION = f"""
 Grade the answers of FILE, a JSONL with one {{"prediction": ..., "reference": ...}} per line. Writes each
@@ -143,7 +143,7 @@ def _create(path: Path, source: Path) -> TextIO:
     try:
         return path.open("w", encoding="utf-8")
     except OSError as error:
-        raise UsageError(f"cannot write {path}: {error}") from error
+        raise UsageError(f"cannot write {path}: {reason(error)}") from error
 
 
 def _progress(pairs: Sequence[tuple[str, str]]) -> Iterator[tuple[str, str]]:

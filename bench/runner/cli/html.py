@@ -50,6 +50,8 @@ def _parse(arguments: Sequence[str] | None) -> HtmlRequest:
 def _run(request: HtmlRequest) -> None:
     from rich.console import Console
 
+    if not request.folder.is_dir():
+        raise UsageError(f"there is no folder {request.folder}")
     out = request.out or request.folder / "report.html"
     if not out.parent.is_dir():
         raise UsageError(f"--out: there is no folder {out.parent}")

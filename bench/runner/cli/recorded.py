@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from search.errors import UsageError
+from search.errors import UsageError, reason
 
 COMMAND = "command.json"
 
@@ -18,7 +18,7 @@ def read_command(out: Path) -> list[str]:
         words = json.loads(path.read_text(encoding="utf-8"))["words"]
         return [str(word) for word in words]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UsageError(f"cannot read {path}: {error}; give all options of the run again") from error
+        raise UsageError(f"cannot read {path}: {reason(error)}; give all options of the run again") from error
 
 
 def write_command(out: Path, words: Sequence[str]) -> None:
