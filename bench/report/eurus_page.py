@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from bench.report.comparison import ALPHA
 from bench.report.eurus_pictures import draw_reward_models, draw_rounds, draw_tuning, draw_turns
 from bench.report.markdown import interval, paired, percent, table
 from bench.report.reranking import Reranking
 from bench.report.resampling import bootstrap
-from bench.report.stats import mcnemar, wilson
+from bench.report.stats import Paired, mcnemar, problems_needed, wilson
 from bench.report.summary import Summary
 
 START, SFT = "start", "sft"
@@ -99,7 +100,7 @@ def write_report(results: Results, page: Path) -> None:
 def _page(results: Results, stem: str) -> str:
     """The page, in Markdown."""
     parts = [
-        _intro(results), _trees(results), _turns(results, stem), _tuning(results, stem),
+        _intro(results), _shown(results), _trees(results), _turns(results, stem), _tuning(results, stem),
         _rewards(results, stem), _reranking(results), _loop(results, stem),
     ]  # fmt: skip
     return "\n".join(line for part in parts for line in part).rstrip() + "\n"
@@ -118,6 +119,38 @@ def _intro(results: Results) -> list[str]:
     ]  # fmt: skip
 
 
+def _shown(results: Results) -> list[str]:
+    """What is more than noise, in words, and what it would take where nothing is."""
+    start, lines = results.turns[START], list[str]()
+    tuned = {name: summary for name, summary in results.turns.items() if name not in (START, "builtin-code")}
+    for turn in (1, TURNS):
+        tests = {name: _test(summary, start, turn) for name, summary in tuned.items()}
+        clear = [f"`{name}` ({paired(asdict(t))})" for name, t in tests.items() if t.p < ALPHA]
+        if clear:
+            lines.append(
+                f"- At turn {turn}, more than noise against the start, in points: {', '.join(clear)}."
+            )
+            continue
+        name = max(tests, key=lambda name: abs(tests[name].points))
+        a, b = (_right(summary, turn) for summary in (tuned[name], start))
+        needed = problems_needed([x - y for x, y in zip(a, b, strict=True)])
+        lines.append(
+            f"- At turn {turn}, no tuned policy differs from the start by more than the noise. The largest "
+            f"difference is that of `{name}`, {paired(asdict(tests[name]))} points"
+            + (f"; it takes about {needed:,} problems to show one as large." if needed else ".")
+        )
+    pairs = {name: _pairs(results.policies[name]) for name in tuned if name != SFT}
+    lines.append(f"- Pairs to tune on: {', '.join(f'{n:,} (`{name}`)' for name, n in pairs.items())}.")
+    for name, folder in results.models.items():
+        measured = _metrics(folder)["metrics"]
+        if "held_out_accuracy" in measured:
+            right, wrong = (measured[f"held_out_{side}_mean"] for side in ("chosen", "rejected"))
+            lines.append(
+                f"- `{name}`: mean reward of held-out right actions {right:+.2f}, of wrong {wrong:+.2f}."
+            )
+    return ["## What it shows", "", *lines, ""]
+
+
 def _trees(results: Results) -> list[str]:
     rows = []
     for folder in dict.fromkeys([*results.trees, *(r.trees for r in results.rounds if r.trees is not None)]):
@@ -125,7 +158,7 @@ def _trees(results: Results) -> list[str]:
         by_turn = _by_turn(folder)
         rows.append([
             f"`{folder.name}`", f"{summary.get('problems', len(_lines(folder / 'sft.jsonl'))):,}",
-            f"{sum(summary.get('attempts', {}).values()):,}",
+            f"{sum(summary['attempts'].values()):,}" if "attempts" in summary else "",
             *(f"{by_turn.get(turn, 0):,}" for turn in range(1, TURNS + 1)),
         ])  # fmt: skip
     heads = ["trees", "problems", "actions sampled", *(f"pairs, turn {turn}" for turn in range(1, TURNS + 1))]
@@ -292,16 +325,21 @@ def _accuracy(summary: Summary) -> str:
 
 
 def _against(ours: Summary, theirs: Summary, turn: int) -> str:
-    a, b = ([g.right_at(turn) for g in _ordered(summary)] for summary in (ours, theirs))
-    return paired(asdict(mcnemar(a, b)))
+    return paired(asdict(_test(ours, theirs, turn)))
+
+
+def _test(ours: Summary, theirs: Summary, turn: int) -> Paired:
+    return mcnemar(_right(ours, turn), _right(theirs, turn))
 
 
 def _paired(ours: Summary, theirs: Summary) -> str:
     return _against(ours, theirs, 1) if ours.right_by_turn else paired(asdict(ours.against(theirs)))
 
 
-def _ordered(summary: Summary) -> list[Any]:
-    return sorted(summary.graded, key=lambda graded: graded.outcome.problem.id)
+def _right(summary: Summary, turn: int) -> list[bool]:
+    """By problem, in the order of their ids."""
+    ordered = sorted(summary.graded, key=lambda graded: graded.outcome.problem.id)
+    return [graded.right_at(turn) for graded in ordered]
 
 
 def _measure(measure: tuple[float, float, float]) -> str:
