@@ -21,7 +21,7 @@ from search.strategies import STRATEGIES
 from tests.browser import CHROMIUM, Browser, browser
 from tests.random_runs import Fractions
 from tests.test_html import grid, two_runs
-from tests.test_tree_drawing import scripted, trace
+from tests.test_tree_drawing import episode, scripted, trace
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
 
@@ -224,6 +224,22 @@ def test_a_tree_that_is_left_out_says_how_to_draw_it(page: Browser, folder: Path
     page.wait("document.querySelectorAll('.side pre').length === 2")
     command = page.texts(".side pre")[1]
     assert command.startswith("python -m bench.tree '") and command.endswith("hgs.jsonl' --problem 'w/4'")
+
+
+def test_observations_stand_under_their_turns_and_long_ones_are_folded(page: Browser, tmp_path: Path) -> None:
+    episode(tmp_path / "hgs.jsonl")
+    write_html(diagnosed(read_folder(tmp_path)), tmp_path / "report.html")
+    page.open(tmp_path / "report.html")
+    assert page.texts("#turns tbody tr") == ["hgs\t0.0 %\t100.0 %"]
+    shown(page, tmp_path / "report.html", 0, A, A)
+    assert page.js("[...document.querySelectorAll('.tree')[0].children].map(row => row.children.length)") == [
+        5, 5, 4
+    ]  # fmt: skip
+    long = "document.querySelectorAll('.tree')[0].querySelectorAll('.observed .words')[1]"
+    assert page.js(f"{long}.textContent").endswith("Your answer is wrong.")
+    folded = page.js(f"{long}.getBoundingClientRect().height")
+    page.js(f"{long}.click()")
+    assert page.js(f"{long}.parentElement.getBoundingClientRect().height") > 1.5 * folded
 
 
 @pytest.mark.parametrize("fragment", ["", f"#problem=0&a={A}&b={B}"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -22,6 +23,7 @@ from search.strategies.best_of_n import BestOfN
 from search.strategies.hgs import HGS
 from search.strategies.mcts import MCTS
 from search.tree import Strategy
+from search.types import Observation
 from tests.random_runs import Fractions, recorded
 
 RECORDED = Path(__file__).parent / "recorded"
@@ -48,6 +50,8 @@ def trace(path: Path, *events: tuple[Any, ...]) -> Path:
             line |= {"num_scored": len(at) - 1, "scores": [[1 - more[0], 0.0, more[0]]], "spent": {}}
         elif event == "failed":
             line |= {"of": "sample", "reason": more[0], "spent": {}}
+        elif event == "observe":
+            line |= asdict(Observation(more[0], more[1]))
         elif event == "chosen":
             line |= {"answer": more[0]}
         lines.append(line)
@@ -99,6 +103,46 @@ def test_the_picture_of_a_tree(tmp_path: Path) -> None:
         "3 steps in 2 subtrees, the best 0.75",
     ]  # fmt: skip
     assert "= #3 0.25" in tree_text(outline(run, "w/0", most=None), 100).plain
+
+
+TRACEBACK = "Out: Traceback\n  cell 1\n\n    a\tb\x00 <&>\nNameError: a\nYour answer is wrong."
+
+
+def episode(path: Path) -> Path:
+    """Two turns, the first of them with an alternative. All turns but the chosen last one are answered."""
+    return trace(
+        path,
+        ("observe", [0], TRACEBACK, "none"), ("sample", [0], "Run a.", "step"), ("score", [0], 0.5),
+        ("observe", [1], "Out: 4", "so = 4"), ("sample", [1], "Run b.", "step"), ("score", [1], 0.25),
+        ("observe", [0, 0], "", "so = 0.5"), ("sample", [0, 0], "It is 0.5.", "end"),
+        ("score", [0, 0], 0.75), ("chosen", [0, 0], "0.5"),
+    )  # fmt: skip
+
+
+def test_an_observation_stands_under_its_turn_and_a_long_one_is_folded(tmp_path: Path) -> None:
+    run = read_trace(episode(tmp_path / "hgs.jsonl"))
+    drawn = outline(run, "w/0")
+    lines = tree_text(drawn, 100).plain.splitlines()[7:]
+    assert lines == [
+        "├─○ #2 0.25 Run b.",
+        "│ »         Out: 4",
+        "● #1 0.50 Run a.",
+        "»         Out: Traceback",
+        "»           cell 1",
+        "»             a   b\N{REPLACEMENT CHARACTER} <&>",
+        "»         … 2 more lines",
+        "● #3 0.75 It is 0.5.  [answer 0.5, correct]",
+        "",
+        "! failed  ● chosen path  ↩ went back from here  ✗ rejected  = duplicate  ○ step  … folded  "
+        "» observation",
+        "#: order of sampling; number: P(step is not wrong); indented: other branches",
+    ]
+    picture = ElementTree.fromstring(tree_svg(drawn).encode())
+    assert [t.text for t in picture.iter(f"{SVG}text") if t.get("class") == "observation"] == [
+        "Out: 4", "Out: Traceback", "  cell 1", "    a   b\N{REPLACEMENT CHARACTER} <&>", "… 2 more lines",
+    ]  # fmt: skip
+    whole = tree_text(outline(run, "w/0", most=None), 100).plain
+    assert "»         Your answer is wrong." in whole and "more lines" not in whole
 
 
 def test_a_problem_without_an_end_is_drawn(tmp_path: Path) -> None:
@@ -164,6 +208,14 @@ def test_lines_fit_the_terminal(tmp_path: Path) -> None:
             assert max(map(len, [*lines[:4], *marks[:-1]])) <= width
 
 
+def test_a_long_answer_is_cut_beside_its_step(tmp_path: Path) -> None:
+    number = "1" * 90
+    path = trace(tmp_path / "t.jsonl", ("sample", [0], f"so = {number}", "end"), ("chosen", [0], number))
+    drawn = outline(read_trace(path), "w/0")
+    assert drawn.lines[0].note == f"answer {'1' * 39}…, wrong"
+    assert dict(drawn.head)["answer"] == f"{number} (wrong)"
+
+
 def test_a_very_long_solution_is_drawn(tmp_path: Path) -> None:
     """Longer than Python's stack is deep."""
     events: list[tuple[Any, ...]] = [("sample", [0] * (d + 1), f"Step {d}.\n", "step") for d in range(1500)]
@@ -215,7 +267,7 @@ def contrast(a: str, b: str) -> float:
 
 @pytest.mark.parametrize("palette", [LIGHT, DARK])
 def test_colours_can_be_read(palette: dict[str, str]) -> None:
-    for name in ("ink", "faint", "chosen", "rejected", "failed"):
+    for name in ("ink", "faint", "chosen", "rejected", "failed", "observed"):
         assert contrast(palette[name], palette["paper"]) >= 4.5, name
 
 

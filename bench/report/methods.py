@@ -9,6 +9,7 @@ from bench.report.comparison import ALPHA, Comparison, accuracy_of, compare
 from bench.report.grid import DEFAULT, Cell, Grid
 from bench.report.sides import Seed, Side
 from bench.report.stats import holm
+from bench.report.summary import right_by_turn
 from bench.tasks.oracle import is_oracle
 from search.limits import Cost, Events
 
@@ -69,6 +70,12 @@ class Method:
     def tokens(self) -> float:
         """Tokens of an answer, on average: what methods are compared by."""
         return self.total_tokens if self.weighted else self.cost.policy_tokens / max(1, self.answers)
+
+    @property
+    def right_by_turn(self) -> list[float]:
+        """The share of answers that are right after 1, 2, ... turns of their episodes; [] for steps."""
+        graded = [graded for cell in self.cells for graded in cell.summary.graded]
+        return [right / len(graded) for right in right_by_turn(graded)]
 
     @property
     def used(self) -> float | None:

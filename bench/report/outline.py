@@ -19,6 +19,10 @@ from search.types import Stop
 
 MOST_LINES = 60
 """Nodes that are drawn before subtrees are folded."""
+MOST_ANSWER = 40
+"""Characters of an answer, which may be a program, beside the step that states it."""
+MOST_OBSERVED = 3
+"""Lines of an observation that are drawn before the rest is folded."""
 
 
 class Kind(StrEnum):
@@ -31,6 +35,7 @@ class Kind(StrEnum):
     DUPLICATE = "duplicate"
     STEP = "step"
     FOLDED = "folded"
+    OBSERVED = "observation"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +45,7 @@ class Line:
     level: how many branches it is inside of. opens: it begins a branch. visit: when the node was sampled,
         from 1. value: P(not wrong) of the step, None without a score. text: one line, not cut. note: what
         else there is to say.
-    node: None for folded subtrees.
+    node: None for folded subtrees, and for lines of what the environment answered to the turn above them.
     """
 
     kind: Kind
@@ -60,13 +65,20 @@ class Outline:
     head: Sequence[tuple[str, str]]
     lines: Sequence[Line]
 
+    @property
+    def kinds(self) -> Sequence[Kind]:
+        """What its legend explains."""
+        observed = any(line.kind is Kind.OBSERVED for line in self.lines)
+        return [kind for kind in Kind if observed or kind is not Kind.OBSERVED]
+
 
 def outline(
     run: RecordedRun, problem: str, *, most: int | None = MOST_LINES, graders: Graders | None = None
 ) -> Outline:
     """The outline of one problem's tree.
 
-    most: nodes to draw, the others are folded; None folds nothing. graders: of the run, if they are at hand.
+    most: nodes to draw; the others are folded, and so are long observations. None folds nothing.
+    graders: of the run, if they are at hand.
     """
     tree, graders = run.trees[problem], graders or Graders(run)
     example = graders.examples[problem]
@@ -77,7 +89,8 @@ def outline(
         answer = answers.extract(node.answer_text)
         if answer is None:
             return "no answer"
-        return f"answer {_one_line(answer)}, {'correct' if graders.grade(problem, answer) else 'wrong'}"
+        said = cut(_one_line(answer), MOST_ANSWER)
+        return f"answer {said}, {'correct' if graders.grade(problem, answer) else 'wrong'}"
 
     return Outline(
         _head(run, tree, example.problem.question, example.reference, graders), _lines(tree, most, ending)
@@ -139,6 +152,7 @@ def _lines(tree: RecordedTree, most: int | None, ending: Callable[[Node], str]) 
             text = _one_line("" if node.step is None else node.step.text)
             value = None if node.score is None else node.score.value
             lines.append(Line(kind, level, opens, text, note, tree.visits[node], value, node))
+            lines += _observed(node, level, folds=most is not None)
         children = [child for child in node.children if child in shown]
         hidden = [child for child in node.children if child not in shown]
         main = max(children, key=lambda child: (child in path, size[child]), default=None)
@@ -152,6 +166,15 @@ def _lines(tree: RecordedTree, most: int | None, ending: Callable[[Node], str]) 
             stack.append(Line(Kind.DUPLICATE, level + 1, True, f"duplicates: {visits}"))
         stack += [(child, level + 1, True) for child in reversed(children) if child is not main]
     return lines
+
+
+def _observed(node: Node, level: int, *, folds: bool) -> list[Line]:
+    """What the environment answered to a turn. folds: whether the end of a long answer is left out."""
+    observation = None if node.step is None else node.step.observation
+    texts = [] if observation is None else [t for t in observation.text.splitlines() if t.strip()]
+    if folds and len(texts) > MOST_OBSERVED + 1:  # a line that says "1 more" would save nothing
+        texts[MOST_OBSERVED:] = [f"… {len(texts) - MOST_OBSERVED:,} more lines"]
+    return [Line(Kind.OBSERVED, level, opens=False, text=_printable(text.expandtabs(4))) for text in texts]
 
 
 def _sizes(tree: RecordedTree) -> Mapping[Node, int]:
@@ -237,6 +260,15 @@ def _note(tree: RecordedTree, node: Node, copies: Mapping[Node, int], ending: Ca
     return "; ".join(notes)
 
 
+def cut(text: str, columns: int) -> str:
+    """The text, or its beginning and an ellipsis."""
+    return text if len(text) <= columns else text[: columns - 1] + "…"
+
+
 def _one_line(text: Any) -> str:
     """Without line ends, and with nothing that a terminal or XML would stumble over."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in " ".join(str(text).split()))
+    return _printable(" ".join(str(text).split()))
+
+
+def _printable(line: str) -> str:
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line)

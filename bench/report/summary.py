@@ -69,6 +69,15 @@ class Graded:
         }  # fmt: skip
 
 
+def right_by_turn(graded: Sequence[Graded]) -> list[int]:
+    """How many answers of episodes are right after 1, 2, ... turns; [] for solutions of steps.
+
+    As in MINT (Wang et al. 2023, arXiv:2309.10691): an episode that has ended keeps its answer.
+    """
+    most = max((len(g.turns) for g in graded), default=0)
+    return [sum(g.right_at(turn) for g in graded) for turn in range(1, most + 1)]
+
+
 @dataclass(frozen=True, slots=True)
 class Allowance:
     """What a strategy was given for one problem: tokens or seconds.
@@ -125,12 +134,8 @@ class Summary:
 
     @property
     def right_by_turn(self) -> list[int]:
-        """How many problems of episodes are right after 1, 2, ... turns; [] for solutions of steps.
-
-        As in MINT (Wang et al. 2023, arXiv:2309.10691): an episode that has ended keeps its answer.
-        """
-        most = max((len(g.turns) for g in self.graded), default=0)
-        return [sum(g.right_at(turn) for g in self.graded) for turn in range(1, most + 1)]
+        """How many problems of episodes are right after 1, 2, ... turns; [] for solutions of steps."""
+        return right_by_turn(self.graded)
 
     @property
     def failed(self) -> list[Outcome]:

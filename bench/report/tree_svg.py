@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from textwrap import wrap
 from xml.sax.saxutils import escape
 
-from bench.report.outline import Kind, Line, Outline
-from bench.report.tree_text import cut
+from bench.report.outline import Kind, Line, Outline, cut
 
 WIDTH, ROW, INDENT, LEFT = 1100, 22, 18, 20
 """In pixels: the picture, a line, a branch, the left margin."""
@@ -17,16 +17,18 @@ BAR = 44
 
 LIGHT = {
     "paper": "#ffffff", "ink": "#1a1a1a", "faint": "#6b6b6b", "rail": "#b8b8b8", "track": "#e6e6e6",
-    "chosen": "#0072b2", "rejected": "#b34a00", "failed": "#a8447f",
+    "chosen": "#0072b2", "rejected": "#b34a00", "failed": "#a8447f", "observed": "#00755a",
 }  # fmt: skip
 DARK = {
     "paper": "#16181c", "ink": "#e8e8e8", "faint": "#a0a0a0", "rail": "#55585e", "track": "#33363c",
-    "chosen": "#56b4e9", "rejected": "#f0a04b", "failed": "#e08bbd",
+    "chosen": "#56b4e9", "rejected": "#f0a04b", "failed": "#e08bbd", "observed": "#2fc498",
 }  # fmt: skip
 """Colours after Okabe and Ito 2008, which the colour-blind tell apart; every kind has a shape of its own."""
 RULES = """
 .paper { fill: %(paper)s; } .rail { stroke: %(rail)s; fill: none; } .track { fill: %(track)s; }
 text { fill: %(ink)s; } .faint, text.folded, text.duplicate, .bar { fill: %(faint)s; }
+text.observation { fill: %(observed)s; white-space: pre; }
+.mark.observation { stroke: %(observed)s; fill: none; }
 .mark { stroke: %(ink)s; fill: %(paper)s; stroke-width: 1.6; }
 .mark.chosen-path { stroke: %(chosen)s; fill: %(chosen)s; } .bar.chosen-path { fill: %(chosen)s; }
 .mark.rejected, .mark.went-back-from-here { stroke: %(rejected)s; }
@@ -48,11 +50,12 @@ SHAPES = {
     Kind.DUPLICATE: '<path class="mark {kind}" d="M{x},{y} m-5,-2 h10 m-10,4.5 h10"/>',
     Kind.FAILED: '<path class="mark {kind}" d="M{x},{y} m0,-5 l5,5 l-5,5 l-5,-5 z"/>',
     Kind.FOLDED: '<path class="mark {kind}" d="M{x},{y} m-6,-1 h3 v3 h-3 z m6,0 h3 v3 h-3 z"/>',
+    Kind.OBSERVED: '<path class="mark {kind}" d="M{x},{y} m-4,-4 l4,4 l-4,4 m5,-8 l4,4 l-4,4"/>',
 }  # fmt: skip
 
 
 def tree_svg(outline: Outline) -> str:
-    """An SVG document. The whole text of a step is its tooltip."""
+    """An SVG document. The whole text of a step or an answer to it is its tooltip."""
     body = list[str]()
     y = 30
     for name, text in outline.head:
@@ -66,7 +69,7 @@ def tree_svg(outline: Outline) -> str:
     for row, line in enumerate(outline.lines):
         body += _row(line, top + row * ROW)
     y = top + len(outline.lines) * ROW + 16
-    body += _legend(y)
+    body += _legend(outline.kinds, y)
     # fmt: off
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {y + 26}" width="{WIDTH}" '
@@ -99,6 +102,8 @@ def _row(line: Line, y: int) -> list[str]:
     note = f" [{line.note}]" if line.note else ""
     parts = [f"<g><title>{escape(line.text + note)}</title>", SHAPES[line.kind].format(x=x, y=y, kind=kind)]
     at = x + 14
+    if line.kind is Kind.OBSERVED:  # below the text of the turn
+        at += BAR + 82
     if line.visit is not None:
         parts.append(f'<text class="faint" x="{at}" y="{y + 4}">#{line.visit}</text>')
         at += 40
@@ -115,9 +120,9 @@ def _row(line: Line, y: int) -> list[str]:
     return parts
 
 
-def _legend(y: int) -> list[str]:
+def _legend(kinds: Sequence[Kind], y: int) -> list[str]:
     parts, x = list[str](), LEFT
-    for kind in Kind:
+    for kind in kinds:
         parts.append(SHAPES[kind].format(x=x, y=y, kind=kind.replace(" ", "-")))
         parts.append(f'<text class="faint" x="{x + 12}" y="{y + 4}">{kind}</text>')
         x += 40 + int(len(kind) * CHARACTER)

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bench.report.outline import Kind, Line, Outline
+from bench.report.outline import Kind, Line, Outline, cut
 
 if TYPE_CHECKING:
     from rich.text import Text
 
 MARKS = {
     Kind.FAILED: "!", Kind.CHOSEN: "●", Kind.LEFT: "↩", Kind.REJECTED: "✗", Kind.DUPLICATE: "=",
-    Kind.STEP: "○", Kind.FOLDED: "…",
+    Kind.STEP: "○", Kind.FOLDED: "…", Kind.OBSERVED: "»",
 }  # fmt: skip
 STYLES = {
     Kind.FAILED: "magenta", Kind.CHOSEN: "bold blue", Kind.LEFT: "yellow", Kind.REJECTED: "yellow",
-    Kind.DUPLICATE: "dim", Kind.STEP: "", Kind.FOLDED: "dim italic",
+    Kind.DUPLICATE: "dim", Kind.STEP: "", Kind.FOLDED: "dim italic", Kind.OBSERVED: "cyan",
 }  # fmt: skip
 """The terminal's own colours, light or dark. Blue and yellow differ for the colour-blind; so do the marks."""
 LEAST_TEXT = 24
@@ -35,7 +35,7 @@ def tree_text(outline: Outline, width: int) -> Text:
     digits = max((len(str(line.visit)) for line in outline.lines if line.visit is not None), default=1)
     for line in outline.lines:
         _append(drawing, line, digits, width)
-    marks = "  ".join(f"{MARKS[kind]} {kind}" for kind in Kind)
+    marks = "  ".join(f"{MARKS[kind]} {kind}" for kind in outline.kinds)
     drawing.append(f"\n{marks}\n", "dim")
     drawing.append("#: order of sampling; number: P(step is not wrong); indented: other branches\n", "dim")
     return drawing
@@ -52,11 +52,6 @@ def _append(drawing: Text, line: Line, digits: int, width: int) -> None:
     used = len(rails) + 2 + (digits + 7 if line.kind is not Kind.FOLDED else 0)
     drawing.append(cut(line.text, max(LEAST_TEXT, width - used - len(note))), STYLES[line.kind])
     drawing.append(f"{note}\n", "italic")
-
-
-def cut(text: str, columns: int) -> str:
-    """The text, or its beginning and an ellipsis."""
-    return text if len(text) <= columns else text[: columns - 1] + "…"
 
 
 def _wrapped(text: str, width: int) -> list[str]:

@@ -12,7 +12,6 @@ from bench.runner.resolve import ResolvedPolicy
 from bench.tasks.base import Task
 from bench.tasks.code import SharedSandbox
 from mutation.sandbox.cells import LIMITS, Cells
-from search.engine import Outcome
 from search.environments.critics import Checked, CheckerCritic, Critic, ModelCritic
 from search.environments.python import PythonEnvironment
 from search.limits import LengthLimits
@@ -104,24 +103,6 @@ def environment_of(spec: EpisodeSpec, task: Task, policy: Policy, *, chat: bool)
         Cells(_SANDBOX.get), TaskChecker(task), programs=task.public_tests is not None,
         verdicts=spec.verdicts, critic=critic, turns=spec.turns,
     )  # fmt: skip
-
-
-def right_turns(task: Task, outcome: Outcome, correct: bool) -> tuple[bool, ...]:
-    """Whether the answer was right after each turn of an episode, had it ended there; () for one of steps.
-
-    A turn that was cut has no answer. correct: the grade of the outcome's answer.
-    """
-    steps = outcome.steps
-    if all(step.observation is None for step in steps):
-        return ()
-    answers, right = task.answers(outcome.problem), {outcome.answer: correct}
-    turns = list[bool]()
-    for step in steps:
-        answer = None if step.observation is None else answers.extract(step.observation.read)
-        if answer not in right:
-            right[answer] = task.grade(outcome.problem, answer).correct
-        turns.append(right[answer])
-    return tuple(turns)
 
 
 class TaskChecker:

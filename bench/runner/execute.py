@@ -10,8 +10,9 @@ from time import perf_counter
 from typing import Any
 
 from bench.report.summary import Allowance, Graded, Summary
+from bench.report.turns import right_turns
 from bench.runner.checkpoints import revision
-from bench.runner.episodes import check_sandbox, right_turns
+from bench.runner.episodes import check_sandbox
 from bench.runner.job import job_of
 from bench.runner.models import Models, NoScorer, Solver
 from bench.runner.planning import planned
@@ -84,7 +85,9 @@ async def execute_strategy(
         example = examples[outcome.problem.id]
         grade = await asyncio.to_thread(run.task.grade, outcome.problem, outcome.answer)
         fallback = outcome.answer is not None and run.task.falls_back(outcome.answer_text)
-        turns = await asyncio.to_thread(right_turns, run.task, outcome, grade.correct)
+        turns = await asyncio.to_thread(
+            right_turns, run.task, outcome.problem, outcome.steps, outcome.answer, grade.correct
+        )
         graded = Graded(outcome, grade.correct, example.group, fallback, turns)
         watch.graded(graded)
         return graded if keep_steps else replace(graded, outcome=replace(outcome, steps=()))

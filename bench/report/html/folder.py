@@ -11,6 +11,7 @@ from bench.report.grid import ASKED, DEFAULT, Cell, Grid, read_grid
 from bench.report.recorded import RecordedRun, RecordedTree, is_trace, read_trace
 from bench.report.sides import BASELINE, Graders
 from bench.report.summary import Graded, Summary
+from bench.report.turns import right_turns
 from search.engine import Outcome
 from search.errors import UsageError
 from search.limits import Events
@@ -45,7 +46,7 @@ def _run_grid(folder: Path) -> Grid:
     task, policy = str(first.get("task")), str(first.get("policy"))
     prm = next((str(name) for run in runs if (name := run.config.get("prm"))), None)
     return Grid(
-        title=f"{task}, {len(names):,} problems", command=_command(folder),
+        title=f"{task}, {len(names):,} problem{'' if len(names) == 1 else 's'}", command=_command(folder),
         baseline=BASELINE if runs[0].path.stem == BASELINE else cells[0].strategy,
         task=task, policy=policy, prm=prm, cells=cells,
         problems={name: graders.examples[name].problem for name in names},
@@ -103,4 +104,6 @@ def _graded(tree: RecordedTree, graders: Graders) -> Graded:
         0.0, None, leaf.is_finished,
     )
     fallback = tree.answer is not None and graders.task.falls_back(leaf.answer_text)
-    return Graded(outcome, graders.grade(tree.problem, tree.answer), example.group, fallback)
+    correct = graders.grade(tree.problem, tree.answer)
+    turns = right_turns(graders.task, example.problem, leaf.steps, tree.answer, correct)
+    return Graded(outcome, correct, example.group, fallback, turns)

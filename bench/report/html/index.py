@@ -77,6 +77,7 @@ def _method(number: int, found: Standings) -> dict[str, Any]:
         "limits": sum(g.outcome.events.exhausted > 0 for g in graded) / n,
         "unfinished": sum(g.ending in (Ending.UNFINISHED, Ending.WITHOUT_ANSWER) for g in graded) / n,
         "failed": sum(g.ending is Ending.FAILED for g in graded), "seconds": _seconds(method),
+        "turns": method.right_by_turn,
         "versus": None if versus is None else {
             "base": found.base(number), "points": versus.comparison.difference,
             "bounds": versus.comparison.interval, "p": versus.p,

@@ -5,7 +5,7 @@ function showAbout() {
   const seeds = new Set(DATA.cells.map(cell => cell.seed)).size;
   const facts = [
     `task ${DATA.task}`, `policy ${DATA.policy}`, DATA.prm && `PRM ${DATA.prm}`,
-    `${count(PROBLEMS.length)} problems`, `${seeds} seed${seeds > 1 ? "s" : ""}`,
+    `${count(PROBLEMS.length)} problem${PROBLEMS.length === 1 ? "" : "s"}`, `${seeds} seed${seeds > 1 ? "s" : ""}`,
     DATA.revision && `revision ${DATA.revision}`,
   ];
   byId("about").append(facts.filter(Boolean).join(" · "));
@@ -107,7 +107,19 @@ function showMethods(sorted = 1) {
     el("p", { class: "note" }, "Tokens, samples and seconds are means of a problem. Intervals: Wilson, or with " +
       "several seeds a bootstrap over problems. A method is compared with the baseline at its own budget; p: " +
       "McNemar's exact test, or the sign-flip test, corrected for all methods at that budget (Holm). A bound is " +
-      "guided by the reference answers."));
+      "guided by the reference answers."), turnsTable(order));
+}
+
+/** Success at turn k, where there are episodes; an episode that has ended keeps its answer. */
+function turnsTable(methods) {
+  const most = Math.max(...methods.map(method => method.turns.length));
+  if (!most) return "";
+  const turns = Array.from({ length: most }, (_, n) => n);
+  const rows = methods.filter(({ turns }) => turns.length).map(method => el("tr", {},
+    el("th", { scope: "row" }, method.name), ...turns.map(n => cell(percent(method.turns[n] ?? method.turns.at(-1))))));
+  return el("div", { id: "turns" }, el("h3", {}, "Right after turn k"),
+    el("table", {}, heads(["method", ...turns.map(n => `${n + 1}`)]), el("tbody", {}, ...rows)),
+    el("p", { class: "note" }, "An episode that has ended keeps its answer."));
 }
 
 function parameters(method) {

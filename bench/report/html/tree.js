@@ -1,6 +1,7 @@
 // One problem: the question, what every method made of it, and the search trees of two methods.
 
-const FIELDS = ["level", "opens", "kind", "visit", "value", "text", "note", "ending", "checked", "tokens", "bare"];
+const FIELDS = ["level", "opens", "kind", "visit", "value", "text", "note", "ending", "checked", "tokens", "bare",
+  "observed"];
 const MARKS = {
   "failed": "!", "chosen path": "●", "went back from here": "↩", "rejected": "✗", "duplicate": "=", "step": "○",
 };
@@ -153,7 +154,9 @@ function drawRow(row, show) {
     el("span", { class: "sign", title: kind }, MARKS[kind]),
     el("span", { class: "visit" }, `#${row.visit}`), bar(row.value),
     el("span", { class: "text" }, foldable && foldButton(row, show),
-      el("span", { class: "words" }, row.text.trim() || "(blank)"), notes(row)));
+      el("span", { class: "words" }, row.text.trim() || "(blank)"), notes(row)),
+    Boolean(row.observed?.trim()) && el("span", { class: "observed", title: "what the environment answered" },
+      el("span", { class: "words" }, row.observed.trim())));
   element.style.setProperty("--level", row.level);
   element.row = row;
   row.element = element;

@@ -10,16 +10,16 @@ from bench.report.sides import Graders
 from bench.report.tree_facts import TreeFacts, tree_facts
 from search.node import Node
 
-KINDS = [kind.value for kind in Kind]
+KINDS = [kind.value for kind in Kind if kind is not Kind.OBSERVED]
 
 
 def tree_json(run: RecordedRun, problem: str, graders: Graders) -> dict[str, Any]:
     """What the page needs to draw a tree.
 
     head: facts, (name, text) each. rows: the lines of the outline from the top, each [level, opens a branch,
-        index in KINDS, visit, value, text, note, ending, checked, tokens, bare], where ending is that of a
-        finished solution, checked what the task's checker of steps says, and bare whether it is a duplicate
-        that nothing follows.
+        index in KINDS, visit, value, text, note, ending, checked, tokens, bare, observed], where ending is
+        that of a finished solution, checked what the task's checker of steps says, bare whether it is a
+        duplicate that nothing follows, and observed what the environment answered to a turn, if it did.
     """
     tree = run.trees[problem]
     facts = tree_facts(tree, graders, None)
@@ -32,15 +32,17 @@ def tree_json(run: RecordedRun, problem: str, graders: Graders) -> dict[str, Any
         node = line.node
         assert node is not None  # nothing is folded
         text, tokens = ("", 0) if node.step is None else (node.step.text, node.step.n_tokens)
+        observation = None if node.step is None else node.step.observation
         value = None if line.value is None else round(line.value, 3)
         return [
             line.level, int(line.opens), KINDS.index(line.kind), line.visit, value, text, line.note,
             endings.get(node), _checked(facts, node), tokens, int(node in bare),
+            *([observation.text] if observation is not None and observation.text else []),
         ]  # fmt: skip
 
     drawn = outline(run, problem, most=None, graders=graders)
     head = [fact for fact in drawn.head if fact[0] in ("answer", "cost", "tree")]
-    return {"head": head, "rows": [row(line) for line in drawn.lines]}
+    return {"head": head, "rows": [row(line) for line in drawn.lines if line.kind is not Kind.OBSERVED]}
 
 
 def _checked(facts: TreeFacts, node: Node) -> str | None:
