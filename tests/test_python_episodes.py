@@ -11,9 +11,16 @@ from typing import Any
 
 import pytest
 
+from bench.report.grid import read_grid
+from bench.report.grid_page import page
+from bench.report.grid_table import tables_of
+from bench.report.methods import methods_of
 from bench.report.results import read_results, results_path, write_results
 from bench.runner import episodes
+from bench.runner.cli.grid import _request
 from bench.runner.execute import RunWatch, execute, replay
+from bench.runner.forecast import forecast
+from bench.runner.grid import GridWatch, execute_grid, replay_grid
 from bench.runner.models import Models
 from bench.runner.preference_traces import FromTracesRequest, trees_from_traces
 from bench.tasks.code import SharedSandbox
@@ -303,6 +310,10 @@ def words(tmp_path: Path) -> list[str]:
     ]  # fmt: skip
 
 
+def nowhere(self: SharedSandbox) -> Sandbox:
+    raise SandboxError("there is none")
+
+
 async def test_a_run_over_episodes_and_its_replay_without_a_sandbox(
     words: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -321,10 +332,6 @@ async def test_a_run_over_episodes_and_its_replay_without_a_sandbox(
     problems = {example.problem.id: example.problem for example in run.examples}
     write_results(path, summary, list(problems.values()), {})
     assert read_results(path, problems)[0].right_by_turn == [1, 2]
-
-    def nowhere(self: SharedSandbox) -> Sandbox:
-        raise SandboxError("there is none")
-
     monkeypatch.setattr(SharedSandbox, "get", nowhere)
     again = validated([*words, "--verdicts", "--resume"])
     recorded = await replay(again)
@@ -338,6 +345,30 @@ async def test_a_run_over_episodes_and_its_replay_without_a_sandbox(
 async def test_without_verdicts_an_episode_ends_with_a_message_without_code(words: list[str]) -> None:
     [summary] = await execute(validated(words), Models(Pupil(), Kind()), RunWatch())
     assert summary.as_json()["correct"] == 1 and summary.right_by_turn == [1, 1, 1]
+
+
+async def test_a_grid_over_episodes(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked = [*words[:4], "--engine", "hf", "--strategies", "best_of_n", "--set", "n=2", "--budget", "default",
+             "--seeds", "1", "--episodes", "python", "--verdicts"]  # fmt: skip
+    grid, models = _request(asked, tmp_path / "grid").validate(), Models(Pupil(), Kind())
+    assert (await forecast(grid, models)).rows[0].tokens
+    grid.write()
+    await execute_grid(grid, models, GridWatch())
+    read = read_grid(tmp_path / "grid")
+    assert [method.right_by_turn for method in methods_of(read)] == [[0.5, 1.0], [0.5, 1.0]]
+    shown = page(read, tables_of(read), {})
+    assert "| strategy | 1 | 2 |" in shown and "| `best_of_n` | 50.0 % | 100.0 % |" in shown
+    assert "| episodes | python --turns 5 --verdicts |" in shown
+
+    monkeypatch.setattr(SharedSandbox, "get", nowhere)
+    assert await replay_grid(_request(asked, tmp_path / "grid").validate()) == []
+    assert read_grid(tmp_path / "grid").cells[0].summary.right_by_turn == [1, 2]
+    with pytest.raises(UsageError, match="episodes"):
+        _request([*asked, "--turns", "3"], tmp_path / "grid").validate()
+    with pytest.raises(UsageError, match="there is none"):
+        _request(asked, tmp_path / "other").validate()
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from bench.report.comparison import ALPHA
 from bench.report.curves import Curve, draw_curves
@@ -80,7 +81,8 @@ def page(
         text += [f"- {sentence}" for sentence in _summary(grid, budget, found)]
     text += ["", f"![Accuracy against total tokens]({PICTURE})", ""]
     for budget, found in tables.items():
-        text += [f"## {_heading(budget)}", "", *_table(grid, found, diagnoses), *_notes(found)]
+        text += [f"## {_heading(budget)}", "", *_table(grid, found, diagnoses)]
+        text += [*_turns(found), *_notes(found)]
     text += ["## How to read the tables", "", *_columns(grid, tables, seeds)]
     text += _diagnosed(list(tables)[-1], diagnoses)
     if pool is not None:
@@ -154,6 +156,23 @@ def _cells(line: Line, diagnoses: Diagnoses) -> list[str]:
     ]  # fmt: skip
 
 
+def _turns(lines: Sequence[Line]) -> list[str]:
+    """Success at turn k, where there are episodes."""
+    by_turn = {line.method.strategy: line.method.right_by_turn for line in lines}
+    most = max(map(len, by_turn.values()), default=0)
+    if not most:
+        return []
+    rows = [
+        [f"`{name}`", *map(percent, shares + shares[-1:] * (most - len(shares)))]
+        for name, shares in by_turn.items()
+        if shares
+    ]
+    return [
+        "Right after turn k; an episode that has ended keeps its answer:", "",
+        *table(["strategy", *map(str, range(1, most + 1))], rows),
+    ]  # fmt: skip
+
+
 def _notes(rows: Sequence[Line]) -> list[str]:
     methods = [line.method for line in rows if line.method.failed]
     failed = [f"`{method.strategy}` {method.failed:,} of {method.answers:,}" for method in methods]
@@ -201,6 +220,7 @@ def _facts(grid: Grid) -> list[str]:
     facts = {
         "policy": _model(grid.policy, models.get("policy_weights")),
         "reward model": "none" if grid.prm is None else _model(grid.prm, models.get("prm_weights")),
+        "episodes": _episodes(grid.asked.get("episodes")),
         "engine": str(models.get("engine", "")),
         "seeds": ", ".join(str(seed) for seed in grid.asked.get("seeds", ())),
         "code": ", ".join(dict.fromkeys(cell.summary.revision for cell in grid.cells)),
@@ -208,6 +228,16 @@ def _facts(grid: Grid) -> list[str]:
         "versions": ", ".join(f"{name} {version}" for name, version in dict.fromkeys(versions)),
     }
     return table(["", ""], [[name, value] for name, value in facts.items() if value])
+
+
+def _episodes(spec: Mapping[str, Any] | None) -> str:
+    """spec: as grid.json holds it."""
+    if spec is None:
+        return ""
+    words = [spec["environment"], f"--turns {spec['turns']}"]
+    words += ["--verdicts"] if spec["verdicts"] else []
+    words += [f"--critic {spec['critic']}"] if spec["critic"] else []
+    return " ".join(words)
 
 
 def _model(name: str, weights: str | None) -> str:

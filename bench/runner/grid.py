@@ -17,6 +17,7 @@ from bench.report.grid import ASKED, DEFAULT, PROBLEMS, folder_of
 from bench.report.results import read_results, results_path, write_results
 from bench.report.summary import Graded, Summary
 from bench.runner.budget import Budget, recorded_plan
+from bench.runner.episodes import check_sandbox
 from bench.runner.execute import RunWatch, execute_strategy, pooled, replay
 from bench.runner.faults import Faults
 from bench.runner.machine import machine
@@ -87,7 +88,8 @@ class GridRequest:
         is wrong.
         """
         faults = Faults()
-        base = replace(self.base, budget=None, out=self.out, resume=False)
+        # What is there may be finished, or is to be replayed: that takes no sandbox.
+        base = replace(self.base, budget=None, out=self.out, resume=(self.out / ASKED).exists())
         if self.baseline not in base.strategies:
             known = nearest(self.baseline, base.strategies)
             faults.add(f"--baseline: {self.baseline!r} is not one of the strategies{known}")
@@ -134,6 +136,7 @@ class GridRun:
             "params": {name: params(strategy) for name, strategy in base.strategies.items()},
             "budgets": list(dict.fromkeys(row.budget for row in self.rows)),
             "seeds": list(request.seeds), "prm_weight": self.rows[0].run.prm_weight,
+            **({} if (episodes := base.request.episodes) is None else {"episodes": episodes.identity()}),
             "models": base.policy.identity() | ({} if base.prm is None else base.prm.identity()),
         }  # fmt: skip
         request.out.mkdir(parents=True, exist_ok=True)
@@ -165,7 +168,10 @@ async def execute_grid(grid: GridRun, models: Solver, watch: GridWatch) -> None:
     """Finish all cells. A kill or an interrupt loses at most the call in flight.
 
     What strategies sample alike is sampled once for all budgets of a seed, but not by engines on a cluster.
+    Raises SandboxError if the code of episodes cannot be run here.
     """
+    if grid.base.request.episodes is not None:
+        check_sandbox()
     for seed in grid.request.seeds:
         shared = pooled(models) if isinstance(models, Models) else models
         for row in grid.rows:

@@ -23,7 +23,7 @@ from bench.runner.budget import Budget, parse_budget
 from bench.runner.cli.display import progress
 from bench.runner.cli.grid_display import GridLines, forecast_lines
 from bench.runner.cli.options import Parser, parse, parse_beside
-from bench.runner.cli.report import say
+from bench.runner.cli.report import command_line, say
 from bench.runner.cli.session import loaded, run_command, solving
 from bench.runner.forecast import forecast
 from bench.runner.grid import GridRequest, GridRun, execute_grid, replay_grid
@@ -37,7 +37,7 @@ OPTIONS = (
     "--server", "--prm-server", "--prm-engine", "--policy-args", "--prm-args", "--tokenizer", "--prompt",
     "--stop", "--segment", "--repetition", "--step-tokens", "--solution-tokens", "--max-tokens", "--deadline",
     "--temperature", "--top-p", "--dtype", "--no-seeded", "--concurrency", "--ray", "--engines",
-    "--policy-gpus", "--prm-gpus", "--cpus",
+    "--policy-gpus", "--prm-gpus", "--cpus", "--episodes", "--turns", "--verdicts", "--critic",
 )  # fmt: skip
 """Of `search.run`: the problems, the models, and what holds for every cell."""
 BASELINES = ("self_consistency", "best_of_n", BASELINE)
@@ -105,7 +105,7 @@ def _run(words: Sequence[str], notes: Console) -> int:
         try:
             asyncio.run(_execute(grid, notes))
         except KeyboardInterrupt:
-            again = shlex.join(["python", "-m", "bench.run", "--out", str(out), "--resume"])
+            again = command_line("bench.run", "--out", str(out), "--resume")
             say(notes, f"\ninterrupted; to continue where it stopped:\n{again}")
             raise
     grid.write()  # what is reported may be asked for anew: another baseline, other cells

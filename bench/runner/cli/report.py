@@ -47,7 +47,7 @@ def _write_json(
     path: Path, line: CommandLine, summaries: Sequence[Summary], baseline: Summary | None
 ) -> None:
     """One object for one strategy, the baseline inside it; a list for several."""
-    command = {"command": _command(line.words)}
+    command = {"command": command_line("search.run", *line.words)}
     rows = {summary.strategy: summary.as_json(baseline) | command for summary in summaries}
     written: Any = list(rows.values())
     if line.strategy in rows:
@@ -64,14 +64,14 @@ def resume_command(run: Run) -> str:
     """The command that continues the run."""
     shard = run.request.shard
     if shard is None:
-        return _command(["--out", str(run.out), "--resume"])
-    return _command(["--out", str(run.request.out), "--shard", str(shard), "--resume"])
+        return command_line("search.run", "--out", str(run.out), "--resume")
+    return command_line("search.run", "--out", str(run.request.out), "--shard", str(shard), "--resume")
 
 
-def _command(words: Sequence[str]) -> str:
-    """As this run was started: by `python` if that is the same one."""
+def command_line(module: str, *words: str) -> str:
+    """A command as this one was started: by `python` if that is the same one."""
     python = "python" if shutil.which("python") == sys.executable else sys.executable
-    return shlex.join([python, "-m", "search.run", *words])
+    return shlex.join([python, "-m", module, *words])
 
 
 def say(console: Console, text: str, style: str = "") -> None:
