@@ -358,8 +358,14 @@ def _nonzero(cost: Cost) -> dict[str, int]:
 
 def differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
     """What differs between two configurations, in words."""
-    names = sorted(set(a) | set(b))
-    return [f"{name} was {a.get(name)!r}, is {b.get(name)!r}" for name in names if a.get(name) != b.get(name)]
+    found = list[str]()
+    for name in sorted(set(a) | set(b)):
+        was, now = a.get(name), b.get(name)
+        if isinstance(was, Mapping) and isinstance(now, Mapping):
+            found += [f"{name}: {difference}" for difference in differences(was, now)]
+        elif was != now:
+            found.append(f"{name} was {was!r}, is {now!r}")
+    return found
 
 
 def _renamed(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -250,7 +250,7 @@ def test_a_trace_of_another_configuration_is_refused_naming_what_differs(tmp_pat
     with pytest.raises(TraceError) as refused:
         Trace(path, {"strategy": "hgs", "seed": 1, "params": {"width": 2}, "limit": 3, "models": ["a", "b"]})
     message = str(refused.value)
-    params = "params was {'width': 4}, is {'width': 2}"
+    params = "params: width was 4, is 2"
     for difference in ("seed was 0, is 1", params, "limit was None, is 3"):
         assert difference in message
     assert "strategy" not in message and "models" not in message
