@@ -15,7 +15,7 @@ from time import strftime
 from rich.console import Console
 
 from bench.report.diagnosed import diagnosed
-from bench.report.grid import ASKED, Grid, read_asked, read_grid
+from bench.report.grid import ASKED, DEFAULT, Grid, read_asked, read_grid
 from bench.report.grid_page import write_page
 from bench.report.html import write_html
 from bench.report.parquet import write_parquet
@@ -167,7 +167,12 @@ def _request(words: Sequence[str], out: Path | None) -> GridRequest:
 
 
 def _budget(text: str) -> Budget | None:
-    return None if text == "default" else parse_budget(text)
+    if text == DEFAULT:
+        return None
+    try:
+        return parse_budget(text)
+    except UsageError as error:
+        raise UsageError(f"{error}; or {DEFAULT}, the strategies' own parameters") from error
 
 
 def _seeds(text: str) -> tuple[int, ...]:
