@@ -83,8 +83,8 @@ def test_a_clear_winner_is_named_and_said_to_be_more_than_noise() -> None:
     found = stand({"cot": (10, "1" * 50 + "0" * 50), "hgs": (30, "1" * 90 + "0" * 10)})
     first, against, cheapest = in_short(found)
     assert first == (
-        "hgs solves 90.0 % [82.6, 94.5] of 100 problems, for 30 policy tokens each, the most of 2; that is "
-        "3.0 times the tokens of cot."
+        "hgs solves 90.0 % [82.6, 94.5] of 100 problems, for 30 policy tokens each. Of 2 methods it is the "
+        "most accurate, for 3.0 times the tokens of cot."
     )
     assert against.startswith("It is 40.0 points [+30.0, +50.0] above cot") and "more than noise" in against
     assert cheapest == "Every cheaper method is less accurate than hgs by more than noise: use hgs."
@@ -102,11 +102,20 @@ def test_a_difference_within_the_noise_is_called_so_and_the_cheap_method_is_name
     assert [row["method"] for row in steps_up(found)] == [0, 1], "what is dearer and worse buys nothing"
 
 
+def test_the_best_is_compared_with_the_next_best_strategy_too() -> None:
+    few, half, most = "1" * 30 + "0" * 70, "1" * 50 + "0" * 50, "1" * 90 + "0" * 10
+    found = stand({"cot": (10, few), "mcts": (30, half), "hgs": (30, most)})
+    assert in_short(found)[2] == (
+        "It is 40.0 points [+30.0, +50.0] above the next best strategy, mcts with 50.0 %. This is more than "
+        "noise (p < 0.001, corrected for 2 comparisons)."
+    )
+
+
 def test_few_problems_are_a_warning_and_bounds_never_win() -> None:
     found = stand({"cot": (10, "1100"), "hgs": (10, "1110"), "oracle_best_of_n": (10, "1111")})
     assert found.methods[found.best].name == "hgs" and found.frontier == [1]
     lines = in_short(found)
-    assert "the most of 2;" in lines[0] and lines[-1].startswith("4 problems are few")
+    assert "Of 2 methods it is the most accurate" in lines[0] and lines[-1].startswith("4 problems are few")
 
 
 def test_the_best_baseline_and_a_single_method_have_sentences() -> None:
@@ -175,7 +184,8 @@ def test_total_tokens_are_what_counts_where_they_are_known() -> None:
         for graded in cell.summary.graded:
             graded.outcome.cost.total_tokens = 50
     assert in_short(standings(methods_of(made), "cot"))[0].endswith(
-        "of 2 problems, for 50 total tokens each, the most of 2; that is 1.0 times the tokens of cot."
+        "of 2 problems, for 50 total tokens each. Of 2 methods it is the most accurate, for 1.0 times the "
+        "tokens of cot."
     )
 
 

@@ -38,6 +38,7 @@ def index(
     return {
         "title": grid.title, "command": grid.command, "task": grid.task, "policy": grid.policy,
         "prm": grid.prm, "revision": cells[0][1].summary.revision, "alpha": ALPHA, "kinds": KINDS,
+        "weight": next((a.prm_weight for _, cell in cells if (a := cell.summary.allowance)), None),
         "missing": list(grid.missing), "best": found.best, "unit": found.unit,
         "causes": {letter: text for letter, text in CAUSES.values()},
         "short": in_short(found), "steps": steps_up(found), "budgets": by_budget(found),

@@ -104,10 +104,25 @@ function showMethods(sorted = 1) {
     ...columns.map((column, number) => number
       ? cell(column.text(method)) : el("th", { scope: "row", title: parameters(method) }, column.text(method)))));
   byId("methods").replaceChildren(el("table", {}, el("thead", {}, head), el("tbody", {}, ...rows)),
-    el("p", { class: "note" }, "Tokens, samples and seconds are means of a problem. Intervals: Wilson, or with " +
-      "several seeds a bootstrap over problems. A method is compared with the baseline at its own budget; p: " +
-      "McNemar's exact test, or the sign-flip test, corrected for all methods at that budget (Holm). A bound is " +
-      "guided by the reference answers."), turnsTable(order));
+    el("p", { class: "note" }, methodsNote()), turnsTable(order));
+}
+
+function methodsNote() {
+  const times = METHODS.some(({ budget }) => /^[0-9.]+x$/.test(budget));
+  return [
+    times && "4x is a budget for each problem: 4 times the mean cost of greedy decoding (cot) on these problems. " +
+      "Greedy decoding itself is never cut, and is the same at every budget; at 1x, others are cut on all " +
+      "problems that cost more than the mean.",
+    DATA.weight && "Total tokens: the sampled ones, and the tokens of scored steps times " +
+      `${count(DATA.weight, 2)}, the reward model's parameters over the policy's. PRM tokens are those that were ` +
+      "computed, without what a cache held.",
+    "Tokens, samples and seconds are means of a problem; discarded: tokens that are not in the answer. What " +
+      "several methods sample alike is sampled once, so the seconds of those that came later leave it out.",
+    "Intervals: Wilson, or with several seeds a bootstrap over problems. A method is compared with the baseline at " +
+      "its own budget; p: McNemar's exact test, or the sign-flip test, corrected for all methods at that budget " +
+      "(Holm). An interval is not corrected: it can leave out 0 where the difference is within the noise.",
+    METHODS.some(({ bound }) => bound) && "A bound is guided by the reference answers.",
+  ].filter(Boolean).join(" ");
 }
 
 /** Success at turn k, where there are episodes; an episode that has ended keeps its answer. */

@@ -11,6 +11,7 @@ const RELATIONS = {
   b: ["B, not A", (a, b) => b.share > a.share],
   both: ["both", (a, b) => a.share === b.share && a.share > 0],
   neither: ["neither", (a, b) => a.share === b.share && a.share === 0],
+  others: ["not A, another", (a, b, i) => a.share === 0 && solvers(i) > 0],
   none: ["no method", (a, b, i) => solvers(i) === 0],
 };
 const ORDERS = {
@@ -19,9 +20,9 @@ const ORDERS = {
   costly: ["most tokens of A first", (i, j) => tokensOf(METHODS[view.a], j) - tokensOf(METHODS[view.a], i)],
 };
 
-/** How many methods solve a problem, with at least half of their seeds. */
+/** How many methods solve a problem, with at least one of their seeds. */
 function solvers(problem) {
-  return METHODS.filter(method => !method.bound && solved(method, problem).share >= 0.5).length;
+  return METHODS.filter(method => !method.bound && solved(method, problem).right > 0).length;
 }
 
 function tokensOf(method, problem) {
@@ -111,7 +112,7 @@ function row(problem) {
   return el("a", { class: "row", href: linkTo(problem) },
     el("span", { class: "id" }, id), el("span", { class: "question" }, question),
     el("span", { class: "marks" }, mark("A", METHODS[view.a], problem), mark("B", METHODS[view.b], problem)),
-    el("span", { class: "faint", title: "methods that solve it with at least half of their seeds" },
+    el("span", { class: "faint", title: "methods that solve it, with at least one of their seeds" },
       [group, `${solvers(problem)} of ${methods}`].filter(Boolean).join(" · ")));
 }
 

@@ -22,8 +22,8 @@ def in_short(found: Standings) -> list[str]:
         return [f"{_result(found, best)}. There is nothing to compare it with."]
     times = "" if base is None else _times(found, best, base)
     return [
-        f"{_result(found, best)}, the most of {len(found.results)}{times}.",
-        _against_baseline(found), _cheapest(found), *_warnings(found),
+        f"{_result(found, best)}. Of {len(found.results)} methods it is the most accurate{times}.",
+        _against_baseline(found), *_next_best(found), _cheapest(found), *_warnings(found),
     ]  # fmt: skip
 
 
@@ -39,7 +39,7 @@ def _result(found: Standings, index: int) -> str:
 
 def _times(found: Standings, index: int, base: int) -> str:
     ratio = found.methods[index].tokens / max(1.0, found.methods[base].tokens)
-    return f"; that is {ratio:.1f} times the tokens of {found.methods[base].name}"
+    return f", for {ratio:.1f} times the tokens of {found.methods[base].name}"
 
 
 def _against_baseline(found: Standings) -> str:
@@ -59,6 +59,24 @@ def _against_baseline(found: Standings) -> str:
         f": if the difference is real, about {pair.needed:,} problems are needed to show it"
     )  # fmt: skip
     return f"{seen}. This is within the noise ({count}){more}."
+
+
+def _next_best(found: Standings) -> list[str]:
+    """The most accurate of the other strategies, unless it is the baseline, which has its sentence."""
+    best, adjusted = found.best, found.corrected(found.best, found.results)
+    strategy = found.methods[best].strategy
+    others = [index for index in adjusted if found.methods[index].strategy != strategy]
+    following = found.best_of(others) if others else None
+    if following is None or following == found.base(best):
+        return []
+    difference = found.difference(best, following)
+    assert difference is not None, "a p is of two methods with problems in common"
+    method, noise = found.methods[following], adjusted[following] >= ALPHA
+    return [
+        f"It is {difference[0]:.1f} points {_points(difference[1])} above the next best strategy, "
+        f"{method.name} with {percent(method.accuracy)}. This is {'within the' if noise else 'more than'} "
+        f"noise ({_corrected(adjusted[following], len(adjusted))})."
+    ]
 
 
 def _cheapest(found: Standings) -> str:
