@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from prm.preference.files import write_trees
 from prm.preference.records import pair_rows
 from prm.preference.tree import Observation, PreferenceTree, Turn
 from search.engine import Outcome
+from search.errors import UsageError
 from search.limits import Cost, Events
 from search.tree import TextAnswers
 from search.types import Problem
@@ -183,3 +185,13 @@ def test_what_is_interrupted_continues_and_nothing_is_made_twice(
     assert made.made[len(before)] == stop and len(set(made.made)) == len(made.made) == 21
     eurus.run(request(tmp_path))
     assert len(made.made) == 21
+
+
+def test_stages_of_another_size_are_refused(script: Callable[[Script], None], tmp_path: Path) -> None:
+    made = Script("trees-1")
+    script(made)
+    with pytest.raises(KeyboardInterrupt):
+        eurus.run(request(tmp_path))
+    other = replace(request(tmp_path), sizes=replace(eurus.QUICK, problems=7))
+    with pytest.raises(UsageError, match="they differ in problems"):
+        eurus.run(other)

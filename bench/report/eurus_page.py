@@ -294,7 +294,10 @@ def _loop(results: Results, stem: str) -> list[str]:
         "against the round before", "against start",
     ]  # fmt: skip
     last = results.rounds[-1]
-    commands = [_solve(results, last.policy, EPISODES), _solve(results, last.policy, "--strategy hgs")]
+    commands = [
+        _solve(results, last.policy, EPISODES),
+        _solve(results, last.policy, "--strategy hgs --no-baseline"),
+    ]
     if last.trees is not None:
         before_last = str(results.rounds[-2].policy)
         commands = [_collect(last.trees, before_last, TURNS), _metrics(last.policy)["command"], *commands]
