@@ -286,7 +286,7 @@ def test_resume_needs_no_other_option_and_refuses_one_that_contradicts(
         assert "all of it is recorded" in capfd.readouterr().err
         assert comparable(json.loads((here / "run.json").read_text())) == comparable(first)
     for more, fault in {
-        "--seed 1": "seed was 0, is 1", "--set n=3": "params: n was", "--stop X": "prompt was",
+        "--seed 1": "seed was 0, is 1", "--set n=3": "params: n was", "--stop X": "prompt: stop was",
     }.items():
         assert main([*again, *more.split()]) == 2
         assert fault in capfd.readouterr().err
