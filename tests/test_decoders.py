@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from safetensors.torch import load_file
 from prm.reading.encoder import Encoder
 from prm.reading.zoo import DECODERS, find
 from prm.scoring.model import load_decoder, load_tokenizer
-from prm.scoring.scorers import HFScorer
+from prm.scoring.scorers import HFScorer, VLLMScorer
 from prm.scoring.vllm_decoders import _CAUSAL, architecture
 from search.errors import UsageError
 from search.types import Problem, Step, Stop
@@ -89,6 +90,23 @@ async def test_steps_are_read_as_in_one_plain_pass(kind: str, tmp_path: Path) ->
         spec = specification(tmp_path, kind, "mean_logit")
         with pytest.raises(UsageError, match="caps its logits"):
             HFScorer(spec)
+
+
+@pytest.mark.vllm
+@pytest.mark.skipif(
+    "PRM_SEARCH_EVERY_DECODER" not in os.environ,
+    reason="starts two engines for each decoder: PRM_SEARCH_EVERY_DECODER=1 runs it",
+)
+@pytest.mark.parametrize("kind", MORE)
+async def test_vllm_reads_steps_as_in_one_plain_pass(kind: str, tmp_path: Path) -> None:
+    make_checkpoint(tmp_path / kind, kind, "qwen", **MORE[kind])
+    for head in ("linear", "tokens"):
+        spec = specification(tmp_path, kind, head)
+        want = pytest.approx(plain(spec, head), abs=1e-5)
+        async with VLLMScorer(spec, dtype="float32") as scorer:
+            assert [s.positive for s in await scorer.score(Q, steps(4))] == want
+            got = [(await scorer.score(Q, steps(k + 1), num_scored=k))[0].positive for k in range(4)]
+            assert got == want
 
 
 def test_every_decoder_has_its_class_on_vllm() -> None:
