@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -67,6 +69,14 @@ def alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except OSError:
         return False
+
+
+def kill_those_named(name: str) -> None:
+    """Kill the processes that this one has started whose program's name begins so, and that are there."""
+    for pid in descendants(os.getpid()):
+        with suppress(OSError):  # a process can end at any time
+            if Path(f"/proc/{pid}/comm").read_text().startswith(name):
+                os.kill(pid, signal.SIGKILL)
 
 
 def open_descriptors() -> int:

@@ -31,7 +31,7 @@ from mutation.sandbox.sandbox import Sandbox
 from mutation.sandbox.verdict import Limits, Outcome, Suite, Verdict
 from search.errors import UsageError
 from tests.hostile import HOSTILE, REACHED, TESTS, Hostile
-from tests.sandboxed import alive, descendants, open_descriptors, why_not
+from tests.sandboxed import alive, descendants, kill_those_named, open_descriptors, why_not
 
 ROOT = Path(__file__).parent.parent
 LIMITS = Limits(cpu_s=1, wall_s=60.0, memory_mb=256, output_chars=20_000)
@@ -293,9 +293,7 @@ def test_the_sandbox_ends_with_the_process_that_started_it(job: tuple[str, str])
 
 
 def test_a_sandbox_that_is_killed_is_restarted(box: Sandbox) -> None:
-    for pid in descendants(os.getpid()):
-        if alive(pid) and Path(f"/proc/{pid}/comm").read_text().startswith("bwrap"):
-            os.kill(pid, signal.SIGKILL)
+    kill_those_named("bwrap")
     for _ in range(box.workers * 2):
         assert run(box, RIGHT).passed
 
