@@ -280,25 +280,30 @@ def test_trl_is_imported_by_one_module_which_is_imported_late(path: Path) -> Non
 MEASURE = """
 import sys, time
 begin = time.process_time()
+import asyncio, concurrent.futures, dataclasses, enum, json, logging, re, typing
+standard = time.process_time()
 import search
-print(time.process_time() - begin, *(name for name in {heavy} if name in sys.modules))
+end = time.process_time()
+print((end - standard) / (standard - begin), *(name for name in {heavy} if name in sys.modules))
 """
 
 
 def test_importing_the_engine_is_quick_and_needs_no_model() -> None:
-    """In seconds of this process's own, for the machine may be busy; the best of some runs."""
+    """It takes less than three times what it needs of the standard library does: 0.15 s against 0.08 s. The
+    best of some runs, for the machine may be busy.
+    """
     code = MEASURE.format(heavy=sorted(HEAVY | WEB | {"numpy", "rich", "sympy", "datasets", "prm", "bench"}))
-    best = 9.0
+    ratios = []
     for _ in range(5):
         done = subprocess.run(
             [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
         )
-        seconds, *loaded = done.stdout.split()
+        ratio, *loaded = done.stdout.split()
         assert loaded == []
-        best = min(best, float(seconds))
-        if best < 0.2:
+        ratios.append(float(ratio))
+        if ratios[-1] < 3:
             return
-    raise AssertionError(f"import search takes {best:.2f} s")
+    raise AssertionError(f"import search takes {min(ratios):.1f} times the time of the standard library")
 
 
 def test_the_public_names_are_sorted_and_all_there() -> None:
