@@ -123,6 +123,19 @@ def test_sft_has_right_actions_without_history_and_pairs_have_theirs(tmp_path: P
     assert len(read(tmp_path, turns=1).train) == 1
 
 
+def test_sft_with_history_learns_right_actions_after_what_led_to_them(tmp_path: Path) -> None:
+    write_trees(tmp_path, [two_turns(6)], {})
+    made = messages("qwen", chat=True)
+    data = read(tmp_path, "sft", history=True)
+    read_first = [made.read(["What is 6 + 1?"]), made.read(["What is 6 + 1?", "It is 6.", OBSERVED.text])]
+    said = [made.said("It is 7."), made.said("7")]
+    assert data.train["input_ids"] == [before + right for before, right in zip(read_first, said, strict=True)]
+    assert data.train["labels"] == [
+        [IGNORED] * len(before) + right for before, right in zip(read_first, said, strict=True)
+    ]
+    assert data.report["train"]["right actions of turn 2"] == 1
+
+
 def test_what_is_left_out_is_counted(tmp_path: Path) -> None:
     long = tree("What is 9 + 1?", Turn("10 " * 200, "9"))
     write_trees(tmp_path, [two_turns(6), long, tree(GSM8K_TEST, Turn("18", "19"))], {})

@@ -18,6 +18,7 @@ from bench.runner.episodes import TaskChecker
 from bench.runner.models import load_policy
 from bench.runner.resolve import ResolvedPolicy, resolve_policy
 from bench.runner.specs import PolicySpec
+from bench.tasks import TASKS
 from bench.tasks.base import Task
 from prm.preference.collection import (
     Attempt,
@@ -87,9 +88,10 @@ class CollectRequest:
             wrong.append("--gold-samples must be 0 or more")
         unknown = [name for name in self.schemas if name not in SCHEMAS]
         wrong += [f"--schemas: unknown schema {name!r}{nearest(name, SCHEMAS)}" for name in unknown]
-        if self.critic is not None and self.task != "builtin-code":
+        has_tests = self.task in TASKS and TASKS[self.task]().public_tests is not None
+        if self.critic is not None and not has_tests:
             wrong.append(f"--critic checker: the checker of {self.task} says no more than right or wrong")
-        if "modular" in self.schemas and self.task != "builtin-code":
+        if "modular" in self.schemas and not has_tests:
             wrong.append(f"--schemas modular: no environment runs the programs of the task {self.task}")
         if wrong:
             raise UsageError(*wrong)
@@ -106,14 +108,14 @@ class Checker:
     """
 
     def __init__(self, task: Task, is_program: bool, *, explains: bool = False):
-        self._task, self._is_program, self._explains = task, is_program, explains
+        self._checker, self._is_program, self._explains = TaskChecker(task), is_program, explains
 
     async def step(self, problem: Problem, actions: Sequence[str]) -> Feedback:
         return await asyncio.to_thread(self._graded, problem, actions[-1])
 
     def _graded(self, problem: Problem, action: str) -> Feedback:
-        answer = self._task.answers(problem).extract(action)
-        checked = TaskChecker(self._task).check(problem, answer)
+        answer = self._checker.extract(problem, action)
+        checked = self._checker.check(problem, answer)
         is_valid = not self._is_program or (answer is not None and parses(action))
         critique = checked.words if self._explains else ""
         return Feedback(checked.correct, Observation.of(checked.correct, critique=critique), is_valid)
