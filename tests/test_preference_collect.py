@@ -14,10 +14,11 @@ import pytest
 
 from bench.runner import collect as runner
 from bench.runner.cli.collect import main
-from bench.runner.collect import CollectRequest, parses
+from bench.runner.collect import Checker, CollectRequest, parses
 from bench.runner.collect_problems import SEED, read_source
 from bench.runner.resolve import ResolvedPolicy
 from bench.runner.specs import PolicySpec
+from bench.tasks import TASKS
 from bench.tasks.generated.problems import generate
 from prm.preference.collection import Attempt, Collected, History, Ladder, Place, Status, collect
 from prm.preference.conversation import conversation
@@ -29,6 +30,7 @@ from search.limits import charge
 from search.prompts import Conversation, Prompt
 from search.segment import SEGMENTERS
 from search.types import Problem, Step, Stop, Until
+from tests.sandboxed import why_not
 
 WRONG = Observation.of(False)
 
@@ -321,6 +323,22 @@ def test_a_failed_attempt_costs_itself_and_is_tried_again(
     assert command("--concurrency", "1", out="clean") == 0
     for name in FILES:
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "clean" / name).read_bytes()
+
+
+async def test_a_checker_that_explains_says_how_the_tests_ended() -> None:
+    if reason := why_not():
+        pytest.skip(reason)
+    task = TASKS["builtin-code"]()
+    [example] = task.load(None, 1)
+    for explains in (False, True):
+        checker = Checker(task, is_program=True, explains=explains)
+        feedback = await checker.step(example.problem, ["def f(xs, n):\n    return None\n"])
+        assert not feedback.correct and ("The tests ended with: " in feedback.observation.text) is explains
+
+
+def test_critiques_need_a_checker_with_tests() -> None:
+    with pytest.raises(UsageError, match="the checker of builtin says no more than right or wrong"):
+        CollectRequest(task="builtin", out=Path("out"), critic="checker")
 
 
 class Lost(Guessing):
