@@ -90,13 +90,14 @@ def _run(words: Sequence[str], notes: Console) -> int:
         words = _merged(read_asked(now.out)["words"], words)
     elif now.out is not None and (now.out / ASKED).exists():
         raise UsageError(f"{now.out} already holds a grid: add --resume or --replay, or give another --out")
-    grid = _request(words, now.out).validate()
+    request = _request(words, now.out)
+    if now.dry_run and request.base.cluster is not None:  # before it matters whether Ray is there
+        raise UsageError("--dry-run measures on this machine: leave --ray out")
+    grid = request.validate()
     for warning in grid.base.warnings:
         say(notes, f"warning: {warning}", "yellow")
     out = grid.request.out
     if now.dry_run:
-        if grid.base.request.cluster is not None:
-            raise UsageError("--dry-run measures on this machine: leave --ray out")
         return asyncio.run(_forecast(grid, notes))
     if now.replay:
         for cell in asyncio.run(replay_grid(grid)):
