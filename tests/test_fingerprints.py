@@ -16,8 +16,9 @@ from bench.runner.identity import as_recorded
 from bench.runner.resolve import resolve_policy, resolve_prm
 from bench.runner.specs import PolicySpec, PRMSpec
 from bench.tasks.builtin import Builtin
-from prm.reading import fingerprint as module
-from prm.reading.fingerprint import fingerprint, old_fingerprint, old_prm_fingerprint, prm_fingerprint
+from prm.reading import content as module
+from prm.reading.content import fingerprint, old_fingerprint
+from prm.reading.fingerprint import old_prm_fingerprint, prm_fingerprint
 from prm.reading.zoo import find
 from tests.test_recorded import RECORDED
 

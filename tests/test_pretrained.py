@@ -22,8 +22,9 @@ from prm.fetch import main as fetch
 from prm.pretrained import names, packages
 from prm.pretrained.fetch import AGREED
 from prm.pretrained.header import ROPE_FACTORS
-from prm.pretrained.names import local_base, pretrained_folder
+from prm.pretrained.names import pretrained_folder
 from prm.pretrained.packages import PACKAGES, Package, Part
+from prm.reading.local import local_base
 from search.errors import UsageError
 from tests.gguf_files import Gguf, gemma3, llama, rope_factors
 

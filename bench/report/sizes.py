@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from prm.pretrained.names import local_policy
 from prm.reading.bundled import bundled_prm
+from prm.reading.local import is_adapter, local_policy
 from prm.reading.parameters import count_parameters, reward_model_parameters
 from search.errors import UsageError
 
@@ -44,6 +44,8 @@ def _policy(name: str) -> int:
 
 def _count(path: str) -> int:
     """Of a folder, or of a hub id in the hub's cache. Raises UsageError."""
+    if is_adapter(path):
+        raise UsageError(f"{path} is an adapter that is not merged on this machine")
     if Path(path).expanduser().is_dir():
         return count_parameters(path)
     from huggingface_hub import snapshot_download

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from prm.reading import bundled
 from prm.reading.checkpoint import checkpoint_file, read_config
+from prm.reading.local import is_adapter
 from search.errors import SearchError, UsageError
 from search.params import nearest
 
@@ -60,8 +61,8 @@ def check_exists(option: str, name: str, path: str, known: Iterable[str]) -> Non
         others = "" if "/" in name else nearest(name, known)
         raise UsageError(f"{option} {name}: {str(error).removeprefix(f'{path}: ')}{others}") from error
     if not (folder / "config.json").is_file():
-        if (folder / "prm.json").is_file():
-            return  # an ensemble has no weights of its own; `find` looks at it
+        if (folder / "prm.json").is_file() or is_adapter(path):
+            return  # an ensemble or adapter is no checkpoint; `find` looks at it
         raise UsageError(f"{option} {name}: {path} is no checkpoint, it holds no config.json")
     if not any(next(folder.glob(f"*{kind}"), None) for kind in (".safetensors", ".bin")):
         raise UsageError(f"{option} {name}: {path} holds no weights (*.safetensors)")

@@ -23,12 +23,13 @@ from bench.runner.checkpoints import (
 from bench.runner.engine_args import check_engine_args, of_identity
 from bench.runner.specs import PolicySpec, PRMSpec
 from bench.tasks.base import Defaults, Task
-from prm.pretrained.names import local_policy
 from prm.pretrained.packages import PACKAGES
 from prm.reading.bundled import POLICIES, PRMS, bundled_policy, bundled_prm
 from prm.reading.checkpoint import check_on_hub
-from prm.reading.fingerprint import fingerprint, old_fingerprint, old_prm_fingerprint, prm_fingerprint
+from prm.reading.content import fingerprint, old_fingerprint
+from prm.reading.fingerprint import old_prm_fingerprint, prm_fingerprint
 from prm.reading.layout import Layout
+from prm.reading.local import local_policy
 from prm.reading.zoo import find, is_specified, zoo
 from prm.scoring.served import ServedPRM, find_served
 from search.errors import UsageError

@@ -10,24 +10,10 @@ from pathlib import Path
 from prm.pretrained.cache import made, models_folder
 from prm.pretrained.fetch import write_gguf
 from prm.pretrained.packages import PACKAGES, Package
-from prm.reading.bundled import bundled_base, bundled_policy
 from search.errors import UsageError
 
 FORMAT = "v1"
 """Of converted folders. A change in what conversion writes changes it, and files are converted again."""
-
-
-def local_policy(name: str, *, fetch: bool = True) -> str | None:
-    """The folder of a policy by name: a bundled one, or a pretrained one. None for paths and hub ids.
-
-    Raises UsageError.
-    """
-    return bundled_policy(name) or pretrained_folder(name, fetch=fetch)
-
-
-def local_base(name: str) -> str:
-    """The checkpoint that training starts from: pretrained, or as `bundled_base`. Raises UsageError."""
-    return pretrained_folder(name) or bundled_base(name)
 
 
 def pretrained_folder(name: str, *, fetch: bool = True, agreed: bool = False) -> str | None:

@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args
 from prm.reading.calibration import Calibration
 from prm.reading.checkpoint import checkpoint_file, read_config, read_json
 from prm.reading.head import Head
+from prm.reading.local import merged_folder
 from prm.reading.template import Template
 from search.errors import UsageError
 from search.types import StepScore
@@ -146,7 +147,8 @@ def layout_from(fields: Mapping[str, Any], where: str) -> Layout:
 def read_layout(model: str) -> Layout:
     """The layout of a checkpoint that has a prm.json, checked against its head, or of an ensemble.
 
-    model: a path or hub id; no weights are loaded, and a local folder is read without transformers.
+    model: a path or hub id; no weights are loaded, and a local folder is read without transformers. The
+        folder of an adapter is merged on first use (`prm.reading.local.merged_folder`).
     Raises UsageError if it is not such a reward model.
     """
     try:
@@ -162,14 +164,14 @@ def read_layout(model: str) -> Layout:
         raise UsageError(f"{where} is not a layout: {str(error).removeprefix(f'{where}: ')}") from error
     layout = layout_from(fields, where)
     if not layout.members:
-        _check_head(model, layout.head)
+        _check_head(model, merged_folder(model) or model, layout.head)
     return layout
 
 
-def _check_head(model: str, head: Head) -> None:
-    """Raises UsageError if the checkpoint's architecture does not have such a head."""
+def _check_head(model: str, checkpoint: str, head: Head) -> None:
+    """Raises UsageError if the checkpoint's architecture does not have such a head. model: for messages."""
     try:
-        config = read_config(model)
+        config = read_config(checkpoint)
     except UsageError as error:
         raise _no_reward_model(model, error) from error
     architectures = config.get("architectures") or []

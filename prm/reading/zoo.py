@@ -10,6 +10,7 @@ from typing import Any
 
 from prm.reading.bundled import PRMS, bundled_prm
 from prm.reading.layout import Layout, layout_from, read_layout
+from prm.reading.local import merged_folder
 from search.errors import UsageError
 
 ZOO_FILE = Path(__file__).with_name("zoo.yaml")
@@ -36,17 +37,20 @@ class RewardModel:
 
 
 def find(name: str) -> RewardModel:
-    """The reward model with this name. Loads no weights.
+    """The reward model with this name. Loads no weights, except to merge an adapter on first use.
 
     name: a bundled model ("builtin", "weak", "builtin-code"); a name of the zoo; a .yaml or .json
-        specification; a checkpoint with `prm.json` (path or hub id), or the folder of an ensemble.
+        specification; a checkpoint or LoRA adapter with `prm.json` (path; a checkpoint also by hub id), or
+        the folder of an ensemble.
         NAME=PATH is a bundled or zoo model or specification whose weights and tokenizer are at PATH.
     Raises UsageError if there is none, or if it is not a reward model.
     """
     if not is_specified(name):
         name = bundled_prm(name) or name
         layout = read_layout(name)
-        return RewardModel(name, name, layout, None, name, _members(layout, Path(name), f"{name}/prm.json"))
+        members = _members(layout, Path(name), f"{name}/prm.json")
+        model = merged_folder(name) or name
+        return RewardModel(model, model, layout, None, name, members)
     if name in zoo():
         return zoo()[name]
     if Path(name).suffix in SPECIFICATIONS:
@@ -56,6 +60,7 @@ def find(name: str) -> RewardModel:
         raise UsageError(
             f"{name}: {specification!r} is not a model of the zoo, which has {', '.join(zoo())}"
         )
+    path = merged_folder(path) or path
     return replace(find(specification), model=path, tokenizer=path)
 
 

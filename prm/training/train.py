@@ -8,9 +8,9 @@ from dataclasses import replace
 from typing import Any
 
 from prm.command_line import command_line
-from prm.pretrained.names import local_base
 from prm.reading.encoder import Encoder
 from prm.reading.layout import Layout, save_layout
+from prm.reading.local import local_base
 from prm.reading.zoo import RewardModel
 from prm.training.arguments import arguments
 from prm.training.card import Picture, write_card

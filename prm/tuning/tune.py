@@ -9,8 +9,8 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from prm.command_line import command_line
-from prm.pretrained.names import local_base
 from prm.reading.layout import Layout
+from prm.reading.local import local_base
 from prm.reading.zoo import RewardModel
 from prm.training.card import Picture, write_card
 from prm.training.data import guard_for
