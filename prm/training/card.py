@@ -9,6 +9,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from prm.training.adapter import FOLDER as ADAPTER
+
 LIBRARIES = ("torch", "transformers", "accelerate", "peft", "trl")
 MEASURED = ("accuracy", "chosen_mean", "chosen_std", "rejected_mean", "rejected_std")
 """Of held-out pairs, by `prm.training.rewards.pair_metrics`."""
@@ -57,6 +59,7 @@ def write_card(
         f"# {out.name}: {title}", "",
         "```", command, "```", "",
         f"Base: `{settings['base']}`. Libraries: {', '.join(_versions())}.", "",
+        *(_of_adapter(settings) if settings["lora"] else ()),
         "## Loss", "", "| | |", "|---|---|",
         *(f"| {name.replace('_', ' ')} | {_shown(value)} |" for name, value in metrics.items()),
         "", "![loss](loss.png)", "",
@@ -73,6 +76,14 @@ def write_card(
     others = ((name, value) for name, value in settings.items() if name not in ("form", "method", "base"))
     lines += [f"| {name} | {_shown(value)} |" for name, value in others]
     (out / "README.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _of_adapter(settings: Mapping[str, Any]) -> tuple[str, ...]:
+    return (
+        f"LoRA of rank {settings['lora']} is merged into these weights. The adapter by itself is in "
+        f"[{ADAPTER}]({ADAPTER}/README.md), which stands for this folder wherever its base is at hand.",
+        "",
+    )
 
 
 def _measured(history: Sequence[Mapping[str, Any]]) -> dict[str, float]:

@@ -12,6 +12,7 @@ from prm.reading.encoder import Encoder
 from prm.reading.layout import Layout, save_layout
 from prm.reading.local import local_base
 from prm.reading.zoo import RewardModel
+from prm.training.adapter import save_adapter
 from prm.training.arguments import arguments
 from prm.training.card import Picture, write_card
 from prm.training.data import guard_for, read_data
@@ -65,10 +66,10 @@ def train(request: TrainRequest) -> None:
             raise KeyboardInterrupt
         state = trainer.accelerator.get_state_dict(trainer.model_wrapped)  # every process takes part
         if first:
-            _save(request, objective, state)
-            tokenizer.save_pretrained(out)
             if request.form != "sft":
                 save_layout(replace(layout, domain=data.domain), out)
+            _save(request, objective, state)
+            tokenizer.save_pretrained(out)
             command = command_line("prm.train", request, options={"held_out": "--hold-out"}, omit=("resume",))
             history = trainer.state.log_history
             notes = [guard.describe(), *([data.left_out.describe()] if data.left_out else []), *data.warnings]
@@ -149,8 +150,12 @@ def _arguments(request: TrainRequest, examples: int, validated: bool) -> Any:
 
 
 def _save(request: TrainRequest, objective: Any, state: dict[str, Any]) -> None:
-    """Write a standard checkpoint, with LoRA merged in. state: the weights, gathered from all processes."""
+    """Write a standard checkpoint, with LoRA merged in; also LoRA alone.
+
+    state: the weights, gathered from all processes.
+    """
     if request.lora:
+        save_adapter(objective.model, request.base, request.out)
         objective.model.merge_and_unload().save_pretrained(request.out)
     else:
         own = {name.removeprefix("model."): tensor for name, tensor in state.items()}

@@ -12,6 +12,7 @@ from prm.command_line import command_line
 from prm.reading.layout import Layout
 from prm.reading.local import local_base
 from prm.reading.zoo import RewardModel
+from prm.training.adapter import save_adapter
 from prm.training.card import Picture, write_card
 from prm.training.data import guard_for
 from prm.training.folder import claimed
@@ -109,9 +110,13 @@ def loss_shown(example: Example, tokenizer: PreTrainedTokenizerFast) -> str:
 
 
 def _save(request: TuneRequest, trainer: Any, state: dict[str, Any]) -> None:
-    """Write a standard checkpoint, with LoRA merged in. state: the weights, gathered from all processes."""
+    """Write a standard checkpoint, with LoRA merged in; also LoRA alone.
+
+    state: the weights, gathered from all processes.
+    """
     model = trainer.accelerator.unwrap_model(trainer.model)
     if request.lora:
+        save_adapter(model, request.base, request.out)
         model.merge_and_unload().save_pretrained(request.out)
     else:
         model.save_pretrained(request.out, state_dict=state)
