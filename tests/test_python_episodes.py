@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,12 +33,14 @@ from search.environments.episode import EpisodePolicy
 from search.environments.messages import code_blocks, cut, with_outputs
 from search.environments.python import Execution, PythonEnvironment
 from search.errors import UsageError
-from search.limits import charge, metered
+from search.limits import LengthLimits, charge, metered
 from search.prompts import Conversation, Prompt
+from search.tree import Tree
 from search.types import Observation, Problem, Step, StepScore, Stop, Until
 from tests.fakes import GOOD
 from tests.resumed import validated
 from tests.sandboxed import why_not
+from tests.test_episodes import Messenger
 
 Q = Problem("q", "1 + 1?")
 
@@ -278,6 +281,82 @@ def test_a_hostile_turn_neither_escapes_nor_changes_another_branch(cells: Cells,
     after = cells.run(["mine = 1", *[probe][: ran.kept]], ["print(mine)"])  # the next turn of this branch
     assert len(after.outputs) <= 2 and after.kept <= 1
     assert outputs(cells, ["mine = 1"], LOOK) == ["0 2 ['mine']"], "the other branch"
+
+
+FOLDERS = (".", "/tmp", "/var/tmp", "/dev/shm")
+FIRST = code("mine = ['first']")
+STATE = f"""
+import builtins, gc, json, math, os, random, signal, sys, threading
+print('files', [name for f in {FOLDERS} if os.path.isdir(f) for name in os.listdir(f) if 'left' in name])
+print('environment', os.environ.get('LEFT'), os.getenv('PATH'))
+print('functions', len([1, 2]), math.floor(2.5), json.dumps([1]))
+print('interpreter', sys.getrecursionlimit(), sys.getswitchinterval(), gc.isenabled(), random.random())
+print('others', threading.active_count(), signal.getsignal(signal.SIGUSR1), 'left' in sys.modules)
+print('names', mine, [name for name in vars(builtins) if 'left' in name], 'left' in globals())
+"""
+LASTING = {
+    "writes files": f"""
+for folder in {FOLDERS}:
+    try:
+        open(folder + '/left', 'w').write('left')
+    except OSError:
+        pass
+""",
+    "changes the environment": "import os\nos.environ['LEFT'] = os.environ['PATH'] = 'left'",
+    "replaces built-in functions": "import builtins\nbuiltins.len = lambda _: 'left'",
+    "replaces functions of modules": "import json, math\nmath.floor = json.dumps = lambda _: 'left'",
+    "adds a module": "import sys, types\nleft = sys.modules['left'] = types.ModuleType('left')",
+    "changes the interpreter": """
+import gc, random, signal, sys
+sys.setrecursionlimit(300)
+sys.setswitchinterval(0.5)
+gc.disable()
+random.seed(9)
+signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+""",
+    "changes what both branches begin with": "mine.append('left')",
+}
+"""Code that changes what later turns of its own branch see."""
+FLEETING = {
+    "starts a thread": ("import threading\nthreading.Thread(target=int).start()", "can't start new thread"),
+    "starts a process": ("import os\nif os.fork() == 0:\n    os._exit(0)", "Error"),
+    "starts a program": ("import subprocess\nsubprocess.Popen(['/bin/true'])", "Error"),
+    "writes when its process ends": ("import atexit\natexit.register(open, '/tmp/left', 'w')", "open"),
+    "ends its process": ("open('left', 'w').close()\nimport os\nos._exit(0)", "was ended by the code"),
+}
+"""Code that leaves nothing to see, and what is said of it."""
+
+
+async def two_branches(cells: Cells, hostile: str) -> tuple[list[str], list[str]]:
+    """What two branches of one tree observe in the two turns after the first, which they share.
+
+    They are sampled concurrently, in one worker of the sandbox. In place of `STATE`, the first of them runs
+    `hostile` code in its second turn.
+    """
+    look = code(STATE)
+    script = {"": [FIRST], FIRST: [code(hostile), look], FIRST + code(hostile): [look], FIRST + look: [look]}
+    policy = EpisodePolicy(Messenger(script), PythonEnvironment(cells, Numbers()), 9999)
+    tree = Tree(Q, policy, Kind(), lengths=LengthLimits(9999, 99999))
+    second = await tree.sample(await tree.sample([tree.root]), 2)
+    last = await tree.sample(second)
+    assert not tree.events.failed, tree.broken
+    first, other = ([t.observation.text for t in leaf.steps[1:] if t.observation] for leaf in last)
+    return first, other
+
+
+@pytest.mark.parametrize("name", [*LASTING, *FLEETING])
+async def test_a_hostile_episode_leaves_other_branches_of_its_tree_as_they_were(
+    cells: Cells, name: str
+) -> None:
+    """Its own later turns see what it did, where there is something to see."""
+    _, undisturbed = await two_branches(cells, "pass")
+    assert "left" not in "".join(undisturbed) and "names ['first'] [] False" in undisturbed[0]
+    hostile, says = FLEETING[name] if name in FLEETING else (LASTING[name], "")
+    (did, after), other = await two_branches(cells, hostile)
+    assert other == undisturbed, "the other branch"
+    assert says in did and (after != undisturbed[0]) is (name in LASTING)
+    assert "LEFT" not in os.environ, "outside"
+    assert not any(Path(folder, "left").exists() for folder in FOLDERS)
 
 
 # -- a run ---------------------------------------------------------------------------------------------
