@@ -23,7 +23,6 @@ from bench.runner.execute import RunWatch, execute, replay
 from bench.runner.forecast import forecast
 from bench.runner.grid import GridWatch, execute_grid, replay_grid
 from bench.runner.models import Models
-from bench.runner.preference_traces import FromTracesRequest, trees_from_traces
 from bench.tasks.code import SharedSandbox
 from mutation.sandbox.cells import LIMITS, Cells
 from mutation.sandbox.isolation import SandboxError
@@ -405,8 +404,6 @@ async def test_a_run_over_episodes_and_its_replay_without_a_sandbox(
     assert sorted(problem["turns"] for problem in row["problems"]) == [[False, True], [True]]
     trace = (run.out / "best_of_n.jsonl").read_text()
     assert '"text": "Out: 21\\nYour answer is wrong."' in trace
-    with pytest.raises(UsageError, match="holds episodes"):
-        trees_from_traces(FromTracesRequest((run.trace_path("best_of_n"),), tmp_path / "pairs"))
     path = results_path(run.trace_path("best_of_n"))
     problems = {example.problem.id: example.problem for example in run.examples}
     write_results(path, summary, list(problems.values()), {})

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench.report.recorded import RecordedRun, RecordedTree, read_trace
 from bench.report.sides import Graders
+from bench.runner.collect import parses
 from bench.tasks import CODE_TASKS
 from prm.preference.counts import Decontamination
 from prm.preference.files import write_trees
+from prm.preference.from_episodes import turns_of_episodes
 from prm.preference.from_search import Tally, turns_of
-from prm.preference.tree import PreferenceTree, instruction_id, tree_id
+from prm.preference.tree import PreferenceTree, Turn, instruction_id, tree_id
+from search.environments.messages import code_blocks
 from search.errors import UsageError
 from search.node import Node
 
@@ -35,8 +38,6 @@ def trees_from_traces(request: FromTracesRequest) -> None:
     with Progress(transient=True) as progress, ThreadPoolExecutor() as threads:
         for path in request.traces:
             run = read_trace(path)
-            if "episodes" in run.config:
-                raise UsageError(f"{path} holds episodes, and pairs are made of the steps of one message")
             made = _Maker(run, tally, guard)
             if not run.config.get("data"):
                 test_of.add(str(run.config["task"]))
@@ -62,15 +63,24 @@ def trees_from_traces(request: FromTracesRequest) -> None:
 
 
 class _Maker:
-    """Makes the preference trees of one trace."""
+    """Makes the preference trees of one trace. Raises UsageError if its episodes had no verdicts."""
 
     def __init__(self, run: RecordedRun, tally: Tally, guard: Decontamination):
         self._run, self._tally, self._guard = run, tally, guard
+        episodes = run.config.get("episodes")
+        self._is_episodes = episodes is not None
+        if episodes is not None and not episodes["verdicts"]:
+            raise UsageError(
+                f"{run.path} holds episodes without verdicts, so no turn of them is right or wrong: "
+                "record them with --verdicts"
+            )
         self._graders = Graders(run)
         self._task = str(run.config["task"])
 
     def grades(self, tree: RecordedTree) -> dict[Node, bool]:
-        """Whether each finished solution is right; equal ones are graded once."""
+        """Whether each finished solution is right; equal ones are graded once. Episodes hold verdicts."""
+        if self._is_episodes:
+            return {}
         answers = self._graders.task.answers(self._graders.examples[tree.problem].problem)
         leaves = [leaf for leaf in tree.solutions if leaf.duplicate_of is None]
         read = {leaf: answers.extract(leaf.answer_text) for leaf in leaves}
@@ -82,12 +92,26 @@ class _Maker:
         question = self._graders.examples[tree.problem].problem.question
         if not self._guard.allows(instruction_id(question), question):
             return []
-        turns = turns_of(tree.root, grades, self._is_wrong(tree.problem), self._tally)
+        if self._is_episodes:
+            turns = turns_of_episodes(tree.root, self._is_attempt(tree.problem), self._tally)
+        else:
+            turns = turns_of(tree.root, grades, self._is_wrong(tree.problem), self._tally)
         if not any(turn.is_pair for turn in turns):
             return []
-        key = f"{self._run.strategy} {self._run.config.get('seed')}"
-        id_, kind = tree_id(question, key), "Coding" if self._task in CODE_TASKS else "Math_CoT"
-        return [PreferenceTree(id_, instruction_id(question), kind, self._task, question, turns)]
+        key = f"{'episodes ' if self._is_episodes else ''}{self._run.strategy} {self._run.config.get('seed')}"
+        return [
+            PreferenceTree(
+                tree_id(question, key), instruction_id(question), self._kind(turns), self._task, question,
+                turns,
+            )
+        ]  # fmt: skip
+
+    def _kind(self, turns: Sequence[Turn]) -> str:
+        """UltraInteract's word for the task. In episodes, code of a mathematical solution is run."""
+        if self._task in CODE_TASKS:
+            return "Coding"
+        actions = [text for turn in turns for text in (turn.correct, turn.incorrect) if text is not None]
+        return "Math_PoT" if self._is_episodes and any(map(code_blocks, actions)) else "Math_CoT"
 
     def _is_wrong(self, problem: str) -> Callable[[Node], bool] | None:
         """Whether a step up to a node is wrong, where the task checks steps."""
@@ -95,3 +119,18 @@ class _Maker:
         if not task.checks_steps:
             return None
         return lambda node: min(task.step_labels(example.problem, [step.text for step in node.steps])) < 0
+
+    def _is_attempt(self, problem: str) -> Callable[[str], bool]:
+        """Whether a message is an attempt: its code is Python, and there is a program where one is asked for.
+
+        The paper drops actions whose code is not Python.
+        """
+        if self._task not in CODE_TASKS:
+            return lambda message: all(map(parses, code_blocks(message)))
+        answers = self._graders.task.answers(self._graders.examples[problem].problem)
+
+        def is_attempt(message: str) -> bool:
+            code = code_blocks(message) or [message]
+            return all(map(parses, code)) and answers.extract(message) is not None
+
+        return is_attempt

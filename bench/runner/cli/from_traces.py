@@ -6,6 +6,9 @@ checker may know that it is wrong. Where a right and a wrong node have the same 
 most one a level; the levels become the turns of a preference tree. Nodes of which nothing is known, or that
 led to right and wrong answers, are left out and counted.
 
+In a trace of episodes with verdicts (search.run --episodes python --verdicts), a node is an action with its
+observation. A right and a wrong one after the same history make a pair, and the wrong one is expanded.
+
 DIR gets sft.jsonl and pairs.jsonl, UltraInteract's files; augmented.jsonl, pairs across the turns of a
 tree; and summary.json. Problems of evaluation sets are left out.
 """
