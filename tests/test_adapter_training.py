@@ -12,6 +12,7 @@ pytest.importorskip("peft")
 
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
+from prm.calibrate import main as calibrate
 from prm.preference.files import write_trees
 from prm.reading.layout import read_layout
 from prm.training.question import question_template
@@ -45,7 +46,8 @@ def test_a_trained_adapter_is_the_checkpoint_beside_it(
     adapter = out / "adapter"
     record = "train.json" if form == "sft" else "prm.json"
     files = {"adapter_config.json", "adapter_model.safetensors", "README.md", record}
-    assert {path.name for path in adapter.iterdir()} == files
+    generates = set() if form == "classes3" else {"generation_config.json"}
+    assert {path.name for path in adapter.iterdir()} == files | generates
     fields = json.loads((adapter / "adapter_config.json").read_text())
     assert fields["base_model_name_or_path"] == str(base)
     assert fields["task_type"] == ("SEQ_CLS" if form == "classes3" else "CAUSAL_LM")
@@ -59,6 +61,8 @@ def test_a_trained_adapter_is_the_checkpoint_beside_it(
         assert [s.value for s in ours] == pytest.approx([s.value for s in theirs], abs=0.01)
         assert ours != scored(fit(base, data, tmp_path / "start", form, steps=1, lr=0.0), "left", "eggs")
     if form == "classes3":
+        assert calibrate(["--prm", str(adapter), "--data", str(data)]) == 0
+        assert read_layout(str(adapter)).calibration.bias
         scored(fit(adapter, data, tmp_path / "more", form, **TWO_STEPS), "left")
         model = AutoModelForSequenceClassification.from_pretrained(base, num_labels=3)
         model.load_adapter(str(adapter))  # as transformers alone reads it
@@ -71,10 +75,10 @@ def test_a_tuned_adapter_says_what_the_checkpoint_says(tmp_path: Path) -> None:
     from prm.tuning.request import TuneRequest
     from prm.tuning.tune import tune
 
-    start, out = random_model(tmp_path / "base", chat=True), tmp_path / "out"
+    start, out = random_model(tmp_path / "base", chat=True, tied=True), tmp_path / "out"
     write_trees(tmp_path / "trees", [two_turns(n) for n in range(8)], {})
     tune(TuneRequest(
-        method="sft", base=str(start), data=(str(tmp_path / "trees"),), out=out, lr=0.05, batch=4,
+        method="sft", base=str(start), data=(str(tmp_path / "trees"),), out=out, lr=0.3, warmup=0.0, batch=4,
         max_length=250, **TWO_STEPS,
     ))  # fmt: skip
     adapter = out / "adapter"

@@ -51,14 +51,17 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return random_model(tmp_path_factory.mktemp("base"))
 
 
-def adapter(folder: Path, base: Path, *, head: bool = False, **more: Any) -> Path:
-    """An adapter of random weights, as PEFT writes it. head: a reward model's, of three outputs."""
+def adapter(folder: Path, base: Path, *, head: bool = False, target: Any = "all-linear") -> Path:
+    """An adapter of random weights, as PEFT writes it.
+
+    head: a reward model's, of three outputs. target: the layers with LoRA; all but the output layer.
+    """
     torch.manual_seed(3)
     kind = AutoModelForSequenceClassification if head else AutoModelForCausalLM
     model = kind.from_pretrained(base, dtype="float32", **({"num_labels": 3} if head else {}))
     config = LoraConfig(
-        r=4, target_modules="all-linear", exclude_modules=["score"] if head else ["lm_head"],
-        modules_to_save=["score"] if head else None, task_type="SEQ_CLS" if head else "CAUSAL_LM", **more,
+        r=4, target_modules=target, exclude_modules=["score"] if head else None,
+        modules_to_save=["score"] if head else None, task_type="SEQ_CLS" if head else "CAUSAL_LM",
     )  # fmt: skip
     adapted = get_peft_model(model, config)
     for name, weight in adapted.named_parameters():
@@ -200,6 +203,25 @@ class Answers(PolicyContract):
 
 class Scores(ScorerContract):
     atol = 0.02  # bfloat16
+
+
+@pytest.mark.slow
+@pytest.mark.vllm
+async def test_vllm_reads_adapters_as_transformers_does(base: Path, tmp_path: Path) -> None:
+    from prm.scoring.scorers import VLLMScorer
+    from search.policies.vllm import VLLMPolicy
+
+    prm, folder = str(adapter(tmp_path / "prm", base, head=True)), adapter(tmp_path / "policy", base)
+    problem, steps = Problem("p", "Q?"), Scores().steps(Scores.solutions[2])
+    theirs = await HFScorer(prm, dtype="float32").score(problem, steps)
+    async with VLLMScorer(prm, dtype="float32") as scorer:
+        ours = await scorer.score(problem, steps)
+    assert [score.value for score in ours] == pytest.approx([score.value for score in theirs], abs=1e-4)
+    options: dict[str, Any] = {"prompt": Prompt("{question}\n"), "dtype": "float32"}
+    greedy: dict[str, Any] = {"until": Until.END, "max_tokens": 20, "seed": 0, "temperature": 0.0}
+    expected = await HFPolicy(str(merged(folder)), **options).propose(problem, [], **greedy)
+    async with VLLMPolicy(str(merged(folder)), **options) as policy:
+        assert tokens(await policy.propose(problem, [], **greedy)) == tokens(expected)
 
 
 @pytest.mark.slow

@@ -95,6 +95,18 @@ def test_a_base_that_is_not_here_is_said_as_for_a_policy(base: Path, tmp_path: P
     assert told[0] == told[1] and told[0].startswith("not here yet; `python -m prm.fetch smollm2 --yes`")
 
 
+def test_weights_that_two_layers_share_are_not_changed_for_one(tmp_path: Path) -> None:
+    for tied in (False, True):
+        base = random_model(tmp_path / f"base-{tied}", tied=tied)
+        merged(adapter(tmp_path / f"spares-it-{tied}", base))
+        folder = adapter(tmp_path / f"mine-{tied}", base, target=["lm_head"])
+        if not tied:
+            merged(folder)
+            continue
+        with pytest.raises(UsageError, match=r"lm_head.*merging would change both"):
+            merged(folder)
+
+
 def test_without_peft_what_to_install_is_said(
     base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

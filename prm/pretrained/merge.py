@@ -5,7 +5,7 @@ PEFT merges, in float32. The weights are stored in bfloat16, as those of convert
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -65,9 +65,10 @@ def _merged(adapter: Path, base: str, labels: Sequence[str]) -> tuple[Any, Any]:
         head = weights.get(f"{IN_ADAPTER}score.weight")
         model, missing = _classifier(base, None if head is None else head.shape[0], labels)
     else:
-        model, missing = _language_model(base)
+        model, missing = _language_model(adapter, base)
     if absent := [name for name in missing if f"{IN_ADAPTER}{name}" not in weights]:
         raise UsageError(f"{adapter}: neither it nor its base model {base} has weights for {absent[0]}")
+    _check_tied(adapter, base, model, weights)
     if model.config.pad_token_id is None:
         model.config.pad_token_id = tokenizer.pad_token_id
     adapted: Any = get_peft_model(model, config)
@@ -82,6 +83,19 @@ def _merged(adapter: Path, base: str, labels: Sequence[str]) -> tuple[Any, Any]:
                 f"{adapter} does not fit its base model {base}: it {fault} {names[0]} ({len(names)} in all)"
             )
     return adapted.merge_and_unload(safe_merge=True).to(torch.bfloat16), tokenizer
+
+
+def _check_tied(adapter: Path, base: str, model: Any, weights: Iterable[str]) -> None:
+    """Raise UsageError if the adapter changes only one of two layers that share their weights in the base."""
+    ends = (model.get_input_embeddings(), model.get_output_embeddings())
+    if None in ends or ends[0].weight is not ends[1].weight:
+        return
+    names = [f"{IN_ADAPTER}{name}." for name, module in model.named_modules() if module in ends]
+    if changed := next((name for name in weights if name.startswith(tuple(names))), None):
+        raise UsageError(
+            f"{adapter} changes {changed}: its base model {base} has the same weights as embeddings and as "
+            "output layer, and merging would change both"
+        )
 
 
 def _classifies(adapter: Path, config: Any, base: str) -> bool:
@@ -111,10 +125,14 @@ def _classifier(base: str, outputs: int | None, labels: Sequence[str]) -> tuple[
     return _load(AutoModelForSequenceClassification, base, ignore_mismatched_sizes=True, **fields)
 
 
-def _language_model(base: str) -> tuple[Any, list[str]]:
-    from transformers import AutoModelForCausalLM
+def _language_model(adapter: Path, base: str) -> tuple[Any, list[str]]:
+    """The base, with the adapter's own generation_config.json if there is one; names of weights it lacks."""
+    from transformers import AutoModelForCausalLM, GenerationConfig
 
-    return _load(AutoModelForCausalLM, base)
+    model, missing = _load(AutoModelForCausalLM, base)
+    if (adapter / "generation_config.json").is_file():
+        model.generation_config = GenerationConfig.from_pretrained(str(adapter))
+    return model, missing
 
 
 def _load(kind: Any, base: str, **options: Any) -> tuple[Any, list[str]]:

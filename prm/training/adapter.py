@@ -15,17 +15,20 @@ def save_adapter(model: Any, base: str, out: Path) -> None:
     """Write the adapter, and a reward model's head with it, to the folder `adapter` in `out`, as PEFT does.
 
     Call it before the adapter is merged: the model is without it afterwards. Beside the weights are what says
-    how the model reads a question (the first of `RECORDS` in `out`) and a card, but no tokenizer: the base's
-    is used.
+    how the model reads a question (the first of `RECORDS` in `out`), a policy's generation_config.json, which
+    names the tokens that end an answer, and a card, but no tokenizer: the base's is used.
 
     model: of PEFT, with the adapter "default". base: as the user named it.
     """
     folder, config = out / FOLDER, model.peft_config["default"]
-    kind = type(model.get_base_model()).__name__
+    own = model.get_base_model()
+    is_classifier = type(own).__name__.endswith("ForSequenceClassification")
     config.base_model_name_or_path = base
-    config.task_type = "SEQ_CLS" if kind.endswith("ForSequenceClassification") else "CAUSAL_LM"
+    config.task_type = "SEQ_CLS" if is_classifier else "CAUSAL_LM"
     # "auto" would look for the base on the hub, to see whether its vocabulary was larger or smaller
     model.save_pretrained(folder, selected_adapters=["default"], save_embedding_layers=False)
+    if not is_classifier:
+        own.generation_config.save_pretrained(folder)
     record = next((out / name for name in RECORDS if (out / name).is_file()), None)
     if record is not None:
         shutil.copy(record, folder)
