@@ -1,1 +1,1 @@
-"""Pretrained language models by name, and GGUF files: converted once into ordinary checkpoint folders."""
+"""Checkpoint folders that are made once: of pretrained models, GGUF files, and LoRA adapters on a base."""

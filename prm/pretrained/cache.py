@@ -1,4 +1,4 @@
-"""Where converted models are kept, and how a folder or file there is made whole or not at all."""
+"""Where converted and merged models are kept, and how a folder or file there is made whole or not at all."""
 
 from __future__ import annotations
 

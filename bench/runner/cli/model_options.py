@@ -43,9 +43,9 @@ def add_model_options(options: argparse.ArgumentParser) -> None:
     """Add the group of options on models."""
     add = options.add_argument_group("models").add_argument
     add("--policy", metavar="PATH_OR_ID",
-        help="a causal language model: a folder, a hub id, a GGUF file, or smollm2 or gemma3-270m, which "
-        "`python -m prm.fetch` fetches (default: the built-in one; for the built-in code task, its "
-        "own)")  # fmt: skip
+        help="a causal language model: a folder (of a checkpoint or LoRA adapter), a hub id, a GGUF file, or "
+        "smollm2 or gemma3-270m, which `python -m prm.fetch` fetches (default: the built-in one; for the "
+        "built-in code task, its own)")  # fmt: skip
     add("--prm", metavar="PATH_OR_ID",
         help="a reward model: a name that `python -m prm.zoo` lists, a specification (YAML), a folder or "
         "hub id with a prm.json, or weak, a built-in one that knows no more than the policy (default: the "
