@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import atexit
+import re
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -80,7 +81,12 @@ def program_of(case: CodeCase, text: str) -> str | None:
     A block in a fence is taken before the text around it. A program that the token limit or a stray remark
     cut short is taken as far as it can be read.
     """
-    return read_program(text, case.preamble, case.entry_point)
+    return read_program(_with_def(text), case.preamble, case.entry_point)
+
+
+def _with_def(text: str) -> str:
+    """A text that goes on behind a "def" of the prompt (`bench.tasks.prompts.eurus`), with that word."""
+    return "def" + text if re.match(r" [^\W\d]\w* *\(", text) else text
 
 
 class CodeTask(Task):
@@ -158,7 +164,8 @@ class ShownTests:
         case = self._cases.get(problem.id)
         if case is None:
             raise ScorerError(f"{problem.id} is no problem of the task {self._task}: no tests to run")
-        text = "".join(step.text for step in (*since_observation(steps[:-1]), steps[-1]))  # the last message
+        message = "".join(step.text for step in (*since_observation(steps[:-1]), steps[-1]))  # the last one
+        text = _with_def(message)
         if steps[-1].stop is not Stop.END:
             return OPEN if may_become_program(text, case.preamble, case.entry_point) else FAILED
         program = program_of(case, text)

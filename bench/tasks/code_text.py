@@ -134,8 +134,9 @@ def _whole(text: str, name: str) -> tuple[str | None, list[str]]:
 
 
 def _starts(text: str, name: str) -> list[int]:
-    """Where a program that defines the function may begin; nowhere if the text does not define it."""
-    found = re.search(rf"^(?:async +)?def +{name}\b|^{name}\s*(?::[^=\n]+)?=[^=]", text, re.MULTILINE)
+    """Where a program that defines the function or class may begin; nowhere if the text has none."""
+    defining = rf"^(?:(?:async +)?def|class) +{name}\b|^{name}\s*(?::[^=\n]+)?=[^=]"
+    found = re.search(defining, text, re.MULTILINE)
     if found is None:
         return []
     statements = [m.start() for m in STATEMENT.finditer(text) if m.start() <= found.start()]
@@ -174,10 +175,13 @@ def _stray_return(node: ast.AST) -> int | None:
 
 
 def _defines(program: str, name: str) -> bool:
-    """Whether it defines the function with more in it than documentation or a placeholder."""
+    """Whether it defines the function, or class, with more in it than documentation or a placeholder."""
     for node in ast.parse(program).body:
-        if isinstance(node, FUNCTION) and node.name == name and not all(map(_does_nothing, node.body)):
-            return True
+        if isinstance(node, (*FUNCTION, ast.ClassDef)) and node.name == name:
+            inside = node.body if isinstance(node, ast.ClassDef) else [node]
+            bodies = [part.body for part in inside if isinstance(part, FUNCTION)]
+            if not all(_does_nothing(statement) for body in bodies for statement in body):
+                return True
         targets = node.targets if isinstance(node, ast.Assign) else []
         if isinstance(node, ast.AnnAssign) and node.value is not None:
             targets = [node.target]
