@@ -24,6 +24,7 @@ from typing import Any
 
 from bench.tasks.base import Example
 from bench.tasks.code import FUNCTION_ENDS, INSTRUCT, SANDBOX, CodeCase, CodeTask, literal_calls
+from bench.tasks.prompts import eurus
 from mutation.expected import PlusTests
 from mutation.sandbox.verdict import Suite
 from prm.data.rows import Row, json_lines
@@ -41,6 +42,7 @@ class HumanEval(CodeTask):
     name = "humaneval"
     prompts: Mapping[str, Prompt] = MappingProxyType({
         "raw": Prompt("{question}", stop=FUNCTION_ENDS),
+        "eurus": eurus.HUMANEVAL,
         "chat": INSTRUCT,
     })  # fmt: skip
 

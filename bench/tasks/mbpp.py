@@ -13,6 +13,7 @@ from types import MappingProxyType
 
 from bench.tasks.base import Example
 from bench.tasks.code import INSTRUCT, SANDBOX, CodeCase, CodeTask, literal_calls
+from bench.tasks.prompts import eurus
 from mutation.mbpp import CodeProblem, load_mbpp
 from mutation.sandbox.verdict import Suite
 from search.errors import UsageError
@@ -30,7 +31,7 @@ class Mbpp(CodeTask):
     """`data`: the folder with mbpp.jsonl and perhaps MbppPlus*.jsonl."""
 
     name = "mbpp"
-    prompts: Mapping[str, Prompt] = MappingProxyType({"raw": RAW, "chat": INSTRUCT})
+    prompts: Mapping[str, Prompt] = MappingProxyType({"raw": RAW, "eurus": eurus.MBPP, "chat": INSTRUCT})
 
     def load(self, data: Path | None, limit: int | None) -> list[Example]:
         """The test problems. Raises UsageError, also where the sandbox does not run."""

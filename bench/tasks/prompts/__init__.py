@@ -7,8 +7,8 @@ instruction  Alpaca's template as WizardMath asks it for chain of thought (Luo e
              arXiv:2308.09583; WizardMath/inference in github.com/nlpxucan/WizardLM). Its stop words
              there are the bare "Instruction" and "Response", which also cut solutions that use
              the words; here they must begin a section.
-eurus        Eurus-7B-SFT, -KTO, -NCA (Yuan et al. 2024, arXiv:2404.02078; eval/Math/math in
-             github.com/OpenBMB/Eurus), its chat template written out.
+eurus        Eurus-7B-SFT, -KTO, -NCA (Yuan et al. 2024, arXiv:2404.02078): see eurus.py.
+eurus-pot    the same, for programs that `--episodes python` runs.
 chat         models with a chat template; system turn of Qwen2.5-Math (Yang et al. 2024,
              arXiv:2409.12122).
 """
@@ -18,17 +18,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from importlib.resources import files
 
+from bench.tasks.prompts import eurus
 from search.prompts import Prompt
 
 _INSTRUCTION = Prompt(
     "Below is an instruction that describes a task. Write a response that appropriately completes the "
     "request.\n\n### Instruction:\n{question}\n\n### Response: Let's think step by step.",
     stop=("\n### Instruction", "\n### Response"),
-)
-_EURUS = Prompt(
-    "[INST] Solve the following math problem step-by-step.\nSimplify your answer as much as possible. "
-    "Present your final answer as \\boxed{Your Answer}.\n{question} [/INST]",
-    stop=("\n###\nProblem: ",),
 )
 _CHAT = Prompt(
     "{question}",
@@ -45,12 +41,17 @@ def _few_shot(name: str, stop: str) -> Prompt:
 GSM8K: Mapping[str, Prompt] = {
     "few-shot": _few_shot("gsm8k_8_shot.txt", "\nQ:"),
     "instruction": _INSTRUCTION,
-    "eurus": _EURUS,
+    "eurus": eurus.COT,
+    "eurus-pot": eurus.POT,
     "chat": _CHAT,
 }
 MATH: Mapping[str, Prompt] = {
     "few-shot": _few_shot("math_4_shot.txt", "\nProblem:"),
     "instruction": _INSTRUCTION,
-    "eurus": _EURUS,
+    "eurus": eurus.COT,
+    "eurus-pot": eurus.POT_MATH,
     "chat": _CHAT,
 }
+THEOREMQA: Mapping[str, Prompt] = {
+    **MATH, "eurus": eurus.COT_THEOREMQA, "eurus-pot": eurus.POT_THEOREMQA
+}  # fmt: skip
