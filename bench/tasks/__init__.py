@@ -30,6 +30,42 @@ def _math() -> TextTask:
     return Math()
 
 
+def _svamp() -> TextTask:
+    from bench.tasks.word_problems import Svamp
+
+    return Svamp()
+
+
+def _asdiv() -> TextTask:
+    from bench.tasks.word_problems import Asdiv
+
+    return Asdiv()
+
+
+def _gsm_plus() -> TextTask:
+    from bench.tasks.word_problems import GsmPlus
+
+    return GsmPlus()
+
+
+def _theoremqa() -> TextTask:
+    from bench.tasks.theoremqa import TheoremQA
+
+    return TheoremQA()
+
+
+def _bbh() -> TextTask:
+    from bench.tasks.bbh import Bbh
+
+    return Bbh()
+
+
+def _ifeval() -> TextTask:
+    from bench.tasks.ifeval import IfEval
+
+    return IfEval()
+
+
 def _builtin_code() -> Task:
     from bench.tasks.builtin_code import BuiltinCode
 
@@ -48,6 +84,12 @@ def _mbpp() -> Task:
     return Mbpp()
 
 
+def _leetcode() -> Task:
+    from bench.tasks.leetcode import LeetCode
+
+    return LeetCode()
+
+
 def _jsonl() -> TextTask:
     from bench.tasks.jsonl import Jsonl
 
@@ -55,12 +97,13 @@ def _jsonl() -> TextTask:
 
 
 TEXT_TASKS: dict[str, Callable[[], TextTask]] = {
-    "builtin": _builtin, "gsm8k": _gsm8k, "math": _math, "jsonl": _jsonl
+    "builtin": _builtin, "gsm8k": _gsm8k, "math": _math, "svamp": _svamp, "asdiv": _asdiv,
+    "gsm_plus": _gsm_plus, "theoremqa": _theoremqa, "bbh": _bbh, "ifeval": _ifeval, "jsonl": _jsonl,
 }  # fmt: skip
 """Tasks whose answers are compared with a reference answer."""
 
 CODE_TASKS: dict[str, Callable[[], Task]] = {
-    "builtin-code": _builtin_code, "humaneval": _humaneval, "mbpp": _mbpp
+    "builtin-code": _builtin_code, "humaneval": _humaneval, "mbpp": _mbpp, "leetcode": _leetcode
 }  # fmt: skip
 """Tasks whose answers are programs, graded by running tests."""
 
