@@ -90,6 +90,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--beta2", type=float, help="AdamW's decay rate of the second moment (%(default)s)")
     add("--warmup", type=float, help="warm-up: a share of the steps if below 1, else steps (%(default)s)")
     add("--lora", type=int, metavar="RANK", help="rank of LoRA; 0 trains all weights (%(default)s)")
+    add("--top-layers", type=int, metavar="N",
+        help="train the last N blocks and the head only; the hidden states below are computed once and kept "
+        "in memory, so that further epochs are cheap. For a CPU (0: all blocks)")  # fmt: skip
     add("--bf16", action="store_true", help="compute in bfloat16; weights stay in float32")
     add("--gradient-checkpointing", action="store_true", help="less memory for a third more time")
     add("--every", type=int, metavar="STEPS", help="steps between validations and checkpoints (%(default)s)")

@@ -234,6 +234,7 @@ RIM = (
 # What is itself only imported late, or only ever run to make the models.
 HEAVY_AT_ONCE = {
     "prm/scoring/tree_cache.py", "prm/training/attention.py", "prm/training/objectives.py",
+    "prm/training/trunk.py",
     "prm/training/trainer.py", "prm/training/muon.py",
     "bench/builtin/training.py", "bench/builtin/recipe.py", "bench/builtin/card.py",
     "bench/builtin/prm_network.py", "bench/builtin/code_recipe.py", "bench/builtin/networks.py",

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from prm.training.examples import Form
 from prm.training.sequences import IGNORED
+from prm.training.trunk import Trunk
 
 
 class Objective(torch.nn.Module):
@@ -21,6 +22,7 @@ class Objective(torch.nn.Module):
         sections 4.2 and 4.3): next-token prediction, with the embedding layer as the output layer, and the
         class loss at all tokens of a labelled step before its last.
     direct_only: for pairs, as `pair_loss` takes it.
+    trunk: computes the model's hidden states, if its lower blocks are frozen.
     """
 
     weights: torch.Tensor | None
@@ -28,11 +30,13 @@ class Objective(torch.nn.Module):
     def __init__(
         self, model: Any, form: Form, weights: Sequence[float] | None = None, *,
         language: float = 0.0, every_token: float = 0.0, direct_only: bool = False,
+        trunk: Trunk | None = None,
     ):  # fmt: skip
         super().__init__()
         self.model = model
         self._form = form
         self._language, self._every_token, self._direct_only = language, every_token, direct_only
+        self._trunk = trunk
         self.register_buffer("weights", torch.tensor(weights) if weights else None, persistent=False)
         self.config = model.config
         self._no_split_modules = getattr(model, "_no_split_modules", None)  # what FSDP shards one by one
@@ -71,9 +75,12 @@ class Objective(torch.nn.Module):
         """
         model = self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model
         head = model.lm_head if self._form in ("tokens", "sft") else model.score
-        hidden = model.model(
-            input_ids=input_ids, attention_mask=attention_mask, position_ids=position_ids
-        ).last_hidden_state
+        if self._trunk is None:
+            hidden = model.model(
+                input_ids=input_ids, attention_mask=attention_mask, position_ids=position_ids
+            ).last_hidden_state
+        else:
+            hidden = self._trunk(input_ids, attention_mask, position_ids)
         labelled = targets != IGNORED
         logits = head(hidden[labelled]).float()
         wanted = targets[labelled]

@@ -52,6 +52,8 @@ class TrainRequest:
     language, every_token: weights of additional losses, see `prm.training.objectives.Objective`.
     warmup: a share of the steps if below 1, else a number of steps.
     lora: the rank of LoRA; 0 trains all weights.
+    top_layers: train these last blocks and the head only, and compute the hidden states below them once; 0
+        trains all blocks.
     every: steps between validations and checkpoints.
     patience: stop after this many validations without improvement; None is off.
     seed: of the new head and of the order of the data.
@@ -90,6 +92,7 @@ class TrainRequest:
     beta2: float = 0.999
     warmup: float = 0.1
     lora: int = 0
+    top_layers: int = 0
     bf16: bool = False
     gradient_checkpointing: bool = False
     every: int = 200
@@ -118,6 +121,8 @@ class TrainRequest:
         for name in ("batch", "accumulate", "max_length", "every"):
             if (value := getattr(self, name)) < 1:
                 yield f"{_option(name)} {value}: must be at least 1"
+        if self.top_layers < 0:
+            yield f"--top-layers {self.top_layers}: must be 0 or more"
         for name in ("share", "validation_share", "dropout"):
             if not 0 <= (value := getattr(self, name)) <= 1:
                 yield f"{_option(name)} {value}: must be between 0 and 1"
@@ -127,12 +132,18 @@ class TrainRequest:
             yield "--question-template: must contain {question} exactly once"
         if self.trees and self.form in ("sft", "outcome", "pairs"):
             yield f"--trees needs step labels, which --form {self.form} does not use"
+        if self.top_layers:
+            for name in ("dropout", "gradient_checkpointing"):
+                if getattr(self, name):
+                    yield f"--top-layers does not work with {_option(name)}"
         if self.direct_only and not self.direct:
             yield "--direct-only: --direct names no source"
         for name in ("language", "every_token"):
             if getattr(self, name) and self.form not in ("classes2", "classes3", "outcome"):
                 yield f"{_option(name)} is for the forms classes2, classes3 and outcome, not for {self.form}"
         if os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true":  # set by `accelerate launch`
+            if self.top_layers:
+                yield "--top-layers does not work with FSDP: the blocks below are kept whole by each process"
             if self.lora:
                 yield "--lora does not work with FSDP: use one GPU, or train all weights"
             if self.language:

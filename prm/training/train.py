@@ -111,15 +111,9 @@ def build_objective(
         model.config.pad_token_id = tokenizer.pad_token_id
     if request.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
+    trunk = _trunk(request, model) if request.top_layers else None
     if request.lora:
-        from peft import LoraConfig, get_peft_model
-
-        head = None if request.form in ("tokens", "sft") else ["score"]
-        config = LoraConfig(
-            r=request.lora, lora_alpha=2 * request.lora, target_modules="all-linear", modules_to_save=head,
-            exclude_modules=["score"] if head else ["lm_head"],
-        )  # fmt: skip
-        model = get_peft_model(model, config)
+        model = _with_lora(request, model)
     if request.dropout:
         try:
             add_dropout(model, request.dropout)
@@ -132,8 +126,43 @@ def build_objective(
         )
     return Objective(
         model, request.form, weights, language=request.language, every_token=request.every_token,
-        direct_only=request.direct_only,
+        direct_only=request.direct_only, trunk=trunk,
     )  # fmt: skip
+
+
+def _trunk(request: TrainRequest, model: Any) -> Any:
+    """The model cut below the blocks that are trained; what is below is frozen. Raises UsageError."""
+    from prm.training.trunk import Trunk, freeze_below
+
+    try:
+        trunk = Trunk(model.model, request.top_layers)
+    except (AttributeError, ValueError) as error:
+        raise UsageError(f"--top-layers {request.top_layers}: {error}") from error
+    freeze_below(model, request.top_layers)
+    return trunk
+
+
+def _with_lora(request: TrainRequest, model: Any) -> Any:
+    """The model with LoRA in the blocks that are trained; a head is trained whole."""
+    from peft import LoraConfig, get_peft_model
+
+    head = None if request.form in ("tokens", "sft") else ["score"]
+    targets: str | list[str] = "all-linear"
+    if request.top_layers:
+        from torch.nn import Linear
+
+        blocks = [f"model.layers.{i}" for i in range(model.config.num_hidden_layers)][-request.top_layers :]
+        targets = [
+            f"{block}.{name}"
+            for block in blocks
+            for name, module in model.get_submodule(block).named_modules()
+            if isinstance(module, Linear)
+        ]
+    config = LoraConfig(
+        r=request.lora, lora_alpha=2 * request.lora, target_modules=targets, modules_to_save=head,
+        exclude_modules=["score"] if head else ["lm_head"],
+    )  # fmt: skip
+    return get_peft_model(model, config)
 
 
 def _arguments(request: TrainRequest, examples: int, validated: bool) -> Any:
