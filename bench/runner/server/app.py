@@ -50,7 +50,7 @@ def create_app(
         searches = searcher.searches_of(
             body.model, strategy, problem, seed=body.seed, n=body.n,
             budget=CostLimits(**body.budget.model_dump()), solution_tokens=body.most_tokens,
-            deadline_s=body.deadline_s,
+            deadline_s=body.deadline_s, began=request.state.arrived,
         )  # fmt: skip
         await searcher.check(problem)
         job = searcher.start(searches)

@@ -24,7 +24,7 @@ class BodyLimits:
 
 
 class Guard:
-    """ASGI middleware.
+    """ASGI middleware. Notes in the request's state when it arrived: `arrived`, by `perf_counter`.
 
     api_key: None takes requests without one. guarded: beginnings of the paths that need the key.
     counted: the paths that the metrics tell apart.
@@ -44,6 +44,7 @@ class Guard:
             return
         path = scope["path"] if scope["path"] in self._counted else "other"
         begin, status = perf_counter(), 499
+        scope.setdefault("state", {})["arrived"] = begin
 
         async def counted(message: Message) -> None:
             nonlocal status

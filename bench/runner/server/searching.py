@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from time import perf_counter
 from typing import Any, Protocol, runtime_checkable
 
@@ -58,7 +58,7 @@ class Search:
     limits: CostLimits
     lengths: LengthLimits
     deadline_s: float
-    began: float = field(default_factory=perf_counter)
+    began: float
 
 
 @runtime_checkable
@@ -165,7 +165,7 @@ class Searcher:
 
     def searches_of(
         self, name: str, strategy: Strategy, problem: Conversation, *, seed: int | None, n: int,
-        budget: CostLimits, solution_tokens: int | None, deadline_s: float | None,
+        budget: CostLimits, solution_tokens: int | None, deadline_s: float | None, began: float,
     ) -> list[Search]:  # fmt: skip
         """The searches of the `n` choices of a request; that of choice i has the seed `seed` + i.
 
@@ -188,6 +188,7 @@ class Searcher:
                 name=name, strategy=strategy, problem=problem, seed=first + i,
                 limits=_tighter(request.limits, budget), lengths=lengths,
                 deadline_s=min(deadline_s or self.limits.deadline_s, self.limits.deadline_s),
+                began=began,
             )
             for i in range(n)
         ]
