@@ -50,6 +50,7 @@ def test_a_trained_adapter_is_the_checkpoint_beside_it(
     assert {path.name for path in adapter.iterdir()} == files | generates
     fields = json.loads((adapter / "adapter_config.json").read_text())
     assert fields["base_model_name_or_path"] == str(base)
+    assert fields["target_modules"] == sorted(fields["target_modules"])
     assert fields["task_type"] == ("SEQ_CLS" if form == "classes3" else "CAUSAL_LM")
     sizes = [next(folder.glob("*.safetensors")).stat().st_size for folder in (adapter, base)]
     assert sizes[0] < sizes[1] / 2

@@ -105,11 +105,14 @@ def test_a_policy_is_its_base_with_the_adapter_merged(
     folder = adapter(tmp_path / "mine", base)
     assert is_adapter(str(folder)) and not is_adapter(str(base)) and not is_adapter("owner/name")
     assert local_policy(str(folder), fetch=False) is None
+    capsys.readouterr()
     resolved = resolve_policy(PolicySpec(name=str(folder), engine="hf", prompt="few-shot"), TASK, [])
     path = Path(resolved.path)
-    assert (resolved.name, path.parent) == (str(folder), cache) and path.name.startswith("mine-")
-    assert f"{folder}: merging the adapter into {base}" in (told := capsys.readouterr().err)
-    assert f"merged, kept in {path}" in told
+    assert (resolved.name, path.parent) == (str(folder), cache)
+    assert path.name.startswith(f"{tmp_path.name}-mine-")
+    assert resolved.identity()["policy_weights"] == fingerprint(str(path))
+    told = f"{folder}: merging the adapter into {base}, once\n{folder}: merged, kept in {path}\n"
+    assert capsys.readouterr().err == told
     assert local_policy(str(folder), fetch=False) == local_base(str(folder)) == str(path)
     assert not capsys.readouterr().err, "it is merged once"
     assert json.loads((path / "config.json").read_text())["dtype"] == "bfloat16"

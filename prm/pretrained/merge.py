@@ -28,10 +28,27 @@ def merge(adapter: Path, base: str, folder: Path, *, labels: Sequence[str]) -> N
     """
     if find_spec("peft") is None:
         raise UsageError(f"{adapter}: merging a LoRA adapter needs peft: pip install 'prm-search[train]'")
-    with _failing(adapter, base):
-        model, tokenizer = _merged(adapter, base, labels)
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    with _quiet():
+        with _failing(adapter, base):
+            model, tokenizer = _merged(adapter, base, labels)
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No progress bars, nor what transformers says of weights that the adapter brings."""
+    from transformers.utils import logging
+
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
 
 
 @contextmanager
@@ -136,12 +153,5 @@ def _language_model(adapter: Path, base: str) -> tuple[Any, list[str]]:
 
 
 def _load(kind: Any, base: str, **options: Any) -> tuple[Any, list[str]]:
-    from transformers.utils import logging
-
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity_error()  # else it lists the weights that the adapter brings
-    try:
-        model, info = kind.from_pretrained(base, dtype="float32", output_loading_info=True, **options)
-    finally:
-        logging.set_verbosity(verbosity)
+    model, info = kind.from_pretrained(base, dtype="float32", output_loading_info=True, **options)
     return model, sorted({*info["missing_keys"], *(key[0] for key in info["mismatched_keys"])})

@@ -78,7 +78,8 @@ def merged_folder(name: str, *, merge: bool = True) -> str | None:
     record = next((file for part in (folder, Path(base)) if (file := _record(part))), None)
     question = read_json(record, str(record)).get("question") if record else None
     key = digest_of(json.dumps([identity, question]))
-    target = models_folder() / f"{folder.resolve().name}-{key[:12]}-{FORMAT}"
+    stem = f"{folder.resolve().parent.name}-{folder.resolve().name}"  # the latter may be just "adapter"
+    target = models_folder() / f"{stem}-{key[:12]}-{FORMAT}"
     if not target.is_dir():
         if not merge:
             return None

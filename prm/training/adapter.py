@@ -25,6 +25,8 @@ def save_adapter(model: Any, base: str, out: Path) -> None:
     is_classifier = type(own).__name__.endswith("ForSequenceClassification")
     config.base_model_name_or_path = base
     config.task_type = "SEQ_CLS" if is_classifier else "CAUSAL_LM"
+    for name in ("target_modules", "exclude_modules"):  # sets, which would be written in any order
+        setattr(config, name, sorted(getattr(config, name) or ()))
     # "auto" would look for the base on the hub, to see whether its vocabulary was larger or smaller
     model.save_pretrained(folder, selected_adapters=["default"], save_embedding_layers=False)
     if not is_classifier:
