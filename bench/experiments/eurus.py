@@ -30,14 +30,15 @@ REWARD_MODELS: Mapping[str, Mapping[str, Any]] = {
 SINGLE: Method = "kto"
 """The method that single-turn pairs are compared on, as in the paper's reviews."""
 FULL = Sizes(
-    problems=2000, validation=200, test=500, samples=4, candidates=16, epochs=3, batch=8, every=20,
-    held_out=0.1,
+    problems=600, validation=100, test=500, samples=4, candidates=16, start_epochs=0.5, epochs=3, batch=8,
+    every=20, held_out=0.1,
 )  # fmt: skip
 QUICK = Sizes(
-    problems=48, validation=8, test=12, samples=4, candidates=16, epochs=1, batch=8, every=4, held_out=0.2
+    problems=48, validation=8, test=12, samples=4, candidates=16, start_epochs=1, epochs=1, batch=8, every=4,
+    held_out=0.2,
 )
 RATES: Mapping[str, tuple[float, ...]] = {
-    START: (3e-4, 1e-3), "sft": (1e-4, 5e-4), "dpo": (3e-5, 1e-4), "kto": (3e-5, 1e-4), "nca": (3e-5, 1e-4),
+    START: (1e-4,), "sft": (1e-4, 5e-4), "dpo": (3e-5, 1e-4), "kto": (3e-5, 1e-4), "nca": (3e-5, 1e-4),
     "reward": (3e-4, 1e-3),
 }  # fmt: skip
 """Peak learning rates that are tried. The paper's 5e-7 is for models of 7 billion parameters."""
@@ -94,7 +95,9 @@ class _Loop:
         request, stages = self._request, self._stages
         own = stages.collect("own", BUILTIN, depth=1)
         hindsight = stages.hindsight("hindsight", own)
-        start = self._chosen(START, "sft", BUILTIN, hindsight, history=True)
+        start = self._chosen(
+            START, "sft", BUILTIN, hindsight, epochs=request.sizes.start_epochs, history=True
+        )
         trees = stages.collect("trees-1", str(start), seed=1)
         tuned: dict[str, Path] = {
             method: self._chosen(method, method, str(start), trees) for method in METHODS
@@ -116,12 +119,17 @@ class _Loop:
             self._reranked(start, models), self._rounds(folders, turns), [own, hindsight, trees],
         )  # fmt: skip
 
-    def _chosen(self, name: str, method: Method, base: str, trees: Path, *, history: bool = False) -> Path:
+    def _chosen(
+        self, name: str, method: Method, base: str, trees: Path, *, epochs: float | None = None,
+        history: bool = False,
+    ) -> Path:  # fmt: skip
         """The policy of the learning rate that solves most of the validation problems, over all turns."""
         stages, made = self._stages, dict[float, Path]()
         rates = self._request.rates[name]
         for lr in rates:
-            folder = stages.tune(f"tuned/{name}-{lr:g}", method, base, trees, lr, history=history)
+            folder = stages.tune(
+                f"tuned/{name}-{lr:g}", method, base, trees, lr, epochs=epochs, history=history
+            )
             on = f"validation/{name}-{lr:g}"
             summary = stages.episodes(on, str(folder), ChainOfThought(), validation=True)
             self._tried.setdefault(name, []).append(Rate.of(lr, summary))

@@ -58,7 +58,9 @@ class Sizes:
     """problems: for training. validation: problems that learning rates are chosen on. test: test problems.
 
     samples: of a turn, at most, when trees are collected. candidates: of a test problem, to be reranked.
-    epochs, batch: of every training; pairs in a step. every: steps between measurements on pairs held out.
+    start_epochs: of the start, which is stopped early, so that trees are left to learn from.
+    epochs, batch: of every other training; pairs in a step. every: steps between measurements on pairs
+        held out.
     held_out: the share of the instructions that those are of.
     """
 
@@ -67,6 +69,7 @@ class Sizes:
     test: int
     samples: int
     candidates: int
+    start_epochs: float
     epochs: float
     batch: int
     every: int
@@ -103,15 +106,16 @@ class Stages:
         return out
 
     def tune(
-        self, name: str, method: Method, base: str, trees: Path, lr: float, *, history: bool = False,
-        turns: int = TURNS,
+        self, name: str, method: Method, base: str, trees: Path, lr: float, *, epochs: float | None = None,
+        history: bool = False, turns: int = TURNS,
     ) -> Path:  # fmt: skip
-        """A tuned policy. See `TuneRequest`."""
+        """A tuned policy. epochs: None is that of all trainings. For the others see `TuneRequest`."""
         out, sizes = self.work / name, self.sizes
         if not self._is_done(out / CARD):
             request = TuneRequest(
                 method=method, base=base, data=(str(trees),), out=out, resume=(out / tuning.RUN).exists(),
-                turns=turns, history=history, validation_share=sizes.held_out, epochs=sizes.epochs,
+                turns=turns, history=history, validation_share=sizes.held_out,
+                epochs=sizes.epochs if epochs is None else epochs,
                 batch=sizes.batch, lr=lr, every=sizes.every,
             )  # fmt: skip
             tune(request)
