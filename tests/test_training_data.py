@@ -23,7 +23,7 @@ from prm.reading.template import Template
 from prm.train import main, request_from
 from prm.training.data import read_data
 from prm.training.domain import domain_of
-from prm.training.question import question_template
+from prm.training.question import question_template, trained_template
 from prm.training.request import layout_of
 from prm.training.train import train
 from search.errors import UsageError
@@ -190,6 +190,18 @@ def test_the_template_is_the_bases_own_or_the_one_it_was_trained_with(tmp_path: 
     assert question_template(str(tmp_path), tokenizer) == "P: {question}"
 
 
+def test_a_policy_trained_with_its_chat_template_is_still_prompted_with_it(tmp_path: Path) -> None:
+    tokenizer = TOKENIZERS["qwen"]()
+    for name in ("train.json", "tune.json"):
+        own = question_template(str(tmp_path / "none"), tokenizer)
+        (tmp_path / name).write_text(json.dumps({"question": own}))
+        assert trained_template(str(tmp_path), tokenizer) is None
+        (tmp_path / name).write_text(json.dumps({"question": "{question} = "}))
+        assert trained_template(str(tmp_path), tokenizer) == "{question} = "
+        (tmp_path / name).unlink()
+    assert trained_template(str(tmp_path), tokenizer) is None
+
+
 def test_the_template_can_be_given_and_is_kept(tmp_path: Path) -> None:
     base, data = random_model(tmp_path / "chat", chat=True), tmp_path / "labels.jsonl"
     write_labels(data, [solution(n, [1, -1, 0]) for n in range(40)])
@@ -200,6 +212,10 @@ def test_the_template_can_be_given_and_is_kept(tmp_path: Path) -> None:
     tuned = fit(base, data, tmp_path / "b", "sft", question_template="Q: {question}\nA: ", **fields)
     out = fit(tuned, data, tmp_path / "c", "classes3", **fields)
     assert read_layout(str(out)).template.question == "Q: {question}\nA: "
+    searched = resolve_policy(PolicySpec(name=str(tuned), engine="hf"), TASKS["gsm8k"](), [])
+    assert searched.prompt == Prompt("Q: {question}\nA: ")
+    asked = resolve_policy(PolicySpec(name=str(tuned), engine="hf", prompt="chat"), TASKS["gsm8k"](), [])
+    assert asked.prompt.chat
     made = request(base, data, tmp_path / "d", "classes3", question_template="{question}\n\n")
     typed = [r"{question}\n\n" if word == "{question}\n\n" else word for word in words(made)]
     assert request_from(typed) == request_from(words(made)) == made

@@ -32,6 +32,7 @@ from prm.reading.layout import Layout
 from prm.reading.local import local_policy
 from prm.reading.zoo import find, is_specified, zoo
 from prm.scoring.served import ServedPRM, find_served
+from prm.training.question import trained_template
 from search.errors import UsageError
 from search.params import nearest
 from search.policies.stepping import Sampling, encode_prompt
@@ -181,7 +182,7 @@ def resolve_policy(spec: PolicySpec, task: Task, problems: Sequence[Problem]) ->
     if tokenizer is not None:
         quiet_transformers()
         loaded = tokenizer_of(tokenizer)
-    prompt = _choose_prompt(name, task, spec.prompt, loaded)
+    prompt = _choose_prompt(name, path, task, spec.prompt, loaded)
     prompt = replace(prompt, stop=(*prompt.stop, *spec.stop))
     if loaded is not None and engine != "server":
         with failing("--policy", name):
@@ -313,10 +314,16 @@ def _check_sampling(sampling: Sampling) -> None:
         raise UsageError(f"--top-p must be above 0 and at most 1, not {sampling.top_p}")
 
 
-def _choose_prompt(policy: str, task: Task, name: str | None, tokenizer: Any) -> Prompt:
-    """A prompt of the task by name, or a template file; by default the chat template if there is one."""
+def _choose_prompt(policy: str, path: str, task: Task, name: str | None, tokenizer: Any) -> Prompt:
+    """A prompt of the task by name, or a template file.
+
+    By default that of the policy's training, if this project trained it in `path`; else its chat template;
+    else the task's first.
+    """
     has_template = tokenizer is not None and bool(tokenizer.chat_template)
     if name is None:
+        if tokenizer is not None and (template := trained_template(path, tokenizer)) is not None:
+            return Prompt(template)
         prompts = task.prompts
         return prompts["chat"] if "chat" in prompts and has_template else next(iter(prompts.values()))
     if name in task.prompts:

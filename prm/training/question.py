@@ -1,4 +1,4 @@
-"""The template around the question that a reward model is trained with."""
+"""The template around the question that a model is trained with."""
 
 from __future__ import annotations
 
@@ -31,6 +31,19 @@ def question_template(base: str, tokenizer: PreTrainedTokenizerFast) -> str:
         if rendered.count(FIELD) == 1:
             return rendered
     return Template().question
+
+
+def trained_template(folder: str, tokenizer: PreTrainedTokenizerFast) -> str | None:
+    """What stood around a question when a language model was trained by `prm.train` or `prm.tune`.
+
+    None if it was not, or if that is just its chat template with the question as the user's turn.
+    Raises UsageError if a file of the folder is not JSON.
+    """
+    for name in ("train.json", "tune.json"):
+        if (template := recorded_template(Path(folder) / name)) is not None:
+            is_chat = bool(tokenizer.chat_template) and template == _rendered(tokenizer)
+            return None if is_chat else template.replace("{bos}", tokenizer.bos_token or "")
+    return None
 
 
 def recorded_template(path: Path) -> str | None:
