@@ -1,0 +1,219 @@
+"""SmolLM2 on GSM8K: the stages of `python -m bench.real.make`, each kept in a folder of its own.
+
+The policy is tuned on worked solutions. Its samples on other training problems, and whether their answers are
+right, train two reward models on its own weights: one that reads whole solutions (Cobbe et al. 2021,
+arXiv:2110.14168), and one that predicts at the end of each step whether the solution will end right (Yu et
+al. 2023, arXiv:2311.09724, equation 5), which a search can use.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.report.recorded import read_trace
+from bench.report.sides import Graders
+from bench.runner.execute import RunWatch, execute, replay
+from bench.runner.models import load_run
+from bench.runner.request import RunRequest
+from bench.runner.specs import PolicySpec
+from prm.data.labels import LabelledSolution, write_labels
+from prm.data.rows import Row, json_lines
+from prm.training.examples import Form
+from prm.training.request import RUN, TrainRequest
+from prm.training.train import train
+from search.errors import UnavailableError, UsageError
+from search.limits import LengthLimits
+from search.params import make_strategy
+
+HERE = Path(__file__).parent
+BASE, TASK = "smollm2", "gsm8k"
+TEMPLATE = "<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n"
+"""SmolLM2's chat template without its system turn, which would be a fifth of all tokens."""
+VOTE = "self_consistency"
+CARD = "README.md"
+"""Written last by a training."""
+SHIPPED = {"policy": BASE, "prm": "smollm2-gsm8k", "orm": "smollm2-gsm8k"}
+"""The models, and what their adapters are merged into."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sizes:
+    """How much of everything.
+
+    worked: worked solutions that the policy is tuned on, the shortest ones. sampled: the problems after
+        those, also by length, that it then samples solutions of. samples: of each.
+    top_layers, lora, bf16: see `TrainRequest`. batch: sequences in a step. max_length: tokens.
+    epochs, lr: of the policy. prm_epochs, prm_lr: of the reward models.
+    """
+
+    worked: int
+    sampled: int
+    samples: int
+    top_layers: int
+    lora: int
+    bf16: bool
+    batch: int
+    max_length: int
+    epochs: float
+    lr: float
+    prm_epochs: float
+    prm_lr: float
+
+
+SIZES = {
+    "cpu": Sizes(
+        worked=1500, sampled=400, samples=8, top_layers=15, lora=16, bf16=False, batch=8, max_length=192,
+        epochs=2, lr=1e-3, prm_epochs=2, prm_lr=1e-3,
+    ),
+    "gpu": Sizes(
+        worked=5500, sampled=1900, samples=32, top_layers=0, lora=64, bf16=True, batch=32, max_length=640,
+        epochs=3, lr=5e-4, prm_epochs=2, prm_lr=2e-4,
+    ),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RealRequest:
+    """data: GSM8K's train.jsonl. work: the folder of the stages; what it holds whole is not made again.
+
+    out: where the adapters are written, None leaves them in `work`. engine: that samples; None is vLLM if it
+    is installed.
+    """
+
+    data: Path
+    sizes: Sizes
+    work: Path
+    out: Path | None = None
+    engine: str | None = None
+
+
+def run(request: RealRequest) -> None:
+    """Run the stages that are not done yet. Raises UsageError before it spends."""
+    if not request.data.is_file():
+        raise UsageError(f"--data {request.data}: give GSM8K's train.jsonl")
+    _claim(request)
+    rows = by_length(request.data)
+    sizes, work = request.sizes, request.work
+    worked = _written(work / "worked.jsonl", rows[: sizes.worked])
+    unseen = _written(work / "unseen.jsonl", rows[sizes.worked : sizes.worked + sizes.sampled])
+    policy = _trained(request, "policy", "sft", BASE, f"worked:{worked}")
+    labels = _sampled(request, policy, unseen)
+    forms: dict[str, Form] = {"prm": "classes2", "orm": "outcome"}
+    for name, form in forms.items():
+        _trained(request, name, form, str(policy), f"labels:{labels}")
+    if request.out is not None:
+        for name, base in SHIPPED.items():
+            ship(work / name / "adapter", request.out / name, base)
+
+
+def by_length(path: Path) -> list[Row]:
+    """The rows of GSM8K's training set, those with the shortest texts first. Raises UsageError."""
+
+    def length(row: Row) -> int:
+        return len(row.text("question")) + len(re.sub(r"<<.*?>>", "", row.text("answer")))
+
+    return sorted(json_lines(path), key=length)
+
+
+def ship(adapter: Path, out: Path, base: str) -> None:
+    """Copy an adapter, to be merged into `base` from now on."""
+    shutil.rmtree(out, ignore_errors=True)
+    shutil.copytree(adapter, out)
+    config = out / "adapter_config.json"
+    fields = json.loads(config.read_text(encoding="utf-8")) | {"base_model_name_or_path": base}
+    config.write_text(json.dumps(fields, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    print(f"written: {out}")
+
+
+def values_of_samples(trace: Path) -> Iterator[LabelledSolution]:
+    """The distinct sampled solutions of a trace. Each step is labelled by whether the answer is right.
+
+    Unfinished ones are wrong.
+    """
+    run = read_trace(trace)
+    graders = Graders(run)
+    for name, tree in run.trees.items():
+        problem, reader = graders.examples[name].problem, graders.solutions(tree)
+        found = dict[tuple[str, ...], bool]()
+        for leaf in sorted((sample.leaf for sample in tree.samples), key=lambda leaf: leaf.address):
+            steps = tuple(step.text.strip("\n") for step in leaf.steps if step.text.strip())
+            if steps:
+                found.setdefault(steps, graders.grade(name, reader.answer(leaf)))
+        for steps, right in found.items():
+            labels = (1 if right else -1,) * len(steps)
+            yield LabelledSolution(problem.question, steps, labels, TASK, "train", "answers", outcome=right)
+
+
+def _claim(request: RealRequest) -> None:
+    """Note in the folder of the stages what they are of. Raises UsageError if they are of something else."""
+    path, now = request.work / "sizes.json", asdict(request.sizes)
+    if path.exists() and json.loads(path.read_text(encoding="utf-8")) != now:
+        raise UsageError(f"{request.work} holds stages of other sizes: choose another --work")
+    request.work.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(now, indent=1) + "\n", encoding="utf-8")
+
+
+def _written(path: Path, rows: Sequence[Row]) -> Path:
+    """A file of the rows, in their original order."""
+    lines = (json.dumps(row.fields) + "\n" for row in sorted(rows, key=lambda row: row.number))
+    path.write_text("".join(lines), encoding="utf-8")
+    return path
+
+
+def _trained(request: RealRequest, name: str, form: Form, base: str, data: str) -> Path:
+    """A model with LoRA merged in; its adapter is in the folder `adapter`."""
+    out, sizes = request.work / name, request.sizes
+    is_policy = form == "sft"
+    if not _is_done(request, out / CARD):
+        train(
+            TrainRequest(
+                form=form, base=base, data=(data,), out=out, resume=(out / RUN).exists(),
+                question_template=TEMPLATE, class_weights="auto" if is_policy else "balanced",
+                validation_share=0.02 if is_policy else 0.1,
+                epochs=sizes.epochs if is_policy else sizes.prm_epochs, batch=sizes.batch,
+                max_length=sizes.max_length, lr=sizes.lr if is_policy else sizes.prm_lr, bf16=sizes.bf16,
+                lora=sizes.lora, top_layers=sizes.top_layers, every=100,
+            )
+        )  # fmt: skip
+    return out
+
+
+def _sampled(request: RealRequest, policy: Path, problems: Path) -> Path:
+    """Solutions of training problems that the policy was not tuned on, labelled by their answers."""
+    labels = request.work / "labels.jsonl"
+    if not _is_done(request, labels):
+        out = request.work / "samples"
+        vote = make_strategy(VOTE, {"n": str(request.sizes.samples)})
+        asyncio.run(_solved(request, policy, problems, out, vote))
+        write_labels(labels, list(values_of_samples(out / f"{VOTE}.jsonl")))
+    return labels
+
+
+async def _solved(request: RealRequest, policy: Path, problems: Path, out: Path, vote: Any) -> None:
+    run = RunRequest(
+        strategies={VOTE: vote}, task=TASK, data=problems, lengths=LengthLimits(64, request.sizes.max_length),
+        policy=PolicySpec(name=str(policy), engine=request.engine), prm=None, out=out, resume=out.is_dir(),
+    ).validate()  # fmt: skip
+    summaries = await replay(run) if run.request.resume else None
+    if summaries is None:
+        async with load_run(run) as models:
+            summaries = await execute(run, models, RunWatch())
+    [summary] = summaries
+    if failed := summary.failed:
+        raise UnavailableError(
+            f"{out}: {len(failed)} problems failed, the first with: {failed[0].error}; the same command "
+            "tries them again"
+        )
+
+
+def _is_done(request: RealRequest, file: Path) -> bool:
+    done = file.exists()
+    print(f"{file.relative_to(request.work)}: {'already done' if done else 'begins or continues'}")
+    return done
