@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Sequence
-from itertools import combinations, permutations
+from itertools import combinations, permutations, product
 from math import inf, isclose, nan
 from pathlib import Path
 from statistics import fmean
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from bench.report import rescoring, subsets
 from bench.report.candidates import answer_numbers, graders_disagree, read_candidates, with_enough
-from bench.report.reranking import powers_of_two, rerank
+from bench.report.reranking import differences, powers_of_two, rerank
 from bench.report.subsets import Pool, auc_within, best_of_n, oracle, orders, vote, weighted_vote
 from bench.runner.cli.rerank import main
 from prm.data.left_out import LeftOut
@@ -164,8 +164,42 @@ def test_the_whole_of_it() -> None:
     worse = rerank([Pool(p.right, p.answers, [-v for v in p.values or ()]) for p in (easy, hard)])
     assert "weighted_vote" not in worse.accuracy and "negative" in worse.notes[0]
     unscored = rerank([Pool(easy.right, easy.answers)] * 3)
-    assert list(unscored.accuracy) == ["vote", "oracle"] and "75.0%" in unscored.sentence
+    assert list(unscored.accuracy) == ["random", "vote", "oracle"] and "75.0%" in unscored.sentence
     assert unscored.as_json()["auc_within_problems"] is None
+
+
+def test_random_takes_any_candidate_whatever_n() -> None:
+    silent = Pool([True, False, False], [None, 0, 1])  # a correct candidate without an answer does not vote
+    got = rerank([silent] * 2)
+    assert [value for value, _, _ in got.accuracy["random"]] == pytest.approx([1 / 3] * 3)
+    assert got.accuracy["vote"][0][0] == 0.0
+
+
+SHARES = st.sampled_from([0.0, 0.25, 0.5, 1.0])
+
+
+@settings(max_examples=30)
+@given(st.lists(st.tuples(SHARES, SHARES), min_size=1, max_size=8))
+def test_differences_are_tested_over_all_assignments_of_signs(pairs: list[tuple[float, float]]) -> None:
+    ours, theirs = (np.array(column) for column in zip(*pairs, strict=True))
+    [one] = differences({"vote": ours, "random": theirs, "oracle": ours})
+    gains = ours - theirs
+    sums = [abs(float(np.dot(gains, signs))) for signs in product((-1, 1), repeat=len(gains))]
+    assert isclose(one.p, fmean(total >= abs(gains.sum()) - 1e-9 for total in sums))
+    assert (one.selector, one.baseline, one.adjusted) == ("vote", "random", one.p)
+    assert isclose(one.points[0], 100 * float(gains.mean()), abs_tol=1e-9)
+    assert one.points[1] <= one.points[0] + 1e-9 and one.points[0] <= one.points[2] + 1e-9
+
+
+def test_selectors_are_compared_with_both_baselines_and_adjusted_for_it() -> None:
+    names = ("random", "vote", "best_of_n", "weighted_vote", "oracle")
+    solved = {name: np.full(6, 1.0 if name in ("best_of_n", "oracle") else 0.2) for name in names}
+    got = {(d.selector, d.baseline): d for d in differences(solved)}
+    assert list(got) == [("vote", "random"), ("best_of_n", "random"), ("weighted_vote", "random"),
+                         ("best_of_n", "vote"), ("weighted_vote", "vote")]  # fmt: skip
+    best = got["best_of_n", "vote"]
+    assert best.p == 2 / 2**6 and best.adjusted == pytest.approx(5 * 2 / 2**6) and best.within_noise
+    assert best.points == pytest.approx((80.0, 80.0, 80.0)) and got["vote", "random"].p == 1.0
 
 
 @pytest.mark.parametrize(("largest", "sizes"), [(1, [1]), (2, [1, 2]), (6, [1, 2, 4, 6]), (8, [1, 2, 4, 8])])
@@ -255,6 +289,7 @@ def test_the_command_prints_a_table_or_json(tmp_path: Path, capsys: pytest.Captu
     assert main([source, "--json"]) == 0
     got = json.loads(capsys.readouterr().out)
     assert got["n"] == [1, 2] and got["accuracy"]["vote"] == [0.5, 0.5] and got["auc_within_problems"][0] == 1
+    assert [d["p"] for d in got["differences"]] == [1, 1 / 16, 1 / 16, 1 / 16, 1 / 16]
     assert list(got["left_out"].values()) == [1]
     assert main([source, "--strict"]) == 2
     assert "line 6" in capsys.readouterr().err

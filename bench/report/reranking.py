@@ -2,22 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf, sqrt
 from typing import Any
 
 import numpy as np
 
-from bench.report.resampling import Floats, bootstrap, bootstrap_columns
+from bench.report.resampling import Floats, bootstrap, bootstrap_columns, sign_flip
+from bench.report.stats import holm
 from bench.report.subsets import Pool, auc_within, best_of_n, oracle, orders, vote, weighted_vote
 from prm.evaluation.metrics import aucs, with_intervals
 
 AUC_RESAMPLES = 1_000
 """Of the AUC across problems, each of which takes all candidates."""
 
+BASELINES = ("random", "vote")
+"""What the other selectors are compared with."""
+GRAIN = 840
+"""Differences are tested in multiples of 1 / GRAIN: exact for the ties of up to 8 answers."""
+
 Measure = tuple[float, float, float]
 """A value and the ends of its 95 % interval."""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Two selectors on the same problems, at one N.
+
+    points: the accuracy of `selector` less that of `baseline`, in percentage points; the 95 % interval is of
+        a bootstrap over problems. p: of the exact two-sided sign-flip test. adjusted: p after Holm, over all
+        differences of the table.
+    """
+
+    selector: str
+    baseline: str
+    points: Measure
+    p: float
+    adjusted: float
+
+    @property
+    def within_noise(self) -> bool:
+        return self.adjusted >= 0.05
+
+    def as_json(self) -> dict[str, Any]:
+        points, *ends = self.points
+        return {
+            "selector": self.selector, "baseline": self.baseline, "points": points, "points_ci95": ends,
+            "p": self.p, "p_holm": self.adjusted, "within_noise": self.within_noise,
+        }  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +58,7 @@ class Reranking:
     """problems: how many. sizes: the values of N. candidates: in all.
 
     accuracy: by selector, one `Measure` for each N. by_problem: by selector, [problems, sizes].
+    differences: between selectors, at the largest N.
     error: by selector, the standard error of what was estimated from draws, for each N; empty if all of it
         is exact.
     auc_within: mean of the problems that have right and wrong candidates, `mixed` of them. auc_across: of all
@@ -38,6 +72,7 @@ class Reranking:
     sizes: Sequence[int]
     accuracy: dict[str, list[Measure]]
     by_problem: dict[str, Floats]
+    differences: Sequence[Difference]
     error: dict[str, list[float]]
     auc_within: Measure
     auc_across: Measure
@@ -52,6 +87,7 @@ class Reranking:
             "problems": self.problems, "candidates": self.candidates, "n": list(self.sizes),
             "accuracy": {name: [value for value, _, _ in row] for name, row in self.accuracy.items()},
             "ci95": {name: [[low, high] for _, low, high in row] for name, row in self.accuracy.items()},
+            "differences": [difference.as_json() for difference in self.differences],
             "standard_error_of_draws": self.error,
             "auc_within_problems": _finite(self.auc_within), "auc_across_problems": _finite(self.auc_across),
             "mixed_problems": self.mixed, "unscored_candidates": self.unscored,
@@ -63,17 +99,15 @@ class Reranking:
         """What the scores are worth at the largest N, in plain words."""
         n = self.sizes[-1]
         if "best_of_n" not in self.by_problem:
-            best, chance = self.accuracy["oracle"][-1][0], self.accuracy["vote"][0][0]
+            best, chance = self.accuracy["oracle"][-1][0], self.accuracy["random"][-1][0]
             return f"One candidate is correct with {chance:.1%}; of {n}, at least one is with {best:.1%}."
-        gain = (self.by_problem["best_of_n"][:, -1] - self.by_problem["vote"][:, -1]).tolist()
-        mean, (low, high) = sum(gain) / len(gain), bootstrap(gain)
-        if low <= 0 <= high:
-            verdict = "the difference is within the noise"
-        else:
-            verdict = "the difference is more than noise"
+        [gain] = (d for d in self.differences if (d.selector, d.baseline) == ("best_of_n", "vote"))
+        mean, low, high = gain.points
+        side, size = "above" if mean >= 0 else "below", "within the" if gain.within_noise else "more than"
+        p = "p < 0.001" if gain.adjusted < 0.001 else f"p = {gain.adjusted:.3f}"
         return (
-            f"At N = {n}, choosing by the scores is {abs(100 * mean):.1f} points "
-            f"{'above' if mean >= 0 else 'below'} the vote [{100 * low:+.1f}, {100 * high:+.1f}]: {verdict}."
+            f"At N = {n}, choosing by the scores is {abs(mean):.1f} points {side} the vote "
+            f"[{low:+.1f}, {high:+.1f}], {p} after Holm: the difference is {size} noise."
         )
 
 
@@ -96,7 +130,7 @@ def rerank(
 ) -> Reranking:
     """Measure all selectors on the pools, each of which is one problem.
 
-    N goes up to the fewest candidates of a problem. Without values, only the vote and the oracle.
+    N goes up to the fewest candidates of a problem. Without values, only `random`, the vote and the oracle.
     progress: iterates over the pools and shows it.
     """
     sizes = powers_of_two(min(pool.size for pool in pools))
@@ -107,6 +141,8 @@ def rerank(
     rows: dict[str, list[list[float]]] = {}
     variance = np.zeros(len(sizes))
     for pool in progress(pools):
+        rows.setdefault("random", []).append([sum(pool.right) / pool.size] * len(sizes))
+        rows.setdefault("vote", []).append([vote(pool, n) for n in sizes])
         if scored:
             rows.setdefault("best_of_n", []).append([best_of_n(pool, n) for n in sizes])
         if weights:
@@ -114,7 +150,6 @@ def rerank(
             estimates = [weighted_vote(pool, n, drawn) for n in sizes]
             rows.setdefault("weighted_vote", []).append([mean for mean, _ in estimates])
             variance += [of_mean for _, of_mean in estimates]
-        rows.setdefault("vote", []).append([vote(pool, n) for n in sizes])
         rows.setdefault("oracle", []).append([oracle(pool, n) for n in sizes])
     by_problem = {name: np.array(values) for name, values in rows.items()}
     accuracy = {}
@@ -129,9 +164,27 @@ def rerank(
     unscored = sum(value == -inf for pool in pools for value in pool.values or ())
     return Reranking(
         len(pools), sum(pool.size for pool in pools), sizes, accuracy, by_problem,
+        differences({name: values[:, -1] for name, values in by_problem.items()}, seed=seed),
         {"weighted_vote": [sqrt(v) / len(pools) for v in variance]} if variance.any() else {},
         within, across, mixed, unscored, disagreeing, notes,
     )  # fmt: skip
+
+
+def differences(solved: Mapping[str, Floats], *, seed: int = 0) -> list[Difference]:
+    """Each selector but the oracle against each of `BASELINES`.
+
+    solved: by selector, the accuracy on each problem, [problems].
+    """
+    selectors = [name for name in solved if name not in ("random", "oracle")]
+    pairs = [(name, baseline) for baseline in BASELINES for name in selectors if name != baseline]
+    gains = [solved[selector] - solved[baseline] for selector, baseline in pairs]
+    ps = [sign_flip(np.rint(GRAIN * gain).astype(int).tolist()) for gain in gains]
+    found = []
+    for (selector, baseline), gain, p, adjusted in zip(pairs, gains, ps, holm(ps), strict=True):
+        low, high = bootstrap(gain.tolist(), seed=seed)
+        points = 100 * float(gain.mean()), 100 * low, 100 * high
+        found.append(Difference(selector, baseline, points, p, adjusted))
+    return found
 
 
 def discrimination(

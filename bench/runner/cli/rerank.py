@@ -3,14 +3,15 @@
 CANDIDATES is a file (.jsonl, .jsonl.gz, .json, .parquet) or OWNER/NAME on the hub. A row is {"id",
 "question", "candidates": [...], "correct": [...]}; a candidate is a text or a list of steps. "scores", one
 number or one list of step scores for each candidate, are used if they are there and --prm is not given.
-Without scores, only the vote and the oracle are measured. Rows of Large Language Monkeys ("samples",
+Without scores, only random, vote and oracle are measured. Rows of Large Language Monkeys ("samples",
 "is_corrects"), search-and-learn ("completions", "answer") and crucible-ttc ("traces") are read as they are.
 
-best_of_n takes the candidate of the highest value, vote the most frequent answer, weighted_vote the answer
-with the greatest sum of values, and oracle a correct one if there is any. Each figure is the expectation over
-all subsets of N candidates, with ties shared equally. It is exact, but for weighted votes of very many
-subsets, which are estimated from random ones; the standard error is then printed. Intervals are 95 %, from a
-bootstrap over problems.
+random takes any candidate, vote the most frequent answer, best_of_n the candidate of the highest value,
+weighted_vote the answer with the greatest sum of values, and oracle a correct one if there is any. Each
+figure is the expectation over all subsets of N candidates, with ties shared equally. It is exact, but for
+weighted votes of very many subsets, which are estimated from random ones; the standard error is then printed.
+Intervals are 95 %, from a bootstrap over problems. Differences are tested by flipping their signs, problem by
+problem; p (Holm) is adjusted for the number of tests.
 """
 
 from __future__ import annotations
@@ -145,10 +146,15 @@ def _lines(result: Reranking) -> list[str]:
     cells = [["N", *names]]
     for at, n in enumerate(result.sizes):
         cells.append([str(n), *(_percent(result.accuracy[name][at]) for name in names)])
-    widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
     lines = [f"{result.problems:,} problems, {result.candidates:,} candidates; accuracy in per cent", ""]
-    lines += ["  ".join(cell.rjust(w) for cell, w in zip(row, widths, strict=True)) for row in cells]
-    lines += ["", result.sentence]
+    lines += [*_table(cells), ""]
+    tests = [[f"at N = {result.sizes[-1]}", "points", "p", "p (Holm)"]]
+    for one in result.differences:
+        points, low, high = one.points
+        ps = ("<0.001" if p < 0.001 else f"{p:.3f}" for p in (one.p, one.adjusted))
+        difference = f"{points:+.1f} [{low:+.1f}, {high:+.1f}]"
+        tests.append([f"{one.selector} - {one.baseline}", difference, *ps])
+    lines += [*_table(tests), "", result.sentence]
     if result.mixed:
         lines += [
             f"AUC within problems {_auc(result.auc_within)}, over the {result.mixed:,} with right and wrong "
@@ -164,6 +170,12 @@ def _lines(result: Reranking) -> list[str]:
         lines.append(f"{result.disagreeing:,} problems have equal answers marked both correct and wrong: "
                      "such an answer counts by the share of its candidates")  # fmt: skip
     return lines + result.notes
+
+
+def _table(cells: Sequence[Sequence[str]]) -> list[str]:
+    """Lines with columns of equal widths."""
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return ["  ".join(cell.rjust(w) for cell, w in zip(row, widths, strict=True)) for row in cells]
 
 
 def _percent(measure: Measure) -> str:
