@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import isfinite
 from typing import Any
 
-from bench.report.published import in_one_shape
+from bench.report.published import in_one_shape, is_one_sample
 from bench.report.subsets import MOST_CANDIDATES
 from prm.data.left_out import LeftOut
 from prm.data.rows import parsed, read_rows
@@ -32,6 +32,7 @@ class Candidates:
 
     question: "" if the row has none, as some published ones. scores: ready ones: of each candidate, or of its
     steps; None for one without a score. None if the row has none. All lists are [candidates].
+    unread: how many candidates there are beyond `MOST_CANDIDATES`.
     """
 
     id: str
@@ -39,6 +40,7 @@ class Candidates:
     texts: Sequence[str | tuple[str, ...]]
     right: Sequence[bool]
     scores: Sequence[Scored] | None
+    unread: int = 0
 
     def text(self, index: int) -> str:
         """A candidate as one text. Steps that hold no line ends are joined by them."""
@@ -51,14 +53,21 @@ def read_candidates(
 ) -> list[Candidates]:
     """The rows of a file or data set, as `prm.data.rows.read_rows` takes it, also as others publish them.
 
+    Single samples are put together by their question, in a row with the id of the first of them. Of each row,
+    the first `MOST_CANDIDATES` candidates are read.
+
     answers: as for `bench.report.published.in_one_shape`.
     left_out: where rows that cannot be read are counted. Without it, they raise UsageError.
     Raises UsageError if no row is left.
     """
     seen, unique = set[str](), _numbered()
+    samples: dict[str, _Samples] = {}
 
     def parse(fields: dict[str, Any]) -> list[Candidates]:
         row = _candidates(in_one_shape(fields, answers), unique)
+        if is_one_sample(fields):
+            samples.setdefault(row.question, _Samples(row.id)).add(row)
+            return []
         if row.id in seen:
             raise UsageError("the id is there already")
         seen.add(row.id)
@@ -70,10 +79,35 @@ def read_candidates(
             hint=f"; a row looks like this: {EXAMPLE}",
         )
     )  # fmt: skip
+    rows += [problem.row(question) for question, problem in samples.items()]
     if not rows:
         first = None if left_out is None else left_out.first_of(source)
         raise UsageError(f"{first or source}; a row looks like this: {EXAMPLE}")
     return rows
+
+
+@dataclass(slots=True)
+class _Samples:
+    """The samples of one problem, added one by one. id: of the row that they make; the rest is as there."""
+
+    id: str
+    texts: list[str | tuple[str, ...]] = field(default_factory=list)
+    right: list[bool] = field(default_factory=list)
+    scores: list[Scored] = field(default_factory=list)
+    unread: int = 0
+
+    def add(self, sample: Candidates) -> None:
+        """Add a row of one candidate."""
+        if len(self.texts) == MOST_CANDIDATES:
+            self.unread += 1
+            return
+        self.texts += sample.texts
+        self.right += sample.right
+        self.scores += [None] if sample.scores is None else sample.scores
+
+    def row(self, question: str) -> Candidates:
+        scores = None if all(score is None for score in self.scores) else self.scores
+        return Candidates(self.id, question, self.texts, self.right, scores, self.unread)
 
 
 def with_enough(rows: Sequence[Candidates], source: str, left_out: LeftOut | None) -> list[Candidates]:
@@ -145,8 +179,6 @@ def _candidates(fields: dict[str, Any], names: Iterator[str]) -> Candidates:
     right = _list(fields, "correct", _mark)
     if not texts:
         raise UsageError("no candidates")
-    if len(texts) > MOST_CANDIDATES:
-        raise UsageError(f"more than {MOST_CANDIDATES} candidates")
     if len(texts) != len(right):
         raise UsageError("'correct' has another length than 'candidates'")
     scores: Sequence[Scored] | None = None
@@ -154,8 +186,10 @@ def _candidates(fields: dict[str, Any], names: Iterator[str]) -> Candidates:
         scores = _list(fields, "scores", _score)
         if len(scores) != len(texts):
             raise UsageError("'scores' has another length than 'candidates'")
-    name = fields.get("id")
-    return Candidates(fallback if name is None else str(name), question, texts, right, scores)
+    name = fallback if fields.get("id") is None else str(fields["id"])
+    n = MOST_CANDIDATES
+    some = None if scores is None else scores[:n]
+    return Candidates(name, question, texts[:n], right[:n], some, max(0, len(texts) - n))
 
 
 def _list(fields: dict[str, Any], name: str, check: Callable[[Any], Any]) -> list[Any]:

@@ -3,8 +3,8 @@
 CANDIDATES is a file (.jsonl, .jsonl.gz, .json, .parquet) or OWNER/NAME on the hub. A row is {"id",
 "question", "candidates": [...], "correct": [...]}; a candidate is a text or a list of steps. "scores", one
 number or one list of step scores for each candidate, are used if they are there and --prm is not given.
-Without scores, only random, vote and oracle are measured. Rows of Large Language Monkeys ("samples",
-"is_corrects"), search-and-learn ("completions", "answer") and crucible-ttc ("traces") are read as they are.
+Without scores, only random, vote and oracle are measured. Files of Large Language Monkeys, search-and-learn,
+Qwen2.5-Math, RLHFlow, OpenR, crucible-ttc and PRM800K (scored samples) are read as they are.
 
 random takes any candidate, vote the most frequent answer, best_of_n the candidate of the highest value,
 weighted_vote the answer with the greatest sum of values, and oracle a correct one if there is any. Each
@@ -35,7 +35,7 @@ from bench.report.candidates import (
 )
 from bench.report.reranking import Measure, Reranking, rerank
 from bench.report.rescoring import score_candidates
-from bench.report.subsets import DRAWS, Pool
+from bench.report.subsets import DRAWS, MOST_CANDIDATES, Pool
 from bench.runner.cli.tracked import tracked
 from bench.tasks import TEXT_TASKS
 from prm.data import STRICT_HELP
@@ -110,6 +110,9 @@ def _run(request: RerankRequest) -> None:
     ]
     disagreeing = sum(graders_disagree(n, row.right) for n, row in zip(numbers, rows, strict=True))
     result = rerank(pools, disagreeing=disagreeing, progress=lambda all: tracked(all, "selecting"))
+    if unread := sum(row.unread > 0 for row in rows):
+        result.notes.append(f"{unread:,} problems have more than {MOST_CANDIDATES:,} candidates: the first "
+                            f"{MOST_CANDIDATES:,} of each are used")  # fmt: skip
     if request.json:
         counts = {} if left_out is None else left_out.report()
         print(json.dumps(result.as_json() | {"left_out": counts.get(request.candidates, {})}, indent=1))
