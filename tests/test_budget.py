@@ -181,3 +181,19 @@ def test_parameters_are_counted_in_the_headers(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_bytes(b"\xff\0\0\0\0\0\0\0nothing")
     with pytest.raises(UsageError, match="cannot read"):
         count_parameters(str(tmp_path))
+
+
+def test_parameters_of_files_without_a_header_follow_from_their_sizes(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"torch_dtype": "float16"}')
+    for part, size in ((1, 3000), (2, 1000)):
+        (tmp_path / f"pytorch_model-0000{part}-of-00002.bin").write_bytes(b"\0" * size)
+    (tmp_path / "training_args.bin").write_bytes(b"\0" * 500)
+    assert count_parameters(str(tmp_path)) == 2000
+    (tmp_path / "config.json").write_text("{}")
+    assert count_parameters(str(tmp_path)) == 1000
+
+
+def test_a_checkpoint_without_weights_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(UsageError, match="it has no weights"):
+        count_parameters(str(tmp_path))

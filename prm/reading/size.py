@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatch
 from pathlib import Path
 
 from prm.reading.zoo import find
+
+BIN = "pytorch_model*.bin"
+"""Weights as PyTorch stores them; other *.bin files are not weights."""
 
 
 def prm_bytes(name: str) -> int | None:
@@ -33,18 +37,30 @@ def weight_bytes(model: str) -> int | None:
 
 
 def _stored(folder: Path) -> int:
-    for kind in ("*.safetensors", "pytorch_model*.bin"):
+    for kind in ("*.safetensors", BIN):
         if size := sum(file.stat().st_size for file in folder.glob(kind)):
             return size
     return 0
 
 
 def _on_hub(model: str) -> int | None:
-    """Of a hub id whose weights are not here yet: from the headers of its files."""
+    """Of a hub id whose weights are not here yet: from the headers or the sizes of its files."""
     from huggingface_hub import get_safetensors_metadata
+    from huggingface_hub.errors import NotASafetensorsRepoError
 
     try:
-        files = get_safetensors_metadata(model).files_metadata.values()
-    except Exception:  # no network, no such model, no safetensors: the client has a class for each
+        try:
+            files = get_safetensors_metadata(model).files_metadata.values()
+        except NotASafetensorsRepoError:
+            return bin_bytes_on_hub(model) or None
+    except Exception:  # no network, no such model: the client has a class for each
         return None
     return sum(end - begin for f in files for begin, end in (t.data_offsets for t in f.tensors.values()))
+
+
+def bin_bytes_on_hub(model: str) -> int:
+    """The bytes of a hub model's files of PyTorch. Raises what huggingface_hub raises."""
+    from huggingface_hub import HfApi
+
+    files = HfApi().model_info(model, files_metadata=True).siblings or []
+    return sum(file.size or 0 for file in files if fnmatch(file.rfilename, BIN))
