@@ -2,7 +2,7 @@
 
 Stages, each kept in --work. The same command continues after Ctrl-C or kill -9:
   policy   LoRA on worked solutions of GSM8K's training set
-  samples  its solutions of other training problems; the answers say which are right
+  samples  its own solutions of the shortest of these problems; the answers say which are right
   prm      a reward model on the policy's weights: at each step, whether the solution will end right
   orm      the same from whole solutions
 --out DIR is where the adapters are then written, a few MB each; --policy DIR/policy and --prm DIR/prm take

