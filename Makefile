@@ -5,6 +5,7 @@
 # make strategies           compare all strategies at equal cost (python -m bench.strategies)
 # make eurus                preference trees, tuning, reward models, the loop (python -m bench.eurus); ARGS=--quick
 # make models               retrain all built-in models (python -m bench.builtin.make and make_code)
+# make real                 a pretrained language model from PyPI on problems of GSM8K (docs/results/real.md)
 # make prm800k DATA=DIR     train and evaluate a reward model on PRM800K (docs/guides/training.md)
 # make mutation DATA=DIR    label MBPP solutions in DIR by mutation testing (docs/guides/code.md)
 #
@@ -19,7 +20,7 @@ endif
 export ENGINE
 RUN := .venv/bin/python
 
-.PHONY: demo test lint bench strategies eurus models mutation prm800k install dev clean
+.PHONY: demo test lint bench strategies eurus real models mutation prm800k install dev clean
 .NOTPARALLEL:
 
 demo: install
@@ -44,6 +45,9 @@ strategies: install
 
 eurus: dev
 	$(RUN) -m bench.eurus $(ARGS)
+
+real: install
+	$(RUN) -m bench.real.demo $(ARGS)
 
 models: install
 	$(RUN) -m bench.builtin.make $(ARGS)

@@ -21,20 +21,20 @@ from prm.reading.local import local_policy
 from prm.reading.zoo import find
 from search.errors import UsageError
 from search.prompts import Prompt
-from tests.test_prm_train import random_model
+from tests.test_prm_train import fit, random_model
 
 SIZES = Sizes(
-    worked=24, sampled=3, samples=4, top_layers=0, lora=2, bf16=False, batch=4, max_length=192, epochs=1,
+    worked=32, sampled=4, samples=4, top_layers=0, lora=2, bf16=False, batch=8, max_length=192, epochs=1,
     lr=1e-3, prm_epochs=1, prm_lr=1e-3,
 )  # fmt: skip
 
 
 def rows(path: Path, n: int) -> Path:
-    """Worked problems of growing length, in falling order of it."""
+    """Worked problems, the longest first. The answer is 2 or 3, and nothing tells which."""
     lines = []
     for i in range(n, 0, -1):
-        answer = "".join(f"{k} + 1 = <<{k}+1={k + 1}>>{k + 1} eggs\n" for k in range(1, i % 4 + 2))
-        row = {"question": f"A hen lays {'many ' * i}eggs. How many?", "answer": f"{answer}#### {i % 4 + 2}"}
+        answer = f"1 + {i % 2} = <<1+{i % 2}={1 + i % 2}>>{1 + i % 2}\n#### {2 + i % 2}"
+        row = {"question": f"A hen lays {'many ' * (i // 9)}eggs. {i % 5}?", "answer": answer}
         lines.append(json.dumps(row) + "\n")
     path.write_text("".join(lines))
     return path
@@ -55,7 +55,11 @@ def test_the_recipe_runs_to_its_end_is_not_repeated_and_its_adapters_load(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    base = random_model(tmp_path / "base", chat=True)
+    data = rows(tmp_path / "train.jsonl", 40)
+    base = fit(  # one that has learnt to answer already: LoRA does not teach random weights much
+        random_model(tmp_path / "random"), Path(f"worked:{data}"), tmp_path / "base", "sft", steps=80,
+        question_template=recipe.TEMPLATE,
+    )  # fmt: skip
     monkeypatch.setattr(recipe, "BASE", str(base))
     monkeypatch.setitem(recipe.SHIPPED, "policy", str(base))
     for name in ("smollm2-gsm8k", "smollm2-gsm8k-prm", "smollm2-gsm8k-orm"):
@@ -64,12 +68,12 @@ def test_the_recipe_runs_to_its_end_is_not_repeated_and_its_adapters_load(
         with pytest.raises(UsageError, match=r"python -m bench\.real\.make"):
             look_up("smollm2-gsm8k")
     request = RealRequest(
-        data=rows(tmp_path / "train.jsonl", 40), sizes=SIZES, work=tmp_path / "work", out=tmp_path / "out",
+        data=data, sizes=SIZES, work=tmp_path / "work", out=tmp_path / "out",
         engine="hf",
     )  # fmt: skip
     run(request)
     records = list(load(f"labels:{tmp_path / 'work/labels.jsonl'}"))
-    assert 3 <= len(records) <= 3 * SIZES.samples
+    assert {record.outcome for record in records} == {True, False}
     for record in records:
         assert set(record.labels) == {1 if record.outcome else -1}
     trace = tmp_path / "work/samples/self_consistency.jsonl"
