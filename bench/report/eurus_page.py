@@ -170,8 +170,9 @@ def _trees(results: Results) -> list[str]:
         "The built-in policy has never read a verdict. It is taught to with its own samples: for training "
         "problems, programs that failed stand one after another, each with its verdict and the "
         "checker's critique, and a program that passed ends the episode (SFT with `--history`, loss on the "
-        "right program alone). The result is the start of all that follows, and collects the trees of round "
-        "1 itself, turn by turn. A problem whose samples are all right, or all wrong, gives no pair.", "",
+        "right program alone). The training is stopped early, so that something is left to learn from trees. "
+        "The result is the start of all that follows, and collects the trees of round 1 itself, turn by "
+        "turn. A problem whose samples are all right, or all wrong, gives no pair.", "",
         *table(heads, rows), *_code(commands[1], commands[0], commands[2]),
     ]  # fmt: skip
 
