@@ -29,8 +29,9 @@ class PolicySpec(ModelSpec):
     """A policy: a built-in one, a checkpoint (path or hub id), or a model on a server.
 
     servers: base URLs, for engine "server". tokenizer: path or hub id, for engine "server".
-    prompt: a prompt of the task by name, or a template file; None is the tokenizer's chat template if
-        it has one, else the task's first prompt. stop: more strings that end a solution.
+    prompt: a prompt of the task by name, or a template file; None is the question template that this project
+        trained the policy with, else the tokenizer's chat template, else the task's first prompt.
+    stop: more strings that end a solution.
     segment: what ends a step, a name of `search.segment.SEGMENTERS`; None is the task's default.
     repetition: when a solution that repeats itself is cut; None is the segmenter's own rule.
     seeded: each request has its own seed, so that a run can be repeated.

@@ -43,13 +43,14 @@ def add_model_options(options: argparse.ArgumentParser) -> None:
     """Add the group of options on models."""
     add = options.add_argument_group("models").add_argument
     add("--policy", metavar="PATH_OR_ID",
-        help="a causal language model: a folder (of a checkpoint or LoRA adapter), a hub id, a GGUF file, or "
-        "smollm2 or gemma3-270m, which `python -m prm.fetch` fetches (default: the built-in one; for the "
-        "built-in code task, its own)")  # fmt: skip
+        help="a causal language model: a folder (of a checkpoint or LoRA adapter), a hub id, a GGUF file, "
+        "smollm2 or gemma3-270m, which `python -m prm.fetch` fetches, or smollm2-gsm8k, a bundled adapter of "
+        "smollm2 (default: the built-in one; for the built-in code task, its own)")  # fmt: skip
     add("--prm", metavar="PATH_OR_ID",
         help="a reward model: a name that `python -m prm.zoo` lists, a specification (YAML), a folder or "
-        "hub id with a prm.json, or weak, a built-in one that knows no more than the policy (default: the "
-        "built-in one). For programs also tests, which runs the tests that the question shows, and "
+        "hub id with a prm.json, weak, a built-in one that knows no more than the policy, or a bundled "
+        "adapter of smollm2: smollm2-gsm8k-prm, or smollm2-gsm8k-orm, which scores whole solutions (default: "
+        "the built-in one). For programs also tests, which runs the tests that the question shows, and "
         "tests+PATH_OR_ID, where failing tests overrule the model")  # fmt: skip
     add("--engine", metavar="NAME",
         help="vllm; hf (transformers); or server (any OpenAI-compatible server) (default: vllm if it is "
@@ -70,8 +71,9 @@ def add_model_options(options: argparse.ArgumentParser) -> None:
         help="tokenizer of the server's model, for its chat template and to send prefixes as token ids "
         "(default: that of --policy if it is a folder, else none)")  # fmt: skip
     add("--prompt", metavar="NAME_OR_FILE",
-        help="a prompt of the task by name, or a text file that contains {question} (default: the model's "
-        "chat template if it has one, else the task's first prompt)")  # fmt: skip
+        help="a prompt of the task by name, or a text file that contains {question} (default: the "
+        "question template that this project trained the policy with, by prm.train --form sft or prm.tune; "
+        "else the model's chat template; else the task's first prompt)")  # fmt: skip
     add("--stop", metavar="TEXT", action="append", default=[],
         help="text that ends a solution, in addition to the prompt's own stop strings; \\n is a newline; "
         "repeat for more")  # fmt: skip
