@@ -21,6 +21,7 @@ from bench.report.sizes import sizes_of
 from bench.runner.resolve import resolve_policy, resolve_prm
 from bench.runner.specs import PolicySpec, PRMSpec
 from bench.tasks import TASKS
+from prm.reading import local
 from prm.reading.calibration import Calibration
 from prm.reading.content import fingerprint
 from prm.reading.fingerprint import prm_fingerprint
@@ -126,6 +127,22 @@ def test_a_policy_is_its_base_with_the_adapter_merged(
     assert sizes_of(str(folder), None).policy == sum(weight.numel() for weight in before.values())
     shutil.rmtree(path)
     assert sizes_of(str(folder), None).policy is None, "a report merges no policy"
+
+
+def test_looking_whether_it_is_merged_fetches_no_base(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = adapter(tmp_path / "mine", base)
+
+    def pretrained(name: str, *, fetch: bool = True) -> None:
+        assert not fetch, "it would be fetched"
+
+    monkeypatch.setattr(local, "pretrained_folder", pretrained)
+    above = adapter(tmp_path / "above", base)
+    for one, below in ((folder, "smollm2"), (above, str(folder))):
+        config = json.loads((one / "adapter_config.json").read_text())
+        (one / "adapter_config.json").write_text(json.dumps({**config, "base_model_name_or_path": below}))
+        assert merged_folder(str(one), merge=False) is None
 
 
 def test_the_tokenizer_is_the_adapters_or_else_the_bases(base: Path, tmp_path: Path) -> None:

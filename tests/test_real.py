@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -25,7 +26,7 @@ from tests.test_prm_train import fit, random_model
 
 SIZES = Sizes(
     worked=32, sampled=4, samples=4, top_layers=0, lora=2, bf16=False, batch=8, max_length=192, epochs=1,
-    lr=1e-3, prm_epochs=1, prm_lr=1e-3,
+    lr=1e-3, prm_epochs=1, prm_lr=1e-3, prm_lora=2,
 )  # fmt: skip
 
 
@@ -94,8 +95,15 @@ def test_the_recipe_runs_to_its_end_is_not_repeated_and_its_adapters_load(
     times = {path: path.stat().st_mtime_ns for path in (tmp_path / "work").rglob("README.md")}
     run(request)
     assert times == {path: path.stat().st_mtime_ns for path in (tmp_path / "work").rglob("README.md")}
-    with pytest.raises(UsageError, match="other sizes"):
-        run(RealRequest(data=request.data, sizes=recipe.SIZES["cpu"], work=request.work))
+    with pytest.raises(UsageError, match="another worked and"):
+        run(replace(request, sizes=recipe.SIZES["cpu"]))
+    with pytest.raises(UsageError, match="another data: choose"):
+        run(replace(request, data=rows(tmp_path / "other.jsonl", 41)))
+    with pytest.raises(UsageError, match="is the folder of the stages"):
+        run(replace(request, out=request.work))
+    (tmp_path / "taken" / "policy").mkdir(parents=True)
+    with pytest.raises(UsageError, match="is not replaced"):
+        run(replace(request, out=tmp_path / "taken"))
 
 
 def test_a_file_that_is_not_there_is_said_before_anything_is_made(tmp_path: Path) -> None:
@@ -130,11 +138,20 @@ def test_the_demo_asks_for_what_it_says_and_continues(
     asked = list[list[str]]()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(demo, "pretrained_folder", lambda name, agreed: name)
+    monkeypatch.setattr(demo, "bundled_adapter", lambda name: name)
     monkeypatch.setattr(demo, "packaged_problems", lambda: tmp_path / "test.jsonl")
-    monkeypatch.setattr(demo, "search", lambda words: asked.append(list(words)) or 0)
+
+    def search(words: list[str]) -> int:
+        asked.append(words)
+        return 0
+
+    monkeypatch.setattr(demo, "search", search)
     assert demo.main(["--limit", "5"]) == 0
     demo.OUT.mkdir(parents=True)
     assert demo.main([]) == 0
     assert asked[0][-2:] == ["--limit", "5"] and "--resume" not in asked[0]
     assert "--resume" in asked[1]
+    monkeypatch.setattr(demo, "packaged_problems", lambda: pytest.fail("they are not needed"))
+    assert demo.main(["--data=mine.jsonl", "--out=elsewhere"]) == 0
+    assert "--data" not in asked[2] and "--out" not in asked[2] and "--resume" not in asked[2]
     assert str(tmp_path / "test.jsonl") in asked[0]

@@ -23,6 +23,7 @@ from prm.reading.template import Template
 from prm.train import main, request_from
 from prm.training.data import read_data
 from prm.training.domain import domain_of
+from prm.training.folder import bad_folder
 from prm.training.question import question_template, trained_template
 from prm.training.request import layout_of
 from prm.training.train import train
@@ -192,14 +193,40 @@ def test_the_template_is_the_bases_own_or_the_one_it_was_trained_with(tmp_path: 
 
 def test_a_policy_trained_with_its_chat_template_is_still_prompted_with_it(tmp_path: Path) -> None:
     tokenizer = TOKENIZERS["qwen"]()
-    for name in ("train.json", "tune.json"):
+    for name, kind in (("train.json", "form"), ("tune.json", "method")):
         own = question_template(str(tmp_path / "none"), tokenizer)
-        (tmp_path / name).write_text(json.dumps({"question": own}))
+        (tmp_path / name).write_text(json.dumps({"base": "x", kind: "sft", "question": own}))
         assert trained_template(str(tmp_path), tokenizer) is None
-        (tmp_path / name).write_text(json.dumps({"question": "{question} = "}))
+        (tmp_path / name).write_text(json.dumps({"base": "x", kind: "sft", "question": "{question} = "}))
         assert trained_template(str(tmp_path), tokenizer) == "{question} = "
         (tmp_path / name).unlink()
     assert trained_template(str(tmp_path), tokenizer) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[1, 2]", '{"question": "Why?"}\n{"question": "How?"}', '{"question": "Why?"}', '{"epochs": 3}', ""],
+)
+def test_training_data_beside_a_policy_is_no_record_of_its_training(text: str, tmp_path: Path) -> None:
+    (tmp_path / "train.json").write_text(text)
+    assert trained_template(str(tmp_path), TOKENIZERS["qwen"]()) is None
+
+
+def test_a_policy_of_several_turns_is_prompted_by_its_chat_template(tmp_path: Path) -> None:
+    folder = random_model(tmp_path / "policy", chat=True)
+    (folder / "train.json").write_text('{"base": "x", "form": "sft", "question": "{question} = "}')
+    spec, task = PolicySpec(name=str(folder), engine="hf"), TASKS["gsm8k"]()
+    assert resolve_policy(spec, task, []).prompt == Prompt("{question} = ")
+    assert resolve_policy(spec, task, [], turns=True).prompt.chat
+
+
+def test_a_run_from_before_an_option_was_there_is_resumed_with_its_default(tmp_path: Path) -> None:
+    path, now = tmp_path / "train.json", {"lr": 1.0, "top_layers": 0}
+    path.write_text('{"lr": 1.0}')
+    defaults = {"top_layers": 0, "lr": 1e-5}
+    assert not list(bad_folder(path, now, True, defaults=defaults))
+    [fault] = bad_folder(path, {**now, "top_layers": 4}, True, defaults=defaults)
+    assert fault.endswith("has top_layers=0, not 4")
 
 
 def test_the_template_can_be_given_and_is_kept(tmp_path: Path) -> None:

@@ -9,7 +9,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch.nn.functional import cosine_similarity
-from transformers import Gemma3ForCausalLM, Gemma3TextConfig, LlamaConfig, LlamaForCausalLM
+from transformers import (
+    Gemma3ForCausalLM,
+    Gemma3TextConfig,
+    GraniteConfig,
+    GraniteForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+)
 
 from prm.training import attention
 from prm.training.request import TrainRequest
@@ -70,6 +77,7 @@ def test_what_is_below_is_computed_once_for_each_sequence() -> None:
     whole, seen = model(), list[int]()
     whole.model.layers[0].register_forward_hook(lambda _, given, __: seen.append(len(given[0])))
     trunk = Trunk(whole.model, TOP)
+    seen.clear()
     first = trunk(**batch(*ROWS))
     again = trunk(**batch(ROWS[2], [1, 2, 3, 4, 5, 6], ROWS[0]))  # in other company, padded otherwise
     trunk(**batch(*ROWS))
@@ -137,6 +145,19 @@ def test_a_language_model_is_tuned_at_its_top(base: Path, data: Path, tmp_path: 
     assert changed and all(name.startswith(f"model.layers.{BLOCKS - TOP}.") for name in changed)
 
 
+def test_dropout_below_is_not_kept_for_all_epochs() -> None:
+    whole = model()
+    for block in whole.model.layers:
+        block.self_attn.attention_dropout = 0.5
+    whole.train()
+    trunk = Trunk(whole.model, TOP)
+    trunk(**batch(*ROWS))
+    again = Trunk(whole.model, TOP)
+    again(**batch(*ROWS))
+    assert all(torch.equal(again._known[key], state) for key, state in trunk._known.items())
+    assert whole.model.layers[0].training
+
+
 def test_a_model_that_cannot_be_cut_there_is_refused(base: Path, data: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"--top-layers 3: LlamaModel has 3 blocks: give 1 to 2"):
         fit(base, data, tmp_path / "out", "classes3", top_layers=BLOCKS)
@@ -147,6 +168,12 @@ def test_a_model_that_cannot_be_cut_there_is_refused(base: Path, data: Path, tmp
     ))  # fmt: skip
     with pytest.raises(ValueError, match="attend in different ways"):
         Trunk(mixed.model, TOP)
+    scaled = GraniteForCausalLM(GraniteConfig(
+        vocab_size=VOCABULARY, hidden_size=32, intermediate_size=32, num_hidden_layers=3,
+        num_attention_heads=2, num_key_value_heads=1, embedding_multiplier=12.0,
+    ))  # fmt: skip
+    with pytest.raises(ValueError, match="does more than apply its blocks"):
+        Trunk(scaled.model, TOP)
     made: TrainRequest = request(base, data, tmp_path / "out", "classes3", top_layers=1, dropout=0.1)
     with pytest.raises(UsageError, match="--top-layers does not work with --dropout"):
         made.validate()

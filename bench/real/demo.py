@@ -15,9 +15,11 @@ from pathlib import Path
 from bench.real.problems import packaged_problems
 from bench.runner.cli.run import main as search
 from prm.pretrained.names import pretrained_folder
+from prm.reading.bundled import bundled_adapter
 from search.command import exit_code
 
 OUT = Path("runs/real-demo")
+POLICY, PRM = "smollm2-gsm8k", "smollm2-gsm8k-prm"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -27,13 +29,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
 
     def run() -> int:
+        given = {word.partition("=")[0] for word in words}
+        for name in (POLICY, PRM):
+            bundled_adapter(name)  # that they are there
         pretrained_folder("smollm2", agreed=True)  # this command is started for what it says it fetches
-        problems = packaged_problems()
-        resume = ["--resume"] if OUT.is_dir() and "--out" not in words else []
+        data = [] if "--data" in given else ["--data", str(packaged_problems())]
+        out = [] if "--out" in given else ["--out", str(OUT), *(["--resume"] if OUT.is_dir() else [])]
         return search([
-            "--task", "gsm8k", "--data", str(problems), "--policy", "smollm2-gsm8k",
-            "--prm", "smollm2-gsm8k-prm", "--strategy", "cot,hgs", "--step-tokens", "64",
-            "--solution-tokens", "192", "--out", str(OUT), *resume, *words,
+            "--task", "gsm8k", *data, "--policy", POLICY, "--prm", PRM, "--strategy", "cot,hgs",
+            "--step-tokens", "64", "--solution-tokens", "192", *out, *words,
         ])  # fmt: skip
 
     return exit_code(run)

@@ -1,9 +1,9 @@
 """SmolLM2 on GSM8K: the stages of `python -m bench.real.make`, each kept in a folder of its own.
 
-The policy is tuned on worked solutions. Its own solutions of the shortest of these problems, and whether their
-answers are right, train two reward models on its weights: one that reads whole solutions (Cobbe et al. 2021,
-arXiv:2110.14168, section 4), and one that predicts at the end of each step whether the solution will end
-right (Yu et al. 2023, arXiv:2311.09724), which a search can use.
+The policy is tuned on worked solutions. Its own solutions of the shortest of these problems, and whether
+their answers are right, train two reward models on its weights: one that reads whole solutions (Cobbe et al.
+2021, arXiv:2110.14168, section 4), and one that predicts at the end of each step whether the solution will
+end right (Yu et al. 2023, arXiv:2311.09724), which a search can use.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import re
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from bench.runner.request import RunRequest
 from bench.runner.specs import PolicySpec
 from prm.data.labels import LabelledSolution, write_labels
 from prm.data.rows import Row, json_lines
+from prm.reading.checkpoint import read_json
 from prm.training.examples import Form
 from prm.training.request import RUN, TrainRequest
 from prm.training.train import train
@@ -37,6 +39,7 @@ BASE, TASK = "smollm2", "gsm8k"
 TEMPLATE = "<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n"
 """SmolLM2's chat template without its system turn, which would be a fifth of all tokens."""
 VOTE = "self_consistency"
+CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 CARD = "README.md"
 """Written last by a training."""
 SHIPPED = {"policy": BASE, "prm": "smollm2-gsm8k", "orm": "smollm2-gsm8k"}
@@ -50,7 +53,7 @@ class Sizes:
     worked: worked solutions that the policy is tuned on, the shortest ones. sampled: the shortest problems,
         which it then samples solutions of. samples: of each.
     top_layers, lora, bf16: see `TrainRequest`. batch: sequences in a step. max_length: tokens.
-    epochs, lr: of the policy. prm_epochs, prm_lr: of the reward models.
+    epochs, lr: of the policy. prm_epochs, prm_lr, prm_lora: of the reward models.
     """
 
     worked: int
@@ -65,16 +68,17 @@ class Sizes:
     lr: float
     prm_epochs: float
     prm_lr: float
+    prm_lora: int
 
 
 SIZES = {
     "cpu": Sizes(
         worked=1500, sampled=150, samples=8, top_layers=15, lora=16, bf16=False, batch=8, max_length=192,
-        epochs=2, lr=1e-3, prm_epochs=1, prm_lr=1e-3,
+        epochs=2, lr=1e-3, prm_epochs=1, prm_lr=1e-3, prm_lora=3,
     ),
     "gpu": Sizes(
         worked=7473, sampled=2000, samples=32, top_layers=0, lora=64, bf16=True, batch=32, max_length=640,
-        epochs=3, lr=5e-4, prm_epochs=2, prm_lr=2e-4,
+        epochs=3, lr=5e-4, prm_epochs=2, prm_lr=2e-4, prm_lora=64,
     ),
 }  # fmt: skip
 
@@ -98,8 +102,10 @@ def run(request: RealRequest) -> None:
     """Run the stages that are not done yet. Raises UsageError before it spends."""
     if not request.data.is_file():
         raise UsageError(f"--data {request.data}: give GSM8K's train.jsonl")
-    _claim(request)
+    if request.out is not None and request.out.resolve() == request.work.resolve():
+        raise UsageError(f"--out {request.out} is the folder of the stages: give another one")
     rows = by_length(request.data)
+    _claim(request)
     sizes, work = request.sizes, request.work
     worked = _written(work / "worked.jsonl", rows[: sizes.worked])
     asked = _written(work / "asked.jsonl", rows[: sizes.sampled])
@@ -123,12 +129,23 @@ def by_length(path: Path) -> list[Row]:
 
 
 def ship(adapter: Path, out: Path, base: str) -> None:
-    """Copy an adapter, to be merged into `base` from now on."""
+    """Copy an adapter in bfloat16, to be merged into `base` from now on. One that was there is replaced.
+
+    Raises UsageError if something else is there.
+    """
+    from safetensors.torch import load_file, save_file
+
+    if out.exists() and not (out / CONFIG).is_file():
+        raise UsageError(f"--out: {out} is no adapter's folder, and is not replaced")
+    partial = out.with_name(f".{out.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    shutil.copytree(adapter, partial)
+    weights = {name: tensor.bfloat16() for name, tensor in load_file(partial / WEIGHTS).items()}
+    save_file(weights, partial / WEIGHTS, metadata={"format": "pt"})
+    fields = json.loads((partial / CONFIG).read_text(encoding="utf-8")) | {"base_model_name_or_path": base}
+    (partial / CONFIG).write_text(json.dumps(fields, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     shutil.rmtree(out, ignore_errors=True)
-    shutil.copytree(adapter, out)
-    config = out / "adapter_config.json"
-    fields = json.loads(config.read_text(encoding="utf-8")) | {"base_model_name_or_path": base}
-    config.write_text(json.dumps(fields, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    partial.rename(out)
     print(f"written: {out}")
 
 
@@ -153,11 +170,19 @@ def values_of_samples(trace: Path) -> Iterator[LabelledSolution]:
 
 def _claim(request: RealRequest) -> None:
     """Note in the folder of the stages what they are of. Raises UsageError if they are of something else."""
-    path, now = request.work / "sizes.json", asdict(request.sizes)
-    if path.exists() and json.loads(path.read_text(encoding="utf-8")) != now:
-        raise UsageError(f"{request.work} holds stages of other sizes: choose another --work")
+    path = request.work / "request.json"
+    digest = sha256(request.data.read_bytes()).hexdigest()
+    now = {"data": digest, **json.loads(json.dumps(asdict(request.sizes)))}
+    if path.exists():
+        before = read_json(path, str(path))
+        if differing := [name for name in now if before.get(name) != now[name]]:
+            raise UsageError(
+                f"{request.work} holds stages of another {' and '.join(differing)}: choose another --work"
+            )
     request.work.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(now, indent=1) + "\n", encoding="utf-8")
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(now, indent=1) + "\n", encoding="utf-8")
+    partial.replace(path)
 
 
 def _written(path: Path, rows: Sequence[Row]) -> Path:
@@ -179,7 +204,7 @@ def _trained(request: RealRequest, name: str, form: Form, base: str, data: str) 
                 validation_share=0.02 if is_policy else 0.1,
                 epochs=sizes.epochs if is_policy else sizes.prm_epochs, batch=sizes.batch,
                 max_length=sizes.max_length, lr=sizes.lr if is_policy else sizes.prm_lr, bf16=sizes.bf16,
-                lora=sizes.lora, top_layers=sizes.top_layers, every=100,
+                lora=sizes.lora if is_policy else sizes.prm_lora, top_layers=sizes.top_layers, every=100,
             )
         )  # fmt: skip
     return out

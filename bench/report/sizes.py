@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prm.reading.bundled import bundled_prm
-from prm.reading.local import is_adapter, local_policy
+from prm.reading.local import is_adapter, local_policy, merged_folder
 from prm.reading.parameters import count_parameters, reward_model_parameters
 from search.errors import UsageError
 
@@ -27,7 +27,7 @@ def sizes_of(policy: str | None, prm: str | None) -> Sizes:
     """
     return Sizes(
         policy=None if policy is None else _known(lambda: _policy(policy)),
-        prm=None if prm is None else _known(lambda: reward_model_parameters(bundled_prm(prm) or prm, _count)),
+        prm=None if prm is None else _known(lambda: _reward_model(prm)),
     )
 
 
@@ -40,6 +40,12 @@ def _known(count: Callable[[], int]) -> int | None:
 
 def _policy(name: str) -> int:
     return _count(local_policy(name, fetch=False) or name)
+
+
+def _reward_model(name: str) -> int:
+    if is_adapter(name) and merged_folder(name, merge=False) is None:
+        raise UsageError(f"{name} is an adapter that is not merged on this machine")
+    return reward_model_parameters(bundled_prm(name) or name, _count)
 
 
 def _count(path: str) -> int:

@@ -211,7 +211,8 @@ def collect_trees(request: CollectRequest, load: LoadPolicy | None = None) -> No
         raise UsageError(f"{path} already exists: add --resume to continue it, or choose another --out")
     source = read_source(request.task, request.problems, request.limit)
     problems = [instruction.problem for instruction in source.instructions]
-    actors = [resolve_policy(spec, source.task, problems) for spec in (request.actor, *request.stronger)]
+    specs = (request.actor, *request.stronger)
+    actors = [resolve_policy(spec, source.task, problems, turns=request.depth > 1) for spec in specs]
     config = {
         "task": request.task, "problems": request.problems, "ladder": asdict(request.ladder),
         **({} if request.critic is None else {"critic": request.critic}),

@@ -124,7 +124,9 @@ class RunRequest:
             strategies = self.with_defaults_of(prm)
         faults.raise_if_any()  # before a tokenizer is read, which takes seconds
         assert task is not None
-        policy = resolve_policy(self.policy, task, [example.problem for example in examples])
+        policy = resolve_policy(
+            self.policy, task, [example.problem for example in examples], turns=self.episodes is not None
+        )
         if self.episodes is not None:
             policy = with_tools(policy)
         run = Run(

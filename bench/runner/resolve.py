@@ -166,10 +166,13 @@ class ResolvedPRM:
         return self.layout is not None and self.layout.is_outcome
 
 
-def resolve_policy(spec: PolicySpec, task: Task, problems: Sequence[Problem]) -> ResolvedPolicy:
+def resolve_policy(
+    spec: PolicySpec, task: Task, problems: Sequence[Problem], *, turns: bool = False
+) -> ResolvedPolicy:
     """Check that the policy is there, and choose its prompt. Loads no weights. Raises UsageError.
 
-    problems: each must leave room in the model's context.
+    problems: each must leave room in the model's context. turns: whether the policy is to take several, which
+    a prompt without a chat template renders badly.
     """
     engine = check_policy(spec, task.defaults)
     args = check_engine_args("--policy-args", dict(spec.engine_args), engine)
@@ -182,7 +185,7 @@ def resolve_policy(spec: PolicySpec, task: Task, problems: Sequence[Problem]) ->
     if tokenizer is not None:
         quiet_transformers()
         loaded = tokenizer_of(tokenizer)
-    prompt = _choose_prompt(name, path, task, spec.prompt, loaded)
+    prompt = _choose_prompt(name, tokenizer, task, spec.prompt, loaded, turns=turns)
     prompt = replace(prompt, stop=(*prompt.stop, *spec.stop))
     if loaded is not None and engine != "server":
         with failing("--policy", name):
@@ -316,16 +319,21 @@ def _check_sampling(sampling: Sampling) -> None:
         raise UsageError(f"--top-p must be above 0 and at most 1, not {sampling.top_p}")
 
 
-def _choose_prompt(policy: str, path: str, task: Task, name: str | None, tokenizer: Any) -> Prompt:
+def _choose_prompt(
+    policy: str, folder: str | None, task: Task, name: str | None, tokenizer: Any, *, turns: bool
+) -> Prompt:
     """A prompt of the task by name, or a template file.
 
-    By default that of the policy's training, if this project trained it in `path`; else its chat template;
-    else the task's first.
+    By default that of the policy's training, if this project trained it; else its chat template; else the
+    task's first. folder: of the tokenizer, and of what its training recorded. turns: the chat template comes
+    first.
     """
     has_template = tokenizer is not None and bool(tokenizer.chat_template)
     if name is None:
-        if tokenizer is not None and (template := trained_template(path, tokenizer)) is not None:
-            return Prompt(template)
+        if folder is not None and not (turns and has_template):
+            own = trained_template(folder, tokenizer)
+            if own is not None:
+                return Prompt(own)
         prompts = task.prompts
         return prompts["chat"] if "chat" in prompts and has_template else next(iter(prompts.values()))
     if name in task.prompts:

@@ -16,6 +16,11 @@ FORMAT = "v1"
 """Of converted folders. A change in what conversion writes changes it, and files are converted again."""
 
 
+def is_pretrained(name: str) -> bool:
+    """Whether it is the name of a pretrained model, or a GGUF file."""
+    return name in PACKAGES or (name.endswith(".gguf") and not Path(name).expanduser().is_dir())
+
+
 def pretrained_folder(name: str, *, fetch: bool = True, agreed: bool = False) -> str | None:
     """The folder of a pretrained language model, converted on first use; None for other names.
 
@@ -23,9 +28,9 @@ def pretrained_folder(name: str, *, fetch: bool = True, agreed: bool = False) ->
     agreed: fetch without a question.
     Raises UsageError if it cannot be had or converted.
     """
-    package = PACKAGES.get(name)
-    if package is None and not (name.endswith(".gguf") and not Path(name).expanduser().is_dir()):
+    if not is_pretrained(name):
         return None
+    package = PACKAGES.get(name)
     if package is None:
         file = Path(name).expanduser()
         if not file.is_file():

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from prm.pretrained.cache import made, models_folder
-from prm.pretrained.names import pretrained_folder
+from prm.pretrained.names import is_pretrained, pretrained_folder
 from prm.reading.bundled import bundled_adapter, bundled_base, bundled_policy
 from prm.reading.checkpoint import read_config, read_json
 from prm.reading.content import MERGED, digest_of, fingerprint
@@ -47,6 +47,15 @@ def local_base(name: str) -> str:
     return merged_folder(name) or pretrained_folder(name) or bundled_base(name)
 
 
+def _base_folder(name: str, *, make: bool) -> str | None:
+    """As `local_base`; with make=False, None where it would have to be fetched, converted or merged."""
+    if make:
+        return local_base(name)
+    if is_adapter(name):
+        return merged_folder(name, merge=False)
+    return pretrained_folder(name, fetch=False) or (None if is_pretrained(name) else bundled_base(name))
+
+
 def is_adapter(name: str) -> bool:
     """Whether it is the folder of an adapter rather than of a whole model."""
     folder = Path(bundled_adapter(name)).expanduser()
@@ -69,7 +78,8 @@ def merged_folder(name: str, *, merge: bool = True) -> str | None:
     if Path(base_name).expanduser().resolve() == folder.resolve():
         raise UsageError(f"{name} is its own base model, as its {CONFIG} says")
     try:
-        base = local_base(base_name)
+        if (base := _base_folder(base_name, make=merge)) is None:
+            return None
         read_config(base)  # of a hub id, it is downloaded: its commit is known from then on
     except UsageError as error:
         reason = str(error).removeprefix(f"{base_name}: ")

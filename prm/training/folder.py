@@ -11,10 +11,13 @@ from typing import Any
 from search.lock import only_writer
 
 
-def bad_folder(path: Path, settings: Mapping[str, Any], resume: bool) -> Iterator[str]:
+def bad_folder(
+    path: Path, settings: Mapping[str, Any], resume: bool, *, defaults: Mapping[str, Any]
+) -> Iterator[str]:
     """What is wrong with starting or resuming a run.
 
-    path: its file of settings. settings: of the run that is asked for.
+    path: its file of settings. settings: of the run that is asked for. defaults: of settings; one that the
+        file lacks is newer than the run, which has had its default.
     """
     out = path.parent
     if not path.exists():
@@ -25,7 +28,9 @@ def bad_folder(path: Path, settings: Mapping[str, Any], resume: bool) -> Iterato
     elif not resume:
         yield f"{out} already holds a run: add --resume to continue it, or give another --out"
     else:
-        before, now = json.loads(path.read_text()), json.loads(json.dumps(settings))
+        kept = {name: value for name, value in defaults.items() if name in settings}
+        before = json.loads(json.dumps(kept, default=str)) | json.loads(path.read_text())
+        now = json.loads(json.dumps(settings))
         for name in (name for name in now if before.get(name) != now[name]):
             yield f"--resume: the run in {out} has {name}={before.get(name)}, not {now[name]}"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,7 +28,7 @@ def question_template(base: str, tokenizer: PreTrainedTokenizerFast) -> str:
         if (template := recorded_template(Path(base) / name)) is not None:
             return template
     if tokenizer.chat_template:
-        rendered = _rendered(tokenizer)
+        rendered = chat_question(tokenizer)
         if rendered.count(FIELD) == 1:
             return rendered
     return Template().question
@@ -36,13 +37,21 @@ def question_template(base: str, tokenizer: PreTrainedTokenizerFast) -> str:
 def trained_template(folder: str, tokenizer: PreTrainedTokenizerFast) -> str | None:
     """What stood around a question when a language model was trained by `prm.train` or `prm.tune`.
 
-    None if it was not, or if that is just its chat template with the question as the user's turn.
-    Raises UsageError if a file of the folder is not JSON.
+    None if it was not, or if that is just its chat template with the question as the user's turn. Other
+    files of these names, such as training data, are left alone.
     """
-    for name in ("train.json", "tune.json"):
-        if (template := recorded_template(Path(folder) / name)) is not None:
-            is_chat = bool(tokenizer.chat_template) and template == _rendered(tokenizer)
-            return None if is_chat else template.replace("{bos}", tokenizer.bos_token or "")
+    for name, kind in (("train.json", "form"), ("tune.json", "method")):
+        try:
+            fields = json.loads((Path(folder) / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        if not isinstance(fields, dict) or not {"base", kind} <= fields.keys():
+            continue
+        template = fields.get("question", Template().question)
+        if not isinstance(template, str) or template.count(FIELD) != 1:
+            continue
+        is_chat = bool(tokenizer.chat_template) and template == chat_question(tokenizer)
+        return None if is_chat else template.replace("{bos}", tokenizer.bos_token or "")
     return None
 
 
@@ -56,7 +65,7 @@ def recorded_template(path: Path) -> str | None:
     return str(read_json(path, str(path)).get("question", Template().question))
 
 
-def _rendered(tokenizer: PreTrainedTokenizerFast) -> str:
+def chat_question(tokenizer: PreTrainedTokenizerFast) -> str:
     """The chat template with the question in the user's turn, as text that an `Encoder` reads."""
     turn = [{"role": "user", "content": FIELD}]
     text = str(tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True))

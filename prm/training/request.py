@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from prm.command_line import defaults
 from prm.data import load
 from prm.reading.head import Head, Kind
 from prm.reading.layout import Layout
@@ -113,7 +114,7 @@ class TrainRequest:
     def validate(self) -> None:
         """Raise UsageError, which lists everything that is wrong, before anything is loaded."""
         faults = [*self._bad_numbers(), *self._bad_combinations(), *self._bad_data()]
-        faults += bad_folder(self.out / RUN, self.settings(), self.resume)
+        faults += bad_folder(self.out / RUN, self.settings(), self.resume, defaults=defaults(type(self)))
         if faults:
             raise UsageError(*faults)
 

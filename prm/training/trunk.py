@@ -8,6 +8,8 @@ the work, two passes then cost little more than one.
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from hashlib import sha256
 from typing import Any
 
@@ -36,6 +38,17 @@ class Trunk:
         self._lower = _part(decoder, layers=blocks[: len(blocks) - top], norm=torch.nn.Identity())
         self._upper = _part(decoder, layers=blocks[len(blocks) - top :])
         self._known = dict[bytes, torch.Tensor]()
+        self._check(decoder)
+
+    def _check(self, decoder: Any) -> None:
+        """Raise ValueError if the parts do not compute what the whole does, as where it scales embeddings."""
+        ids, mask = torch.arange(4)[None], torch.ones(1, 4, dtype=torch.int64)
+        with torch.no_grad(), _evaluating(decoder):
+            below = self._lower(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
+            ours = self._upper(inputs_embeds=below, attention_mask=mask, use_cache=False).last_hidden_state
+            whole = decoder(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
+        if not torch.allclose(ours, whole, rtol=1e-3, atol=1e-3):
+            raise ValueError(f"a {type(decoder).__name__} does more than apply its blocks in turn")
 
     def __call__(
         self, input_ids: torch.Tensor, attention_mask: torch.Tensor, position_ids: torch.Tensor | None = None
@@ -48,7 +61,7 @@ class Trunk:
         keys = [_key(input_ids, attention_mask, position_ids, row, n) for row, n in enumerate(lengths)]
         missing = [row for row, key in enumerate(keys) if key not in self._known]
         if missing:
-            with torch.no_grad():
+            with torch.no_grad(), _evaluating(self._lower):  # no dropout: what is kept is used in all epochs
                 states = self._lower(
                     input_ids=input_ids[missing], attention_mask=attention_mask[missing], use_cache=False,
                     position_ids=None if position_ids is None else position_ids[missing],
@@ -91,6 +104,19 @@ def freeze_below(model: Any, top: int) -> None:
     decoder = model.model
     for module in (decoder.embed_tokens, *decoder.layers[: len(decoder.layers) - top]):
         module.requires_grad_(False)
+
+
+@contextmanager
+def _evaluating(decoder: Any) -> Iterator[None]:
+    """The blocks without dropout, until the block ends."""
+    trained = [module for module in decoder.modules() if module.training]
+    for module in trained:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module in trained:
+            module.training = True
 
 
 def _part(decoder: Any, **modules: torch.nn.Module) -> Any:

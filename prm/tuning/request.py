@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from prm.command_line import defaults
 from prm.preference.files import SUMMARY, rows_of
 from prm.preference.tree import MAX_DEPTH
 from prm.training.folder import bad_folder
@@ -95,7 +96,7 @@ class TuneRequest:
     def validate(self) -> None:
         """Raise UsageError, which lists everything that is wrong, before anything is loaded."""
         faults = [*self._bad_numbers(), *self._bad_data()]
-        faults += bad_folder(self.out / RUN, self.settings(), self.resume)
+        faults += bad_folder(self.out / RUN, self.settings(), self.resume, defaults=defaults(type(self)))
         if faults:
             raise UsageError(*faults)
 

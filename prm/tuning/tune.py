@@ -16,7 +16,7 @@ from prm.training.adapter import save_adapter
 from prm.training.card import Picture, write_card
 from prm.training.data import guard_for
 from prm.training.folder import claimed
-from prm.training.question import question_template
+from prm.training.question import chat_question
 from prm.training.rewards import Curve, draw_rewards
 from prm.tuning.data import Example, TuningData, read_data, sft_columns
 from prm.tuning.request import RUN, TuneRequest
@@ -56,7 +56,7 @@ def tune(request: TuneRequest) -> None:
     if first:
         _announce(data, tokenizer)
         out.mkdir(parents=True, exist_ok=True)
-    run = {**request.settings(), "question": _template(prompt.template, prompt.chat, base, tokenizer)}
+    run = {**request.settings(), "question": _template(prompt.template, prompt.chat, tokenizer)}
     with claimed(out / RUN, run) if first else nullcontext():
         checkpoint = last_checkpoint(out / "checkpoints") if request.resume else None
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
@@ -88,9 +88,9 @@ def _load(request: TuneRequest, base: str) -> Any:
         raise UsageError(f"--base {request.base}: {str(error).strip().splitlines()[0]}") from error
 
 
-def _template(template: str, is_chat: bool, base: str, tokenizer: PreTrainedTokenizerFast) -> str:
-    """The text around a question, for reward models that start from the tuned policy."""
-    return question_template(base, tokenizer) if is_chat else template
+def _template(template: str, is_chat: bool, tokenizer: PreTrainedTokenizerFast) -> str:
+    """The text around a question, for searches with the tuned policy and reward models that start from it."""
+    return chat_question(tokenizer) if is_chat else template
 
 
 def _announce(data: TuningData, tokenizer: PreTrainedTokenizerFast) -> None:

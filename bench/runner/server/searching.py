@@ -151,7 +151,8 @@ class Searcher:
         if (before or system) and not prompt.chat:
             raise ApiError(
                 400, f"the policy {self._run.policy.name} is used without a chat template: it takes one user "
-                "message, no system message and no earlier turns", param="messages",
+                "message, no system message and no earlier turns (unless it is served with --prompt chat)",
+                param="messages",
             )  # fmt: skip
         question = last.content
         if before:
