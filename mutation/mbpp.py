@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from mutation.expected import Comparison, PlusTests
+from mutation.parsing import parse
 from mutation.sandbox.verdict import Suite
 from prm.data.rows import Row, json_lines
 from search.errors import UsageError
@@ -102,7 +103,7 @@ def _problem(row: dict[str, Any], plus: dict[str, Any] | None) -> CodeProblem:
     reference = plain_lines(row["code"])
     setup, tests = plain_lines(row["test_setup_code"]), [plain_lines(test) for test in row["test_list"]]
     provides = tuple(
-        node.name for node in ast.parse(reference).body if isinstance(node, ast.FunctionDef | ast.ClassDef)
+        node.name for node in parse(reference).body if isinstance(node, ast.FunctionDef | ast.ClassDef)
     )
     suite = Suite("\n".join([setup, *tests, *map(plain_lines, row["challenge_test_list"])]), provides)
     split = next(name for name, numbers in SPLITS.items() if number in numbers)
@@ -159,7 +160,7 @@ def _key(pattern: object, key: str) -> object:
 
 def _calls(assertions: str, name: str) -> Iterator[tuple[Any, ...]]:
     """The arguments of each call of `name` with literal arguments."""
-    for node in ast.walk(ast.parse(assertions)):
+    for node in ast.walk(parse(assertions)):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == name:
             try:
                 yield tuple(ast.literal_eval(argument) for argument in node.args)

@@ -20,6 +20,7 @@ from mutmut.mutation.file_mutation import MutationVisitor
 from mutmut.mutation.pragma_handling import IgnoredCode
 
 from mutation.operators import MUTMUT, OWN, UNLIKELY, Table, wrong_variable
+from mutation.parsing import parse
 from mutation.refactorings import refactorings
 from search.errors import UsageError
 
@@ -171,7 +172,7 @@ def _edit(operator: str, old: str, new: str) -> Edit:
 
 def _normal(code: str) -> str:
     """The syntax tree without docstrings. It is equal for programs that differ only in their formatting."""
-    tree = ast.parse(code)
+    tree = parse(code)
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef) and ast.get_docstring(node):
             node.body = node.body[1:]

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mutation.parsing import parse
 from prm.data.rows import json_lines
 from search.errors import UsageError
 
@@ -94,7 +95,7 @@ def _shapes(code: str) -> set[str]:
     """The syntax tree of each function, with its names numbered in order. Trivial functions are left out."""
     shapes = set()
     try:
-        nodes = ast.parse(code).body
+        nodes = parse(code).body
     except SyntaxError:
         return set()
     for node in nodes:
@@ -121,6 +122,6 @@ def _shape(function: ast.FunctionDef) -> str:
 
 def _docstring(prompt: str) -> str:
     """The docstring of the last function, without its examples."""
-    functions = [n for n in ast.parse(prompt).body if isinstance(n, ast.FunctionDef)]
+    functions = [n for n in parse(prompt).body if isinstance(n, ast.FunctionDef)]
     text = ast.get_docstring(functions[-1]) if functions else None
     return re.split(r">>>|[Ee]xamples?:|For example", text or prompt)[0]

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mutation.mbpp import CodeProblem, plain_lines, question_of
+from mutation.parsing import parse
 from mutation.sandbox.verdict import Suite
 from prm.data.rows import Row, json_lines
 from search.errors import UsageError, reason
@@ -97,7 +98,7 @@ def _text(path: Path) -> str:
 def _problem(source: str, name: str, split: str, question: str, code: str, tests: list[str]) -> CodeProblem:
     code, tests = plain_lines(code).strip("\n") + "\n", [plain_lines(test) for test in tests]
     try:
-        tree = ast.parse(code)
+        tree = parse(code)
     except SyntaxError:  # it fails its tests, and is reported with the others that do
         tree = ast.Module([], [])
     defined = [n for n in tree.body if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)]

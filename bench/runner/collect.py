@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import asyncio
 import re
 from collections import Counter
@@ -20,6 +19,7 @@ from bench.runner.resolve import ResolvedPolicy, resolve_policy
 from bench.runner.specs import PolicySpec
 from bench.tasks import TASKS
 from bench.tasks.base import Task
+from mutation.parsing import parse
 from prm.preference.collection import (
     Attempt,
     Collected,
@@ -128,7 +128,7 @@ def parses(action: str) -> bool:
     """
     try:
         for code in _FENCED.findall(action) or [action]:
-            ast.parse(code)
+            parse(code)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return False
     return True

@@ -13,6 +13,8 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from textwrap import dedent, indent
 
+from mutation.parsing import parse
+
 SPECIAL = re.compile(
     r"(?<![\"'])(?:<\|[^|<>\n]{1,40}\|>|<\uff5c[^\uff5c\n]{1,40}\uff5c>|</?s>|<(?:[be]os|(?:start|end)_of_turn)>)"
 )  # fmt: skip
@@ -149,7 +151,7 @@ def _readable(text: str) -> str | None:
     while lines:
         program = "".join(lines)
         try:
-            if (stray := _stray_return(ast.parse(program))) is not None:
+            if (stray := _stray_return(parse(program))) is not None:
                 raise SyntaxError("'return' outside function", ("", stray, 1, ""))
         except SyntaxError as error:
             inside = (error.msg or "").startswith("f-string")  # its line is then counted within the string
@@ -176,7 +178,7 @@ def _stray_return(node: ast.AST) -> int | None:
 
 def _defines(program: str, name: str) -> bool:
     """Whether it defines the function, or class, with more in it than documentation or a placeholder."""
-    for node in ast.parse(program).body:
+    for node in parse(program).body:
         if isinstance(node, (*FUNCTION, ast.ClassDef)) and node.name == name:
             inside = node.body if isinstance(node, ast.ClassDef) else [node]
             bodies = [part.body for part in inside if isinstance(part, FUNCTION)]
@@ -204,7 +206,7 @@ def _does_nothing(statement: ast.stmt) -> bool:
 def _without_remarks(program: str) -> str:
     """A program without lines of prose that happen to be Python: names, comparisons and annotations alone."""
     lines = program.splitlines(keepends=True)
-    statements = ast.parse(program).body
+    statements = parse(program).body
     for node, following in zip(statements, [*statements[1:], None], strict=True):
         documentation = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
         prose = isinstance(node, ast.Expr | ast.AnnAssign) and _does_nothing(node) and not documentation
@@ -241,7 +243,7 @@ def _given(preamble: str, program: str) -> list[str]:
 
 
 def _statements(preamble: str) -> list[ast.stmt]:
-    return ast.parse(preamble + "    pass\n").body if preamble else []
+    return parse(preamble + "    pass\n").body if preamble else []
 
 
 def _definitions(text: str) -> str:
@@ -249,7 +251,7 @@ def _definitions(text: str) -> str:
     program = _readable(text) or ""
     lines = program.splitlines(keepends=True)
     kept = []
-    for node in ast.parse(program).body:
+    for node in parse(program).body:
         if isinstance(node, DEFINING):
             first = min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", ()))])
             kept.append("".join(lines[first - 1 : node.end_lineno]))
@@ -259,7 +261,7 @@ def _definitions(text: str) -> str:
 def _defined(program: str) -> set[str]:
     """The global names that a program defines."""
     names: set[str] = set()
-    for node in ast.parse(program).body:
+    for node in parse(program).body:
         if isinstance(node, (*FUNCTION, ast.ClassDef)):
             names.add(node.name)
         elif isinstance(node, ast.Import | ast.ImportFrom):
@@ -272,7 +274,7 @@ def _defined(program: str) -> set[str]:
 
 def _needed(program: str) -> set[str]:
     """The names that a program uses and nobody defines."""
-    nodes = list(ast.walk(ast.parse(program)))
+    nodes = list(ast.walk(parse(program)))
     names = {node.id for node in nodes if isinstance(node, ast.Name)}
     stored = {node.id for node in nodes if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load)}
     stored |= {node.arg for node in nodes if isinstance(node, ast.arg)}
@@ -285,7 +287,7 @@ def _joined(parts: Sequence[str]) -> str:
     future, rest = [], []
     for part in parts:
         lines = part.splitlines(keepends=True)
-        for node in ast.parse(part).body:
+        for node in parse(part).body:
             if isinstance(node, ast.ImportFrom) and node.module == "__future__":
                 future.append(ast.unparse(node))
                 lines[node.lineno - 1 : node.end_lineno] = ["\n"] * ((node.end_lineno or 0) - node.lineno + 1)

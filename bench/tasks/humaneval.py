@@ -26,6 +26,7 @@ from bench.tasks.base import Example
 from bench.tasks.code import FUNCTION_ENDS, INSTRUCT, SANDBOX, CodeCase, CodeTask, literal_calls
 from bench.tasks.prompts import eurus
 from mutation.expected import PlusTests
+from mutation.parsing import parse
 from mutation.sandbox.verdict import Suite
 from prm.data.rows import Row, json_lines
 from search.errors import UsageError
@@ -40,6 +41,7 @@ class HumanEval(CodeTask):
     """`data`: HumanEval.jsonl, perhaps gzipped, or a folder with it and perhaps HumanEvalPlus*.jsonl."""
 
     name = "humaneval"
+    test_only = True
     prompts: Mapping[str, Prompt] = MappingProxyType({
         "raw": Prompt("{question}", stop=FUNCTION_ENDS),
         "eurus": eurus.HUMANEVAL,
@@ -93,7 +95,7 @@ def _helpers(prompt: str, entry: str) -> str:
 
     A program could otherwise pass by changing what it is tested with.
     """
-    tree = ast.parse(prompt + "    pass\n")
+    tree = parse(prompt + "    pass\n")
     defined = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name != entry]
     functions = [node for node in defined if len(node.body) > 1]
     if not functions:
@@ -104,7 +106,7 @@ def _helpers(prompt: str, entry: str) -> str:
 
 def public_tests(prompt: str, entry: str) -> str:
     """The examples of the documentation as assertions: all that a searcher may run."""
-    functions = [n for n in ast.parse(prompt + "    pass\n").body if isinstance(n, ast.FunctionDef)]
+    functions = [n for n in parse(prompt + "    pass\n").body if isinstance(n, ast.FunctionDef)]
     text = next((ast.get_docstring(n) or "" for n in functions if n.name == entry), "")
     pairs: list[tuple[str, str]] = []
     with suppress(ValueError):  # not laid out as doctest wants it

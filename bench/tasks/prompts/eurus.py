@@ -11,6 +11,7 @@ import ast
 import builtins
 import re
 
+from mutation.parsing import parse
 from search.errors import UsageError
 from search.prompts import Prompt
 
@@ -102,7 +103,7 @@ MBPP = DescribedFunctionPrompt(
 def _signature(test: str) -> str | None:
     """The function that a test calls, with as many parameters as the call has arguments."""
     try:
-        calls = [node for node in ast.walk(ast.parse(test)) if isinstance(node, ast.Call)]
+        calls = [node for node in ast.walk(parse(test)) if isinstance(node, ast.Call)]
     except SyntaxError:
         return None
     named = [(call.func.id, len(call.args)) for call in calls if isinstance(call.func, ast.Name)]
