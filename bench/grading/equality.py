@@ -1,5 +1,7 @@
 """Decides whether two answers are equal: by structure, normal forms and numbers, then by math-verify.
 
+`value_of` is the number that one answer is.
+
 Text written by a model is never evaluated in this process; math-verify runs in a worker process.
 """
 
@@ -69,6 +71,24 @@ def same_math(a: str, b: str, worker: MathWorker = WORKER) -> tuple[bool, How]:
     return _compare(a, b, worker, symmetric=True)
 
 
+def value_of(answer: str, allowance: Allowance | None = None, worker: MathWorker = WORKER) -> Fraction | None:
+    """The number that an answer is, such as 1/2, 2\\pi or e^{-1}: exact, or to 30 digits.
+
+    None if it is none, if it is unsafe for sympy, or if it takes too long. Raises UsageError if math-verify
+    cannot be loaded.
+    """
+    if (value := number(answer)) is not None:
+        return value
+    if len(answer) > MAX_CHARS or _CODE.search(answer) or not isinstance(one := read(answer), One):
+        return None
+    text, form = expression(one.text), normal_form(one.text)
+    if (value := number(form)) is not None:
+        return value
+    if _is_huge(form) or _UNCLEAR.search(text):
+        return None
+    return worker.value(for_sympy(text), allowance)
+
+
 def _compare(a: str, b: str, worker: MathWorker, *, symmetric: bool) -> tuple[bool, How]:
     if a == b:
         return bool(a), How.EXACT
@@ -94,8 +114,14 @@ _CODE = re.compile(
 _BIG_EXPONENT = re.compile(r"(?:\^|\*\*)[{(]*[-+]?\d{5,}|\d[eE][-+]?\d{5,}")
 _TOWER = re.compile(r"\d[)}\]]*(?:\^|\*\*)[{(]*\d+(?:\^|\*\*)")
 _BIG_FACTORIAL = re.compile(r"(?:\d{5,}|![)}\]]*|\^\{?\d+[)}]*)!(?!=)")
+_UNCLEAR = re.compile(r"(?<![\d_])\d+\s+[\d.]|\.\d*\.")
+"""Two numbers side by side: math-verify would add or multiply them."""
 _SET_OR_MATRIX = re.compile(r"\\(?:cup|cap|setminus|backslash|mathbb|begin)(?![a-zA-Z])")
 _MACRO = re.compile(r"\\text\{[^{}]*\}|\\[a-zA-Z]+")
+
+
+def _is_huge(form: str) -> bool:
+    return any(pattern.search(form) for pattern in (_BIG_EXPONENT, _TOWER, _BIG_FACTORIAL))
 
 
 class _Undecided(Exception):
@@ -235,9 +261,8 @@ class _Comparison:
             return x == y, How.NUMERIC
         if _contradict(*halves) or _contradict(_base(form_a), _base(form_b)):
             return False, How.FORM
-        for text in (form_a, form_b):
-            if _BIG_EXPONENT.search(text) or _TOWER.search(text) or _BIG_FACTORIAL.search(text):
-                raise _Undecided(How.HUGE)
+        if _is_huge(form_a) or _is_huge(form_b):
+            raise _Undecided(How.HUGE)
         a, b = for_sympy(a), for_sympy(b)
         orders = ((a, b), (b, a)) if self._symmetric else ((a, b),)
         return all(self._verified(answer, reference) for answer, reference in orders), How.MATH_VERIFY

@@ -14,6 +14,7 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum, auto
+from fractions import Fraction
 from pathlib import Path
 
 from search.errors import UsageError
@@ -39,7 +40,7 @@ class Allowance:
 
 
 class MathWorker:
-    """Compares LaTeX answers in a child process. Thread-safe: calls are executed one at a time.
+    """Compares and evaluates LaTeX answers in a child process. Thread-safe: calls are executed one at a time.
 
     The first call starts the child. A call that takes longer than `timeout_s` kills it, and the next call
     starts another. The child ends with this process.
@@ -60,9 +61,24 @@ class MathWorker:
 
         allowance: of an answer of several parts; by default the call has `timeout_s`.
         """
-        allowance = allowance or Allowance(self.timeout_s)
+        reply, late = self._reply(answer, reference, allowance or Allowance(self.timeout_s))
+        if reply is None:
+            return Verdict.TIME_OUT if late else Verdict.CRASH
+        return Verdict.EQUAL if json.loads(reply) else Verdict.DIFFERENT
+
+    def value(self, answer: str, allowance: Allowance | None = None) -> Fraction | None:
+        """The real number that an answer is; None if it is none, or if it took too long.
+
+        allowance, errors: as in `compare`.
+        """
+        reply, _ = self._reply(answer, None, allowance or Allowance(self.timeout_s))
+        text = "" if reply is None else json.loads(reply)
+        return Fraction(text) if text else None
+
+    def _reply(self, answer: str, reference: str | None, allowance: Allowance) -> tuple[str | None, bool]:
+        """The child's reply, None if there is none, and whether the time was up."""
         if allowance.left_s <= 0:
-            return Verdict.TIME_OUT
+            return None, True
         with self._lock:
             try:
                 process = self._start()
@@ -75,9 +91,7 @@ class MathWorker:
                 raise
             if reply is None or late:
                 self._stop()
-        if reply is None:
-            return Verdict.TIME_OUT if late else Verdict.CRASH
-        return Verdict.EQUAL if json.loads(reply) else Verdict.DIFFERENT
+        return reply, late
 
     def close(self) -> None:
         """End the child; a later call starts another."""

@@ -1,7 +1,8 @@
 """Runs math-verify in a worker process. bench.grading.worker starts it by its path.
 
 The first line of standard input is empty. The reply is "", or why math-verify cannot be loaded. Every other
-line is [answer, reference, seconds], and the reply is true or false.
+line is [answer, reference, seconds], and the reply is true or false; with null as the reference, the reply is
+the answer's value as a decimal or a fraction, "" if it has none.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ def main() -> None:
             answer, reference, seconds = json.loads(line)
             # The parent kills this process after `seconds`. This covers the case that the parent has ended.
             faulthandler.dump_traceback_later(2 * seconds + 1, exit=True)
-            reply: bool | str = equal(answer, reference)
+            reply: bool | str = value(answer) if reference is None else equal(answer, reference)
             faulthandler.cancel_dump_traceback_later()
         else:
             reply = load()
@@ -74,6 +75,30 @@ def equal(answer: str, reference: str) -> bool:
         return bool(verify(list(gold), list(target), allow_set_relation_comp=True, timeout_seconds=None))
     except Exception:
         return False
+
+
+VALUE_DIGITS = 30
+LARGEST = "1e1000"
+"""Values beyond it, or closer to zero than its inverse, count as none."""
+
+
+def value(text: str) -> str:
+    """The real number that a LaTeX expression is, to 30 digits; "" if it is none."""
+    from sympy import Expr, Float
+
+    try:
+        parsed = parse(text)
+        if len(parsed) != 1 or not isinstance(parsed[0], Expr) or parsed[0].free_symbols:
+            return ""
+        number = parsed[0].doit()
+        if not number.is_Rational:
+            number = number.evalf(VALUE_DIGITS)
+        if not number.is_Rational and not number.is_Float:  # complex, or infinite
+            return ""
+        small = number == 0 or 1 / Float(LARGEST) <= abs(number) <= Float(LARGEST)
+        return str(number) if small else ""
+    except Exception:
+        return ""
 
 
 def kind(parsed: object) -> str:

@@ -5,8 +5,8 @@ https://github.com/TIGER-AI-Lab/TheoremQA; on the hub TIGER-Lab/TheoremQA. A row
 JSON value in the authors' file and a text on the hub. The 53 questions with a picture are asked without it,
 as in Eurus's evaluation.
 
-Answers are compared as the authors do, without evaluating what a model wrote: a decimal may be off by 4 %,
-a whole number is compared after rounding, a list has no order.
+Answers are compared as the authors do: a decimal may be off by 4 %, a whole number is compared after
+rounding, a list has no order. An exact answer such as \\sqrt{2} is evaluated in a process that can be killed.
 """
 
 from __future__ import annotations
@@ -18,12 +18,14 @@ from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
 
-from bench.grading.equality import WORKER, same_math
+from bench.grading.equality import WORKER, same_math, value_of
 from bench.grading.extract import last_number, math_answer
 from bench.grading.fallback import is_sentence, last_mathematics
 from bench.grading.grade import Grade, grade_math
 from bench.grading.notation import normal_form
 from bench.grading.numeric import number
+from bench.grading.structure import Equation, Many, read
+from bench.grading.worker import Allowance
 from bench.tasks.base import Example, TextTask
 from bench.tasks.prompts import THEOREMQA
 from bench.tasks.sources import source_rows
@@ -43,6 +45,7 @@ class TheoremQA(TextTask):
     """`data`: theorem_qa.json (or JSON lines, Parquet), or a folder that holds it."""
 
     name = "theoremqa"
+    test_only = True
     prompts: Mapping[str, Prompt] = MappingProxyType(THEOREMQA)
 
     def examples(self, data: Path | None, limit: int | None) -> list[Example]:
@@ -69,20 +72,20 @@ class TheoremQA(TextTask):
     def compare(self, answer: str | None, reference: str) -> Grade:
         """By the type of the reference, which its text shows: True, (a), [1, 2], 0.5 or 3.
 
-        What is no number as written, such as \\sqrt{2}, is compared mathematically.
+        What has no value, such as x + 1, is compared mathematically. Bounded in time.
         """
         if answer is None:
             return grade_math(answer, reference)
-        answer = _TEXT.sub(r"\1", answer).strip()
+        plain = _plain(answer)
         if reference.lower() in TRUTHS:
-            return Grade(TRUTHS.get(answer.lower().rstrip(".")) is TRUTHS[reference.lower()], "exact")
+            return Grade(TRUTHS.get(plain.lower().rstrip(".")) is TRUTHS[reference.lower()], "exact")
         if option := OPTION.fullmatch(reference):
-            chosen = OPTION.match(answer)
+            chosen = OPTION.match(plain)
             return Grade(chosen is not None and chosen[1].lower() == option[1].lower(), "exact")
         if reference.startswith("["):
             return Grade(_same_list(_items(answer), _items(reference)), "numeric")
-        value = _value(answer)
-        return grade_math(answer, reference) if value is None else Grade(_near(value, reference), "numeric")
+        value = _value(answer, Allowance(WORKER.timeout_s))
+        return grade_math(plain, reference) if value is None else Grade(_near(value, reference), "numeric")
 
 
 def _on_hub() -> Iterator[Row]:
@@ -104,15 +107,30 @@ def _example(row: Row) -> Example:
 
 def _items(text: str) -> list[str]:
     """The parts of a list, with or without brackets."""
-    inside = text.strip().removeprefix("\\left").strip("[](){}\\ ").removesuffix("\\right")
-    return [part.strip() for part in inside.split(",")]
+    answer = read(text, thousands=False)
+    if isinstance(answer, Equation):
+        answer = answer.value
+    if isinstance(answer, Many) and answer.brackets != ":":
+        return [part.text for part in answer.parts]
+    alone = re.fullmatch(r"[\[(](.*)[\])]", answer.text, re.DOTALL)
+    return [alone[1] if alone else answer.text]
 
 
-def _value(text: str) -> Fraction | None:
+def _plain(text: str) -> str:
+    return _TEXT.sub(r"\1", text).strip()
+
+
+def _value(text: str, allowance: Allowance) -> Fraction | None:
     """The number on the last side of an answer, without its unit; None if there is none."""
-    side = re.split(r"=|\\approx|≈", text)[-1].strip()
+    side = _last_side(_plain(text))
     value = number(side)
-    return number(normal_form(side)) if value is None else value
+    if value is None:
+        value = number(normal_form(side))
+    return value_of(_last_side(text), allowance) if value is None else value
+
+
+def _last_side(text: str) -> str:
+    return re.split(r"=|\\approx|≈", text)[-1].strip()
 
 
 def _near(value: Fraction, reference: str) -> bool:
@@ -127,8 +145,11 @@ def _near(value: Fraction, reference: str) -> bool:
 
 def _same_list(answers: list[str], references: list[str]) -> bool:
     """Whether two lists of numbers are alike once both are sorted."""
-    values = [value for value in map(_value, answers) if value is not None]
-    if not len(answers) == len(values) == len(references):
+    if len(answers) != len(references):
+        return False
+    allowance = Allowance(WORKER.timeout_s)
+    values = [value for answer in answers if (value := _value(answer, allowance)) is not None]
+    if len(values) != len(answers):
         return False
     wanted = sorted(references, key=lambda text: number(text) or Fraction(0))
     return all(map(_near, sorted(values), wanted))
