@@ -135,6 +135,8 @@ def test_theoremqa(tmp_path: Path) -> None:
         ("(b)", ["(b)", "b", "(B)", "(b) because"], ["(a)", "c", "both", "none"]),
         ("[1, 2, 3]", ["[1, 2, 3]", "3, 2, 1", "(1,2,3)"], ["[1, 2]", "[1, 2, 4]", "1", "[1, x, 3]"]),
         ("[0.5, -1.5]", ["[-1.5, 0.51]", "\\{-1.5, 0.5\\}"], ["[0.5, 1.5]"]),
+        ("[5]", ["[5]", "5"], ["[6]", "[5, 5]"]),
+        ("[2, -2]", ["\\pm 2", "x = [2, -2]"], ["2:-2"]),
     ],
 )
 def test_theoremqa_compares_by_type(reference: str, right: list[str], wrong: list[str]) -> None:
@@ -142,6 +144,32 @@ def test_theoremqa_compares_by_type(reference: str, right: list[str], wrong: lis
     assert [answer for answer in right if not task.compare(answer, reference).correct] == []
     assert [answer for answer in wrong if task.compare(answer, reference).correct] == []
     assert task.compare(None, reference) == Grade(False, "no answer")
+
+
+@pytest.mark.parametrize(
+    ("reference", "right", "wrong"),
+    [
+        (
+            "1.414",
+            ["\\sqrt{2}", "$x = \\sqrt2$", "sqrt(2)", "\\sqrt{2} \\text{ m}"],
+            ["\\sqrt{3}", "\\sqrt{-2}"],
+        ),
+        ("6.28", ["2\\pi", "2 \\pi \\approx 6.283"], ["\\pi", "2\\pi, 1", "2\\pi r"]),
+        ("0.368", ["e^{-1}", "\\frac{1}{e}", "\\exp(-1)"], ["e^{-x}", "e"]),
+        ("0.693", ["\\ln 2", "\\log_{e} 2"], ["\\ln 3"]),
+        ("3.32", ["\\log_2 10"], ["\\infty"]),
+        ("0.785", ["\\frac{\\pi}{4}", "\\pi/4"], ["\\frac{\\pi}{0}"]),
+        ("3", ["\\sqrt{9}", "\\pi"], ["\\sqrt{13}"]),
+        (
+            "[0.5, 1.414]",
+            ["[\\frac12, \\sqrt2]", "\\left[\\sqrt{2}, \\frac{1}{2}\\right]"],
+            ["[\\frac12, \\sqrt3]"],
+        ),
+        ("[0.785, 0.5]", ["[\\frac{1}{2}, \\frac{\\pi}{4}]"], ["\\frac{\\pi}{4}"]),
+    ],
+)
+def test_theoremqa_evaluates_exact_answers(reference: str, right: list[str], wrong: list[str]) -> None:
+    test_theoremqa_compares_by_type(reference, right, wrong)
 
 
 # -- BIG-Bench Hard ------------------------------------------------------------------------------------
@@ -191,6 +219,20 @@ def test_bbh_asks_as_a_chat(tmp_path: Path) -> None:
         ("So the answer is (A).", "(B)", False),
         ("So the answer is > ] ).", "> ] )", True),
         ("It is \\boxed{(C)}.", "(C)", True),
+        ("So the answer is $\\boxed{C}$.", "(C)", True),
+        ("So the answer is **Yes.**", "yes", True),
+        ("So the answer is **Yes.** It is.", "yes", True),
+        ("So the answer is `figs oaks`.", "figs oaks", True),
+        ("So the answer is Option (B).", "(B)", True),
+        ("So the answer is **option B**.", "(B)", True),
+        ("So the answer is B) rains.", "(B)", True),
+        ("So the answer is A.", "(B)", False),
+        ("So the answer is a red ball.", "(A)", False),
+        ("So the answer is A's ball.", "(A)", False),
+        ("So the answer is No, because it rains.", "no", True),
+        ("So the answer is no because it rains.", "yes", False),
+        ("So the answer is no one.", "no", False),
+        ("So the answer is Figs, Inc.", "Figs, Inc", True),
         ("e", "e", False),
     ],
 )

@@ -6,8 +6,9 @@ each "Q: ...", "A: Let's think step by step.", and reasoning that ends with "So 
 put together, is a line of Eurus's file: {"task_name": ..., "text": ..., "reference": ...}. The hub has no
 worked examples.
 
-An answer is what follows "the answer is", compared without regard to case. (Eurus's evaluation looks for the
-reference anywhere in the text, where "no" is also found in "know".)
+An answer is what follows "the answer is", compared without regard to case, to marks around it ("**Yes.**")
+and to a reason behind it ("No, because ..."). (Eurus's evaluation looks for the reference anywhere in the
+text, where "no" is also found in "know".)
 """
 
 from __future__ import annotations
@@ -29,9 +30,14 @@ from search.prompts import Prompt
 from search.types import Problem
 
 STATED = re.compile(r"\bthe answer is:?", re.IGNORECASE)
-END = re.compile(r"\.(?:\s|$)|\n")
+END = re.compile(r"\.[*$\"'`]*(?:\s|$)|\n")
+MARKS = "*$\"'` "
 OPTION = re.compile(r"\(([a-z])\)", re.IGNORECASE)
-CHOSEN = re.compile(r"\(?([a-z])\)?(?![\w'])", re.IGNORECASE)
+CHOSEN = re.compile(r"\(([a-z])\)|([a-z])(?:\s*[).:]|\s*$)", re.IGNORECASE)
+"""An option in brackets, or a bare letter with nothing behind it but a mark: "a red ball" is none."""
+NAMED = re.compile(r"option:?\s+", re.IGNORECASE)
+TRUTH = re.compile(r"(yes|no|true|false|valid|invalid)(?:[\s*]*[,;:(]|\s+(?:because|since)\b)", re.IGNORECASE)
+"""A yes or no with a reason behind it."""
 RULE = "-----"
 
 
@@ -39,6 +45,7 @@ class Bbh(TextTask):
     """`data`: a file with lines as Eurus's, or a clone of the authors' repository."""
 
     name = "bbh"
+    test_only = True
     prompts: Mapping[str, Prompt] = MappingProxyType({
         "few-shot": Prompt("{question}", stop=("\nQ:",)),
         "eurus": eurus.BBH,
@@ -59,18 +66,39 @@ class Bbh(TextTask):
         *before, after = STATED.split(text)
         if not before:
             return last_box(text)
-        return END.split(after.strip(), maxsplit=1)[0].strip("*$\"' ") or None
+        clause = END.split(after.strip(), maxsplit=1)[0]
+        return _bare(last_box(clause) or clause) or None
 
     def equal(self, a: str, b: str) -> bool:
-        """True if both are the same text or the same option, without regard to case."""
-        if one := OPTION.match(a) or OPTION.match(b):
-            other = CHOSEN.match(b if OPTION.match(a) else a)
-            return other is not None and other[1].casefold() == one[1].casefold()
-        return a.strip().casefold() == b.strip().casefold()
+        """True if both are the same text, the same option or the same yes or no, without regard to case."""
+        a, b = _bare(a).casefold(), _bare(b).casefold()
+        if OPTION.match(a) or OPTION.match(b):
+            return _option(a) == _option(b) is not None
+        return _truth(a) == _truth(b)
 
     def compare(self, answer: str | None, reference: str) -> Grade:
         """As `equal`."""
         return Grade(answer is not None and self.equal(answer, reference), "exact")
+
+
+def _bare(text: str) -> str:
+    """An answer without marks around it and without the word "option"."""
+    text = text.strip(MARKS)
+    while text.endswith("."):
+        text = text[:-1].rstrip(MARKS)
+    return NAMED.sub("", text, count=1).lstrip(MARKS) if NAMED.match(text) else text
+
+
+def _option(text: str) -> str | None:
+    """The letter of an option; None if the text names none."""
+    chosen = CHOSEN.match(text)
+    return None if chosen is None else chosen[1] or chosen[2]
+
+
+def _truth(text: str) -> str:
+    """A yes or no without the reason behind it; other texts as they are."""
+    found = TRUTH.match(text)
+    return found[1] if found else text
 
 
 def _of_file(path: Path) -> Iterator[Example]:
