@@ -13,6 +13,7 @@ from bench.tasks.ifeval import IfEval
 from bench.tasks.instructions import CHECKS, check_instruction, follows, follows_loosely
 from search.errors import UsageError
 from search.types import Problem
+from tests.resumed import validated
 
 Case = tuple[str, dict[str, Any], list[str], list[str]]
 CASES: list[Case] = [
@@ -116,8 +117,7 @@ def test_arguments_that_are_null_on_the_hub_are_left_out(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("names", "arguments", "reason"),
     [
-        (["language:response_language"], [{}], "'language:response_language' cannot be checked"),
-        (["made:up"], [{}], "the instruction 'made:up' cannot be checked"),
+        ([3], [{}], "the instruction 3 cannot be checked"),
         (["punctuation:no_comma"], [], "must be lists of the same length"),
         (["punctuation:no_comma"], [None], "must hold an object for each instruction"),
         (["punctuation:no_comma"], [{"a": 1}], "takes no arguments, not a"),
@@ -131,10 +131,46 @@ def test_arguments_that_are_null_on_the_hub_are_left_out(tmp_path: Path) -> None
         ),
     ],
 )  # fmt: skip
-def test_what_cannot_be_checked_is_refused_by_name(
-    names: list[str], arguments: list[object], reason: str, tmp_path: Path
+def test_a_bad_row_is_refused_by_name(
+    names: list[object], arguments: list[object], reason: str, tmp_path: Path
 ) -> None:
     path = write(tmp_path / "rows.jsonl", {**ROW, "instruction_id_list": names, "kwargs": arguments})
     with pytest.raises(UsageError) as raised:
         IfEval().load(path, None)
     assert str(raised.value).startswith(f"{path}, line 1: ") and reason in str(raised.value)
+
+
+LANGUAGE = {
+    **ROW, "key": 8, "instruction_id_list": ["punctuation:no_comma", "language:response_language"],
+    "kwargs": [{}, {"language": "de"}],
+}  # fmt: skip
+
+
+def test_prompts_that_cannot_be_checked_are_left_out_and_counted(tmp_path: Path) -> None:
+    made_up = {**LANGUAGE, "key": 9, "instruction_id_list": ["made:up", "made:up"]}
+    path = write(tmp_path / "rows.jsonl", LANGUAGE, ROW, made_up, LANGUAGE, {**ROW, "key": 10})
+    task = IfEval()
+    assert [example.problem.id for example in task.load(path, None)] == ["ifeval/7", "ifeval/10"]
+    [note] = task.notes
+    assert note.splitlines() == [
+        f"rows left out: 3 of 5 of {path}",
+        f"  2 x language:response_language cannot be checked (first: {path}, line 1: "
+        "language:response_language cannot be checked)",
+        f"  1 x made:up cannot be checked (first: {path}, line 3: made:up cannot be checked)",
+    ]
+    assert len(task.load(path, 1)) == 1 and "rows left out: 1 of 2 of" in task.notes[0]
+    assert IfEval().load(write(path, ROW), None) and IfEval().notes == ()
+
+
+def test_a_file_without_a_prompt_that_can_be_checked_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "rows.jsonl", LANGUAGE)
+    reason = f"{path}: no prompt can be checked; the first, {path}, line 1: language:response_language"
+    with pytest.raises(UsageError, match=reason):
+        IfEval().load(path, None)
+
+
+def test_a_run_says_what_was_left_out(tmp_path: Path) -> None:
+    data = str(write(tmp_path / "rows.jsonl", LANGUAGE, ROW))
+    words = ["--task", "ifeval", "--data", data, "--prompt", "raw", "--strategy", "cot", "--engine", "hf"]
+    run = validated([*words, "--out", str(tmp_path / "run")])
+    assert len(run.examples) == 1 and "1 of 2" in run.warnings[0]

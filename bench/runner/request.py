@@ -312,10 +312,11 @@ class Run:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What the user should know before the run, one line each: models that were not made for each other
-        or for the task.
+        """What the user should know before the run: what was left out of the problems, and models that were
+        not made for each other or for the task.
         """
-        return () if self.prm is None else mismatches(self.policy, self.prm, self.task)
+        made_for = () if self.prm is None else mismatches(self.policy, self.prm, self.task)
+        return self.task.notes + made_for
 
     @property
     def aggregate(self) -> Aggregate:

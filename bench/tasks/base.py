@@ -53,6 +53,8 @@ class Task(ABC):
     public_tests: None if answers are not programs. checks_steps: whether `step_labels` tells right steps from
         wrong ones. strict: only an answer that a text states counts. Otherwise one that states none
         falls back to its last mathematics or its last number, where answers are such.
+    test_only: its problems are for tests, whatever file they come from; a file of another task may hold
+        training problems.
     """
 
     name: str
@@ -60,6 +62,12 @@ class Task(ABC):
     defaults = Defaults()
     checks_steps = False
     strict = False
+    test_only = False
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know of the problems that were loaded."""
+        return ()
 
     @property
     def public_tests(self) -> PublicTests | None:

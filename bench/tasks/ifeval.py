@@ -5,7 +5,8 @@ google/IFEval. A row has "key", "prompt", "instruction_id_list", and "kwargs", a
 arguments of each instruction; the hub's have every name, null where it is none of the instruction's.
 
 A response is right if it follows all instructions of its prompt loosely (prompt-level loose accuracy). 20 of
-the 25 instructions are checked, which is enough for 387 of the prompts; see `bench.tasks.instructions`.
+the 25 instructions are checked, which is enough for 387 of the prompts; the others are left out. See
+`bench.tasks.instructions`.
 """
 
 from __future__ import annotations
@@ -20,26 +21,57 @@ from typing import Any
 from bench.grading.equality import How
 from bench.grading.grade import Grade
 from bench.tasks.base import Example, TextTask
-from bench.tasks.instructions import check_instruction, follows_loosely
+from bench.tasks.instructions import CHECKS, check_instruction, follows_loosely
 from bench.tasks.prompts import eurus
 from bench.tasks.sources import source_rows
+from prm.data.left_out import LeftOut
 from prm.data.rows import Row, hub_rows
 from search.errors import UsageError
 from search.prompts import Prompt
 from search.types import Problem
+
+HUB = "google/IFEval"
 
 
 class IfEval(TextTask):
     """`data`: input_data.jsonl, or a folder that holds it. The reference is the instructions, as JSON."""
 
     name = "ifeval"
+    test_only = True
     prompts: Mapping[str, Prompt] = MappingProxyType({
         "raw": Prompt("{question}\n\n"), "eurus": eurus.IFEVAL, "chat": Prompt("{question}", chat=True),
     })  # fmt: skip
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._left_out = LeftOut()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """How many prompts were left out, and for which instructions."""
+        return (self._left_out.describe(),) if self._left_out else ()
+
     def examples(self, data: Path | None, limit: int | None) -> list[Example]:
-        """The prompts. Raises UsageError, which names an instruction that cannot be checked."""
-        return list(islice(map(_example, source_rows(data, "input_data.jsonl", _on_hub)), limit))
+        """The prompts whose instructions are all checked; `notes` counts the others.
+
+        Raises UsageError, also if there is no such prompt.
+        """
+        self._left_out = LeftOut()
+        source = HUB if data is None else str(data)
+        rows = self._checked(source_rows(data, "input_data.jsonl", _on_hub), source)
+        examples = list(islice(map(_example, rows), limit))
+        if not examples and (first := self._left_out.first_of(source)) is not None:
+            raise UsageError(f"{source}: no prompt can be checked; the first, {first}")
+        return examples
+
+    def _checked(self, rows: Iterator[Row], source: str) -> Iterator[Row]:
+        """The rows without an instruction that is not checked."""
+        for row in rows:
+            self._left_out.saw(source)
+            if names := _unchecked(row):
+                self._left_out.add(source, row.where, f"{' and '.join(names)} cannot be checked")
+            else:
+                yield row
 
     def stated(self, text: str) -> str | None:
         """The whole response."""
@@ -75,7 +107,15 @@ def _instructions(reference: str) -> list[tuple[str, dict[str, Any]]]:
 
 
 def _on_hub() -> Iterator[Row]:
-    return hub_rows("google/IFEval", "train", stream=False)
+    return hub_rows(HUB, "train", stream=False)
+
+
+def _unchecked(row: Row) -> list[str]:
+    """The instructions of a prompt that are not checked."""
+    names = row.fields.get("instruction_id_list")
+    if not isinstance(names, list):
+        return []
+    return list(dict.fromkeys(name for name in names if isinstance(name, str) and name not in CHECKS))
 
 
 def _example(row: Row) -> Example:
