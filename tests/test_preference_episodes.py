@@ -370,11 +370,22 @@ async def test_trees_of_a_run_in_the_sandbox_are_made_without_it(
     assert await replay(validated([*words, "--resume"])) is not None
 
 
-def test_programs_of_episodes_are_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "program",
+    [
+        "def f(xs, n):\n    return {}\n",
+        pytest.param(" f(xs, n):\n    return {}\n", id="the prompt writes def"),
+        pytest.param("\ndef f(xs, n):\n    return {}\n```\nIt adds.", id="the prompt writes a fence"),
+        pytest.param("```\ndef f(xs, n):\n    return {}\n```\n", id="a fence without a language"),
+    ],
+)
+def test_programs_of_episodes_are_not_run(
+    program: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if reason := why_not():
         pytest.skip(reason)
     [example] = BuiltinCode().load(None, 1)
-    right, wrong = "def f(xs, n):\n    return 1\n", "def f(xs, n):\n    return 2\n"
+    right, wrong = program.format(1), program.format(2)
     drawn = [f"- {wrong}", "- Done.", "- ```python\ndef f(:\n```", f"+ {right}"]
     path = tmp_path / "trace.jsonl"
     config = {"strategy": "best_of_n", "task": "builtin-code", "episodes": {"verdicts": True}}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from bench.tasks import TASKS
 from prm.preference.files import read_trees
 from prm.preference.from_search import Tally, turns_of
 from prm.preference.tree import Turn
+from prm.tuning.request import TuneRequest
+from search.errors import UsageError
 from search.node import Node
 from search.strategies.best_of_n import BestOfN
 from search.strategies.mcts import MCTS
@@ -156,6 +159,35 @@ async def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert (tmp_path / "again" / "pairs.jsonl").read_bytes() == before
     assert main([first, first, "--out", str(tmp_path / "twice")]) == 2
     assert "given twice" in capsys.readouterr().err
+
+
+class OnlyTests(Fractions):
+    test_only = True
+
+
+@pytest.mark.parametrize(("task", "data", "of"), [
+    (Fractions, "", ["fractions"]), (Fractions, "train.jsonl", []),
+    (OnlyTests, "", ["fractions"]), (OnlyTests, "mine.jsonl", ["fractions"]),
+])  # fmt: skip
+async def test_problems_of_a_file_are_test_problems_if_the_task_has_no_others(
+    task: type[Fractions], data: str, of: Sequence[str], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setattr(sides, "TASKS", {"fractions": task})
+    path, out = tmp_path / "n.jsonl", tmp_path / "out"
+    await recorded(path, BestOfN(n=12, temperature=1.0), n_problems=6)
+    path.write_text(path.read_text().replace('"data": ""', f'"data": "{data}"'))
+    assert main([str(path), "--out", str(out)]) == 0
+    assert json.loads((out / "summary.json").read_text())["test_problems_of"] == of
+    assert ("warning: these are test problems" in capsys.readouterr().out) is bool(of)
+    request = TuneRequest(method="dpo", base="any", data=(str(out),), out=tmp_path / "tuned")
+    refused = pytest.raises(UsageError, match="holds test problems of the task fractions")
+    with refused if of else nullcontext():
+        request.validate()
+
+
+def test_only_files_of_three_tasks_may_hold_training_problems() -> None:
+    assert {name for name in TASKS if not TASKS[name]().test_only} == {"gsm8k", "math", "jsonl"}
 
 
 def test_step_labels_of_the_built_in_task(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,6 +11,7 @@ from bench.report.recorded import RecordedRun, RecordedTree, read_trace
 from bench.report.sides import Graders
 from bench.runner.collect import parses
 from bench.tasks import CODE_TASKS
+from bench.tasks.code import with_def
 from prm.preference.counts import Decontamination
 from prm.preference.files import write_trees
 from prm.preference.from_episodes import turns_of_episodes
@@ -39,7 +40,7 @@ def trees_from_traces(request: FromTracesRequest) -> None:
         for path in request.traces:
             run = read_trace(path)
             made = _Maker(run, tally, guard)
-            if not run.config.get("data"):
+            if made.is_test:
                 test_of.add(str(run.config["task"]))
             searches += len(run.trees)
             # Graded in threads, for answers to programs are run; put together in order.
@@ -76,6 +77,8 @@ class _Maker:
             )
         self._graders = Graders(run)
         self._task = str(run.config["task"])
+        self.is_test = self._graders.task.test_only or not run.config.get("data")
+        """Whether these are test problems of the task. A file of some tasks may hold training problems."""
 
     def grades(self, tree: RecordedTree) -> dict[Node, bool]:
         """Whether each finished solution is right; equal ones are graded once. Episodes hold verdicts."""
@@ -130,7 +133,16 @@ class _Maker:
         answers = self._graders.task.answers(self._graders.examples[problem].problem)
 
         def is_attempt(message: str) -> bool:
-            code = code_blocks(message) or [message]
-            return all(map(parses, code)) and answers.extract(message) is not None
+            return all(map(parses, _programs(message))) and answers.extract(message) is not None
 
         return is_attempt
+
+
+def _programs(message: str) -> list[str]:
+    """The code of a message that is to hold a program: its blocks, or else all of it.
+
+    It may go on behind a "def" or in a block that the prompt begins.
+    """
+    text = with_def(message)
+    whole = text.partition("\n```")[0] if text.count("```") == 1 else text
+    return code_blocks(message) or [whole]

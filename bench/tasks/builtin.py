@@ -29,6 +29,7 @@ class Builtin(TextTask):
     """The test split, in a fixed order: --limit N takes the first N of them."""
 
     name = "builtin"
+    test_only = True
     checks_steps = True
     prompts: Mapping[str, Prompt] = MappingProxyType(
         {"plain": Prompt(PROMPT), "chat": Prompt("{question}", chat=True)}

@@ -29,6 +29,7 @@ class BuiltinCode(CodeTask):
     """The test split, in a fixed order: --limit N takes the first N of them."""
 
     name = "builtin-code"
+    test_only = True
     defaults = Defaults("builtin-code", "builtin-code", "python")
     prompts: Mapping[str, Prompt] = MappingProxyType(
         {"plain": PROMPT, "chat": Prompt("{question}", chat=True)}

@@ -19,6 +19,7 @@ from bench.grading.grade import Grade
 from bench.tasks.base import PublicTests, Task
 from bench.tasks.code_inputs import generated_inputs
 from bench.tasks.code_text import may_become_program, read_program
+from mutation.parsing import parse
 from mutation.sandbox.sandbox import Sandbox
 from mutation.sandbox.verdict import Limits, Suite
 from search.errors import ScorerError
@@ -81,10 +82,10 @@ def program_of(case: CodeCase, text: str) -> str | None:
     A block in a fence is taken before the text around it. A program that the token limit or a stray remark
     cut short is taken as far as it can be read.
     """
-    return read_program(_with_def(text), case.preamble, case.entry_point)
+    return read_program(with_def(text), case.preamble, case.entry_point)
 
 
-def _with_def(text: str) -> str:
+def with_def(text: str) -> str:
     """A text that goes on behind a "def" of the prompt (`bench.tasks.prompts.eurus`), with that word."""
     return "def" + text if re.match(r" [^\W\d]\w* *\(", text) else text
 
@@ -137,7 +138,7 @@ class CodeAnswers:
         if a == b:
             return True
         if not self._inputs:
-            return ast.dump(ast.parse(a)) == ast.dump(ast.parse(b))
+            return ast.dump(parse(a)) == ast.dump(parse(b))
         return self._behaviour(a) == self._behaviour(b)
 
     def _run(self, program: str) -> str:
@@ -165,7 +166,7 @@ class ShownTests:
         if case is None:
             raise ScorerError(f"{problem.id} is no problem of the task {self._task}: no tests to run")
         message = "".join(step.text for step in (*since_observation(steps[:-1]), steps[-1]))  # the last one
-        text = _with_def(message)
+        text = with_def(message)
         if steps[-1].stop is not Stop.END:
             return OPEN if may_become_program(text, case.preamble, case.entry_point) else FAILED
         program = program_of(case, text)
@@ -179,7 +180,7 @@ class ShownTests:
 def literal_calls(code: str, name: str) -> Iterable[tuple[object, ...]]:
     """The arguments of the calls of `name` in a text, where they are literals and given by position."""
     try:
-        tree = ast.parse(code)
+        tree = parse(code)
     except SyntaxError:
         return
     for node in ast.walk(tree):

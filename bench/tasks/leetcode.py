@@ -39,6 +39,7 @@ class LeetCode(CodeTask):
     """`data`: the file, or a folder that holds it. Problems are grouped by difficulty."""
 
     name = "leetcode"
+    test_only = True
     prompts: Mapping[str, Prompt] = MappingProxyType({
         "raw": Prompt("{question}\n```python\n", stop=("```",)), "eurus": eurus.LEETCODE, "chat": INSTRUCT,
     })  # fmt: skip

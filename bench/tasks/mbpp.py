@@ -31,6 +31,7 @@ class Mbpp(CodeTask):
     """`data`: the folder with mbpp.jsonl and perhaps MbppPlus*.jsonl."""
 
     name = "mbpp"
+    test_only = True
     prompts: Mapping[str, Prompt] = MappingProxyType({"raw": RAW, "eurus": eurus.MBPP, "chat": INSTRUCT})
 
     def load(self, data: Path | None, limit: int | None) -> list[Example]:

@@ -36,6 +36,7 @@ class WordProblems(Jsonl):
     """What the three tasks share. file: the name of the data in a folder."""
 
     file: ClassVar[str]
+    test_only = True
     prompts = GSM8K
 
     def examples(self, data: Path | None, limit: int | None) -> list[Example]:
