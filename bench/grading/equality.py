@@ -116,6 +116,8 @@ _TOWER = re.compile(r"\d[)}\]]*(?:\^|\*\*)[{(]*\d+(?:\^|\*\*)")
 _BIG_FACTORIAL = re.compile(r"(?:\d{5,}|![)}\]]*|\^\{?\d+[)}]*)!(?!=)")
 _UNCLEAR = re.compile(r"(?<![\d_])\d+\s+[\d.]|\.\d*\.")
 """Two numbers side by side: math-verify would add or multiply them."""
+_SIDE_BY_SIDE = re.compile(r"(?<![\^\d])\d+\s+(?:\d+(?:\.\d*)?|\.\d+)(?![\d.]|\s*/)")
+"""The same but for mixed numbers: 1 2 3 is not 6."""
 _SET_OR_MATRIX = re.compile(r"\\(?:cup|cap|setminus|backslash|mathbb|begin)(?![a-zA-Z])")
 _MACRO = re.compile(r"\\text\{[^{}]*\}|\\[a-zA-Z]+")
 
@@ -264,6 +266,8 @@ class _Comparison:
         if _is_huge(form_a) or _is_huge(form_b):
             raise _Undecided(How.HUGE)
         a, b = for_sympy(a), for_sympy(b)
+        if _SIDE_BY_SIDE.search(a) or _SIDE_BY_SIDE.search(b):
+            return False, How.FORM
         orders = ((a, b), (b, a)) if self._symmetric else ((a, b),)
         return all(self._verified(answer, reference) for answer, reference in orders), How.MATH_VERIFY
 
