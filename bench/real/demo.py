@@ -36,8 +36,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         data = [] if "--data" in given else ["--data", str(packaged_problems())]
         out = [] if "--out" in given else ["--out", str(OUT), *(["--resume"] if OUT.is_dir() else [])]
         return search([
-            "--task", "gsm8k", *data, "--policy", POLICY, "--prm", PRM, "--strategy", "cot,hgs",
-            "--step-tokens", "64", "--solution-tokens", "192", *out, *words,
+            "--task", "gsm8k", *data, "--policy", POLICY, "--prm", PRM, "--strategy", "hgs",
+            "--set", "width=4", "max_samples=24", "--limit", "40", "--step-tokens", "64",
+            "--solution-tokens", "192", *out, *words,
         ])  # fmt: skip
 
     return exit_code(run)

@@ -74,7 +74,7 @@ class Sizes:
 SIZES = {
     "cpu": Sizes(
         worked=1500, sampled=150, samples=8, top_layers=15, lora=16, bf16=False, batch=8, max_length=192,
-        epochs=2, lr=1e-3, prm_epochs=1, prm_lr=1e-3, prm_lora=3,
+        epochs=2, lr=1e-3, prm_epochs=2, prm_lr=2e-4, prm_lora=3,
     ),
     "gpu": Sizes(
         worked=7473, sampled=2000, samples=32, top_layers=0, lora=64, bf16=True, batch=32, max_length=640,
@@ -152,7 +152,8 @@ def ship(adapter: Path, out: Path, base: str) -> None:
 def values_of_samples(trace: Path) -> Iterator[LabelledSolution]:
     """The distinct sampled solutions of a trace. Each step is labelled by whether the answer is right.
 
-    Unfinished ones are wrong.
+    Unfinished ones are wrong. Problems that were always solved, or never, are left out: they teach how hard a
+    problem is, not which of its solutions is right.
     """
     run = read_trace(trace)
     graders = Graders(run)
@@ -163,7 +164,7 @@ def values_of_samples(trace: Path) -> Iterator[LabelledSolution]:
             steps = tuple(step.text.strip("\n") for step in leaf.steps if step.text.strip())
             if steps:
                 found.setdefault(steps, graders.grade(name, reader.answer(leaf)))
-        for steps, right in found.items():
+        for steps, right in found.items() if len(set(found.values())) == 2 else ():
             labels = (1 if right else -1,) * len(steps)
             yield LabelledSolution(problem.question, steps, labels, TASK, "train", "answers", outcome=right)
 

@@ -148,7 +148,27 @@ def _shown(results: Results) -> list[str]:
             lines.append(
                 f"- `{name}`: mean reward of held-out right actions {right:+.2f}, of wrong {wrong:+.2f}."
             )
+    for name, result in results.reranked.items():
+        means = [mean for mean, _, _ in result.accuracy["best_of_n"]]
+        at = max(range(len(means)), key=means.__getitem__)
+        lines.append(
+            f"- Reranking with `{name}`: best at N = {result.sizes[at]} ({percent(means[at])}); at N = "
+            f"{result.sizes[-1]} {percent(means[-1])}, where the vote has "
+            f"{percent(result.accuracy['vote'][-1][0])}."
+        )
+    rounds = results.rounds
+    best = max(range(len(rounds)), key=lambda i: share_at(rounds[i].greedy, 1))
+    lines.append(f"- The loop, greedy at turn 1: {_best_round(rounds, best)}")
     return ["## What it shows", "", *lines, ""]
+
+
+def _best_round(rounds: Sequence[Round], best: int) -> str:
+    """Which round is the best, and how the last one compares with it."""
+    last = len(rounds) - 1
+    name = "the start" if best == 0 else f"round {best}"
+    if best == last:
+        return f"the last round is the best, {_paired(rounds[last].greedy, rounds[0].greedy)} on the start."
+    return f"{name} is the best; round {last} is {_paired(rounds[last].greedy, rounds[best].greedy)} on it."
 
 
 def _trees(results: Results) -> list[str]:
