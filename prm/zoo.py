@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from prm.reading.bundled import ADAPTERS, PRMS, TASKS
+from prm.reading.bundled import ADAPTER_PRMS, PRMS, TASKS
 from prm.reading.zoo import zoo
 from search.command import exit_code
 
@@ -18,9 +18,8 @@ def _print_zoo() -> None:
         print(f"{name:<17} {entry.model:<54} {kind}")
     for name, folder in PRMS.items():
         print(f"{name:<17} bundled, for the task {TASKS[folder]}")
-    for name, folder in ADAPTERS.items():
-        if (folder / "prm.json").is_file():
-            print(f"{name:<17} bundled, an adapter for solutions of the policy smollm2-gsm8k")
+    for name in ADAPTER_PRMS:
+        print(f"{name:<17} bundled, an adapter for solutions of the policy smollm2-gsm8k")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

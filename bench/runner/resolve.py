@@ -24,7 +24,15 @@ from bench.runner.engine_args import check_engine_args, of_identity
 from bench.runner.specs import PolicySpec, PRMSpec
 from bench.tasks.base import Defaults, Task
 from prm.pretrained.packages import PACKAGES
-from prm.reading.bundled import ADAPTERS, POLICIES, PRMS, bundled_adapter, bundled_policy, bundled_prm
+from prm.reading.bundled import (
+    ADAPTER_POLICIES,
+    ADAPTER_PRMS,
+    POLICIES,
+    PRMS,
+    bundled_adapter,
+    bundled_policy,
+    bundled_prm,
+)
 from prm.reading.checkpoint import check_on_hub
 from prm.reading.content import fingerprint, old_fingerprint
 from prm.reading.fingerprint import old_prm_fingerprint, prm_fingerprint
@@ -231,7 +239,7 @@ def check_policy(spec: PolicySpec, defaults: Defaults) -> Engine:
         _named("--tokenizer", check_on_hub, spec.tokenizer)
     path = _named("--policy", _policies(engine), name)
     if engine != "server" or path is not None:
-        check_exists("--policy", name, path or name, [*POLICIES, *PACKAGES, *ADAPTERS])
+        check_exists("--policy", name, path or name, [*POLICIES, *PACKAGES, *ADAPTER_POLICIES])
         check_is_policy(name, path or name)
     return engine
 
@@ -286,7 +294,7 @@ def resolve_reward_model(spec: PRMSpec, name: str | None, policy_engine: Engine 
         path = _named("--prm", bundled_prm, name) or _named("--prm", bundled_adapter, name)
     if name is not None and path is not None:
         if not is_specified(path):
-            check_exists("--prm", name, path, [*PRMS, *ADAPTERS, *zoo()])
+            check_exists("--prm", name, path, [*PRMS, *ADAPTER_PRMS, *zoo()])
         try:
             find(path)
         except UsageError as error:

@@ -12,9 +12,9 @@ POLICIES = {"builtin": FOLDER / "policy", "builtin-code": FOLDER / "code-policy"
 PRMS = {"builtin": FOLDER / "prm", "weak": FOLDER / "prm-weak", "builtin-code": FOLDER / "code-prm"}
 
 REAL = FOLDER.with_name("real")
-ADAPTERS = {
-    "smollm2-gsm8k": REAL / "policy", "smollm2-gsm8k-prm": REAL / "prm", "smollm2-gsm8k-orm": REAL / "orm",
-}  # fmt: skip
+ADAPTER_POLICIES = {"smollm2-gsm8k": REAL / "policy"}
+ADAPTER_PRMS = {"smollm2-gsm8k-prm": REAL / "prm", "smollm2-gsm8k-orm": REAL / "orm"}
+ADAPTERS = {**ADAPTER_POLICIES, **ADAPTER_PRMS}
 """LoRA adapters for a pretrained language model: a policy, and reward models for its steps and solutions."""
 
 TASKS = {
