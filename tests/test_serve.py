@@ -316,7 +316,7 @@ async def test_waiting_counts_towards_the_deadline() -> None:
             first = asyncio.create_task(ask(1.5))
             await asyncio.sleep(0.1)
             second = await ask(4.0)
-            assert await first >= 1.5 and second < 3.9  # about 2.6, on a machine with nothing else to do
+            assert await first > 1 and second < 3.9  # about 1.5 and 2.6: both count from their arrival
 
 
 def test_metrics_count_what_was_spent() -> None:
