@@ -20,8 +20,7 @@ from bench.runner.attempts import recorded_attempts
 from bench.runner.collect import ATTEMPTS, CollectRequest, collect_trees
 from bench.runner.collect_problems import read_source
 from bench.runner.episodes import EpisodeSpec
-from bench.runner.execute import RunWatch, execute, replay
-from bench.runner.models import load_run
+from bench.runner.finished import finished
 from bench.runner.request import Run, RunRequest
 from bench.runner.specs import PolicySpec
 from bench.tasks.base import Example
@@ -36,7 +35,6 @@ from prm.training.train import train
 from prm.tuning import request as tuning
 from prm.tuning.request import Method, TuneRequest
 from prm.tuning.tune import tune
-from search.errors import UnavailableError
 from search.limits import LengthLimits
 from search.tree import Strategy
 from search.types import Answers, Problem
@@ -159,18 +157,7 @@ class Stages:
         ).validate()  # fmt: skip
         if validation:
             run = on_validation(run, self.sizes.validation)
-        summaries = await replay(run) if run.request.resume else None
-        print(f"{name}: {'solving' if summaries is None else 'already done'}")
-        if summaries is None:
-            async with load_run(run) as models:
-                summaries = await execute(run, models, RunWatch())
-        [summary] = summaries
-        if failed := summary.failed:
-            raise UnavailableError(
-                f"{out}: {len(failed)} problems failed, the first with: {failed[0].error}; the same command "
-                "tries them again"
-            )
-        return summary
+        return await finished(run)
 
     def reranked(self, trace: Path, prm: Path | None) -> Reranking:
         """The candidates of a trace by N, chosen by a reward model; None: by their votes alone."""

@@ -16,12 +16,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 from bench.report.recorded import read_trace
 from bench.report.sides import Graders
-from bench.runner.execute import RunWatch, execute, replay
-from bench.runner.models import load_run
+from bench.runner.finished import finished
 from bench.runner.request import RunRequest
 from bench.runner.specs import PolicySpec
 from prm.data.labels import LabelledSolution, write_labels
@@ -30,7 +28,7 @@ from prm.reading.checkpoint import read_json
 from prm.training.examples import Form
 from prm.training.request import RUN, TrainRequest
 from prm.training.train import train
-from search.errors import UnavailableError, UsageError
+from search.errors import UsageError
 from search.limits import LengthLimits
 from search.params import make_strategy
 
@@ -217,26 +215,14 @@ def _sampled(request: RealRequest, policy: Path, problems: Path) -> Path:
     if not _is_done(request, labels):
         out = request.work / "samples"
         vote = make_strategy(VOTE, {"n": str(request.sizes.samples)})
-        asyncio.run(_solved(request, policy, problems, out, vote))
+        run = RunRequest(
+            strategies={VOTE: vote}, task=TASK, data=problems, prm=None, out=out, resume=out.is_dir(),
+            lengths=LengthLimits(64, request.sizes.max_length),
+            policy=PolicySpec(name=str(policy), engine=request.engine),
+        ).validate()  # fmt: skip
+        asyncio.run(finished(run))
         write_labels(labels, list(values_of_samples(out / f"{VOTE}.jsonl")))
     return labels
-
-
-async def _solved(request: RealRequest, policy: Path, problems: Path, out: Path, vote: Any) -> None:
-    run = RunRequest(
-        strategies={VOTE: vote}, task=TASK, data=problems, lengths=LengthLimits(64, request.sizes.max_length),
-        policy=PolicySpec(name=str(policy), engine=request.engine), prm=None, out=out, resume=out.is_dir(),
-    ).validate()  # fmt: skip
-    summaries = await replay(run) if run.request.resume else None
-    if summaries is None:
-        async with load_run(run) as models:
-            summaries = await execute(run, models, RunWatch())
-    [summary] = summaries
-    if failed := summary.failed:
-        raise UnavailableError(
-            f"{out}: {len(failed)} problems failed, the first with: {failed[0].error}; the same command "
-            "tries them again"
-        )
 
 
 def _is_done(request: RealRequest, file: Path) -> bool:
