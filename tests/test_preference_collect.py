@@ -246,7 +246,7 @@ class Guessing:
         return [Step(text, (1, 2, 3), 0.0, Stop.END)]
 
 
-def resolved(spec: PolicySpec, *_: object) -> ResolvedPolicy:
+def resolved(spec: PolicySpec, *_: object, turns: bool = False) -> ResolvedPolicy:
     """A chat model; nothing is looked up or read."""
     return ResolvedPolicy(
         name="scripted", path="scripted", engine="server", dtype="auto", tokenizer=None, servers=(),

@@ -27,7 +27,7 @@ REFUSED: dict[str, tuple[list[str], str]] = {
     "range": (["--set", "width=0"], "hgs: width=0: it must be at least 1"),
     "option": (["--set", "neutral=maybe"], "hgs: neutral is one of defer, accept, reject, not 'maybe'"),
     "setting": (["--set", "width"], "--set takes PARAM=VALUE, not 'width'"),
-    "task": (["--task", "gsm8"], "unknown task 'gsm8': did you mean gsm8k?"),
+    "task": (["--task", "gsm8"], "unknown task 'gsm8': did you mean gsm8k or gsm_plus?"),
     "engine": (["--engine", "vlm"], "unknown engine 'vlm': did you mean vllm?"),
     "segment": (["--segment", "new_line"], "unknown segmentation 'new_line': did you mean newline"),
     "dtype": (["--dtype", "int4"], "unknown precision 'int4'"),
