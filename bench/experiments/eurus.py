@@ -12,7 +12,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.experiments.eurus_stages import Sizes, Stages, metrics_of
+from bench.experiments.eurus_stages import Sizes, Stages
+from bench.report.eurus_cells import metrics_of
 from bench.report.eurus_page import Rate, Results, Round, write_report
 from bench.report.reranking import Reranking
 from bench.report.summary import Summary

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from bench.report.candidates import Candidates
 from bench.report.recorded import read_trace
@@ -236,9 +234,3 @@ def clusters(found: Sequence[str | None], answers: Answers) -> list[int | None]:
             firsts.append(answer)
         numbers.append(number)
     return numbers
-
-
-def metrics_of(folder: Path) -> dict[str, Any]:
-    """What a training run wrote beside its card: command, counts of the data, metrics, history."""
-    metrics: dict[str, Any] = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    return metrics

@@ -6,16 +6,30 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from bench.report.comparison import ALPHA
+from bench.report.eurus_cells import (
+    accuracy,
+    against,
+    compared,
+    gain,
+    lines_of,
+    mcnemar_at,
+    measure,
+    metrics_of,
+    pairs_by_turn,
+    pairs_of,
+    right_at,
+    right_by_problem,
+    share_at,
+    share_right,
+)
 from bench.report.eurus_pictures import draw_reward_models, draw_rounds, draw_tuning, draw_turns
-from bench.report.markdown import interval, paired, percent, table
+from bench.report.markdown import paired, percent, table
 from bench.report.reranking import Reranking
-from bench.report.resampling import bootstrap
-from bench.report.stats import Paired, mcnemar, problems_needed, wilson
+from bench.report.stats import problems_needed
 from bench.report.summary import Summary
 
 START, SFT = "start", "sft"
@@ -69,10 +83,6 @@ class Results:
     trees: Sequence[Path]
 
 
-def share_at(summary: Summary, turn: int) -> float:
-    return sum(g.right_at(turn) for g in summary.graded) / len(summary.graded)
-
-
 def write_report(results: Results, page: Path) -> None:
     """Write the page, and its pictures beside it."""
     page.parent.mkdir(parents=True, exist_ok=True)
@@ -83,13 +93,13 @@ def write_report(results: Results, page: Path) -> None:
         },
         page.with_name(f"{page.stem}-turns.png"),
     )
-    histories = {name: _metrics(folder)["history"] for name, folder in results.policies.items()}
+    histories = {name: metrics_of(folder)["history"] for name, folder in results.policies.items()}
     pairs = {name: history for name, history in histories.items() if name not in (START, SFT)}
     draw_tuning(pairs, page.with_name(f"{page.stem}-tuning.png"))
-    models = {name: _metrics(folder)["history"] for name, folder in results.models.items()}
+    models = {name: metrics_of(folder)["history"] for name, folder in results.models.items()}
     draw_reward_models(models, page.with_name(f"{page.stem}-rewards.png"))
     measured = {
-        name: [_share(r.greedy if name == "greedy" else r.hgs) for r in results.rounds]
+        name: [share_right(r.greedy if name == "greedy" else r.hgs) for r in results.rounds]
         for name in ("greedy", "HGS")
     }
     draw_rounds(measured, page.with_name(f"{page.stem}-rounds.png"))
@@ -124,7 +134,7 @@ def _shown(results: Results) -> list[str]:
     start, lines = results.turns[START], list[str]()
     tuned = {name: summary for name, summary in results.turns.items() if name not in (START, "builtin-code")}
     for turn in (1, TURNS):
-        tests = {name: _test(summary, start, turn) for name, summary in tuned.items()}
+        tests = {name: mcnemar_at(summary, start, turn) for name, summary in tuned.items()}
         clear = [f"`{name}` ({paired(asdict(t))})" for name, t in tests.items() if t.p < ALPHA]
         if clear:
             lines.append(
@@ -132,17 +142,17 @@ def _shown(results: Results) -> list[str]:
             )
             continue
         name = max(tests, key=lambda name: abs(tests[name].points))
-        a, b = (_right(summary, turn) for summary in (tuned[name], start))
+        a, b = (right_by_problem(summary, turn) for summary in (tuned[name], start))
         needed = problems_needed([x - y for x, y in zip(a, b, strict=True)])
         lines.append(
             f"- At turn {turn}, no tuned policy differs from the start by more than the noise. The largest "
             f"difference is that of `{name}`, {paired(asdict(tests[name]))} points"
             + (f"; it takes about {needed:,} problems to show one as large." if needed else ".")
         )
-    pairs = {name: _pairs(results.policies[name]) for name in tuned if name != SFT}
+    pairs = {name: pairs_of(results.policies[name]) for name in tuned if name != SFT}
     lines.append(f"- Pairs to tune on: {', '.join(f'{n:,} (`{name}`)' for name, n in pairs.items())}.")
     for name, folder in results.models.items():
-        measured = _metrics(folder)["metrics"]
+        measured = metrics_of(folder)["metrics"]
         if "held_out_accuracy" in measured:
             right, wrong = (measured[f"held_out_{side}_mean"] for side in ("chosen", "rejected"))
             lines.append(
@@ -167,22 +177,22 @@ def _best_round(rounds: Sequence[Round], best: int) -> str:
     last = len(rounds) - 1
     name = "the start" if best == 0 else f"round {best}"
     if best == last:
-        return f"the last round is the best, {_paired(rounds[last].greedy, rounds[0].greedy)} on the start."
-    return f"{name} is the best; round {last} is {_paired(rounds[last].greedy, rounds[best].greedy)} on it."
+        return f"the last round is the best, {compared(rounds[last].greedy, rounds[0].greedy)} on the start."
+    return f"{name} is the best; round {last} is {compared(rounds[last].greedy, rounds[best].greedy)} on it."
 
 
 def _trees(results: Results) -> list[str]:
     rows = []
     for folder in dict.fromkeys([*results.trees, *(r.trees for r in results.rounds if r.trees is not None)]):
         summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-        by_turn = _by_turn(folder)
+        by_turn = pairs_by_turn(folder)
         rows.append([
-            f"`{folder.name}`", f"{summary.get('problems', len(_lines(folder / 'sft.jsonl'))):,}",
+            f"`{folder.name}`", f"{summary.get('problems', len(lines_of(folder / 'sft.jsonl'))):,}",
             f"{sum(summary['attempts'].values()):,}" if "attempts" in summary else "",
             *(f"{by_turn.get(turn, 0):,}" for turn in range(1, TURNS + 1)),
         ])  # fmt: skip
     heads = ["trees", "problems", "actions sampled", *(f"pairs, turn {turn}" for turn in range(1, TURNS + 1))]
-    commands = [_metrics(results.policies[START])["command"]]
+    commands = [metrics_of(results.policies[START])["command"]]
     for folder, policy, depth in ((results.trees[0], "builtin-code", 1), (results.trees[-1], None, TURNS)):
         commands.append(_collect(folder, policy or str(results.policies[START]), depth))
     return [
@@ -201,16 +211,16 @@ def _turns(results: Results, stem: str) -> list[str]:
     start = results.turns[START]
     rows = []
     for name, summary in results.turns.items():
-        tests = [] if name == START else [_against(summary, start, turn) for turn in (1, TURNS)]
+        tests = [] if name == START else [against(summary, start, turn) for turn in (1, TURNS)]
         rows.append(
-            [f"`{name}`", *(_at(summary, turn) for turn in range(1, TURNS + 1)), *(tests or ["", ""])]
+            [f"`{name}`", *(right_at(summary, turn) for turn in range(1, TURNS + 1)), *(tests or ["", ""])]
         )
     heads = ["policy", *(f"turn {n}" for n in range(1, TURNS + 1)), "against start, turn 1", "turn 5"]
     commands = [_solve(results, folder, EPISODES) for folder in (results.policies[START],)]
     single = next(name for name in results.turns if name.endswith("-single"))
     name = single.removesuffix("-single")
-    counts = [_pairs(results.policies[name]), _pairs(results.policies[single])]
-    gain = [_against(results.turns[name], results.turns[single], turn) for turn in (1, TURNS)]
+    counts = [pairs_of(results.policies[name]), pairs_of(results.policies[single])]
+    gain = [against(results.turns[name], results.turns[single], turn) for turn in (1, TURNS)]
     return [
         "## Success at turns 1 to 5", "",
         "Greedy episodes: the policy writes a program, reads the verdict and how the tests ended, and "
@@ -223,7 +233,7 @@ def _turns(results: Results, stem: str) -> list[str]:
         f"all {counts[0]:,}, with the same learning rate. Trees against single turns: {gain[0]} points at "
         f"turn 1, {gain[1]} at turn 5. The paper reports 49.4 for trees and 48.1 for single turns, as "
         "averages over its benchmarks (KTO, Llama-3-8B).", "",
-        *_code(_metrics(results.policies[single])["command"]),
+        *_code(metrics_of(results.policies[single])["command"]),
     ]  # fmt: skip
 
 
@@ -232,7 +242,7 @@ def _tuning(results: Results, stem: str) -> list[str]:
         [f"`{name}`", ", ".join(f"{rate.lr:g}: {percent(rate.value)}" for rate in rates)]
         for name, rates in results.tried.items()
     ]
-    commands = [_metrics(results.policies[name])["command"] for name in results.tried if name != START]
+    commands = [metrics_of(results.policies[name])["command"] for name in results.tried if name != START]
     return [
         "## Tuning", "",
         "The paper's learning rate, 5e-7, is for models of 7 billion parameters; a policy of 0.7 million "
@@ -248,7 +258,7 @@ def _tuning(results: Results, stem: str) -> list[str]:
 def _rewards(results: Results, stem: str) -> list[str]:
     rows = []
     for name, folder in results.models.items():
-        measured = _metrics(folder)["metrics"]
+        measured = metrics_of(folder)["metrics"]
         if "held_out_accuracy" in measured:
             rows.append([
                 f"`{name}`", percent(measured["held_out_accuracy"]),
@@ -261,7 +271,7 @@ def _rewards(results: Results, stem: str) -> list[str]:
         "Trained on the pairs of `trees-1`, those across turns among them, from the SFT policy: "
         "Bradley-Terry with direct rewards (`bt-dr`), and either alone. Measured on held-out pairs.", "",
         *table(heads, rows), f"![Rewards of right and wrong over training]({stem}-rewards.png)", "",
-        *_code(*(_metrics(folder)["command"] for folder in results.models.values())),
+        *_code(*(metrics_of(folder)["command"] for folder in results.models.values())),
     ]  # fmt: skip
 
 
@@ -269,11 +279,11 @@ def _reranking(results: Results) -> list[str]:
     first = next(iter(results.reranked.values()))
     at = [index for index, n in enumerate(first.sizes) if n > 1]
     random = first.accuracy["vote"][0]
-    rows = [["random", *[_measure(random)] * len(at)]]
-    rows.append([SELECTORS["vote"], *(_measure(first.accuracy["vote"][i]) for i in at)])
+    rows = [["random", *[measure(random)] * len(at)]]
+    rows.append([SELECTORS["vote"], *(measure(first.accuracy["vote"][i]) for i in at)])
     for name, result in results.reranked.items():
-        rows.append([f"`{name}`", *(_measure(result.accuracy["best_of_n"][i]) for i in at)])
-    rows.append([SELECTORS["oracle"], *(_measure(first.accuracy["oracle"][i]) for i in at)])
+        rows.append([f"`{name}`", *(measure(result.accuracy["best_of_n"][i]) for i in at)])
+    rows.append([SELECTORS["oracle"], *(measure(first.accuracy["oracle"][i]) for i in at)])
     both, only = (results.reranked[name].by_problem["best_of_n"] for name in ("bt-dr", "bt"))
     vote = first.by_problem["vote"]
     n = first.sizes[-1]
@@ -283,8 +293,8 @@ def _reranking(results: Results) -> list[str]:
         f"{first.sizes[-1]} programs of the start for each test problem. An accuracy is the expectation over "
         "all subsets of N of them, not one draw; intervals are of a bootstrap over problems.", "",
         *table(["selector", *(f"N = {first.sizes[i]}" for i in at)], rows),
-        f"At N = {n}, direct rewards change Bradley-Terry's accuracy by {_gain(both - only)} points, and "
-        f"`bt-dr` is {_gain(both - vote)} points from the vote (paired by problem, 95 % interval).", "",
+        f"At N = {n}, direct rewards change Bradley-Terry's accuracy by {gain(both - only)} points, and "
+        f"`bt-dr` is {gain(both - vote)} points from the vote (paired by problem, 95 % interval).", "",
         *_code(
             _solve(results, results.policies[START],
                    f"--strategy self_consistency --set n={n} --no-baseline --out {results.work}/more"),
@@ -298,16 +308,16 @@ def _loop(results: Results, stem: str) -> list[str]:
     rows, before = [], results.rounds[0]
     for number, one in enumerate(results.rounds):
         gains = [
-            "" if number == 0 else _paired(new, old)
+            "" if number == 0 else compared(new, old)
             for new, old in ((one.greedy, before.greedy), (one.hgs, before.hgs))
         ]
         total = [
-            "" if number == 0 else _paired(new, old)
+            "" if number == 0 else compared(new, old)
             for new, old in ((one.greedy, results.rounds[0].greedy), (one.hgs, results.rounds[0].hgs))
         ]
         rows.append([
-            "start" if number == 0 else str(number), _at(one.greedy, 1), gains[0], total[0],
-            _at(one.greedy, TURNS), _accuracy(one.hgs), gains[1], total[1],
+            "start" if number == 0 else str(number), right_at(one.greedy, 1), gains[0], total[0],
+            right_at(one.greedy, TURNS), accuracy(one.hgs), gains[1], total[1],
         ])  # fmt: skip
         before = one
     heads = [
@@ -321,7 +331,7 @@ def _loop(results: Results, stem: str) -> list[str]:
     ]
     if last.trees is not None:
         before_last = str(results.rounds[-2].policy)
-        commands = [_collect(last.trees, before_last, TURNS), _metrics(last.policy)["command"], *commands]
+        commands = [_collect(last.trees, before_last, TURNS), metrics_of(last.policy)["command"], *commands]
     return [
         "## The loop", "",
         "Each round collects trees of the training problems with the policy of the round before, and tunes "
@@ -331,79 +341,8 @@ def _loop(results: Results, stem: str) -> list[str]:
     ]  # fmt: skip
 
 
-# -- cells ---------------------------------------------------------------------------------------------
-
-
-def _share(summary: Summary) -> float:
-    return summary.correct / len(summary.graded) if not summary.right_by_turn else share_at(summary, 1)
-
-
-def _at(summary: Summary, turn: int) -> str:
-    right, n = sum(g.right_at(turn) for g in summary.graded), len(summary.graded)
-    return f"{percent(right / n)} {interval(wilson(right, n))}"
-
-
-def _accuracy(summary: Summary) -> str:
-    right, n = summary.correct, len(summary.graded)
-    return f"{percent(right / n)} {interval(wilson(right, n))}"
-
-
-def _against(ours: Summary, theirs: Summary, turn: int) -> str:
-    return paired(asdict(_test(ours, theirs, turn)))
-
-
-def _test(ours: Summary, theirs: Summary, turn: int) -> Paired:
-    return mcnemar(_right(ours, turn), _right(theirs, turn))
-
-
-def _paired(ours: Summary, theirs: Summary) -> str:
-    return _against(ours, theirs, 1) if ours.right_by_turn else paired(asdict(ours.against(theirs)))
-
-
-def _right(summary: Summary, turn: int) -> list[bool]:
-    """By problem, in the order of their ids."""
-    ordered = sorted(summary.graded, key=lambda graded: graded.outcome.problem.id)
-    return [graded.right_at(turn) for graded in ordered]
-
-
-def _measure(measure: tuple[float, float, float]) -> str:
-    value, low, high = measure
-    return f"{percent(value)} {interval((low, high))}"
-
-
-def _gain(differences: Any) -> str:
-    """The mean of the differences at the largest N, in points, with its interval."""
-    values = differences[:, -1].tolist()
-    low, high = bootstrap(values)
-    return f"{100 * sum(values) / len(values):+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"
-
-
-# -- files and commands --------------------------------------------------------------------------------
-
-
-def _metrics(folder: Path) -> dict[str, Any]:
-    metrics: dict[str, Any] = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    return metrics
-
-
-def _pairs(folder: Path) -> int:
-    return int(_metrics(folder)["data"]["train"].get("pairs", 0))
-
-
-def _lines(path: Path) -> list[str]:
-    return path.read_text(encoding="utf-8").splitlines()
-
-
-def _by_turn(folder: Path) -> dict[int, int]:
-    counts = dict[int, int]()
-    for line in _lines(folder / "pairs.jsonl"):
-        turn = int(json.loads(line)["id"].rpartition("_")[2])
-        counts[turn] = counts.get(turn, 0) + 1
-    return counts
-
-
 def _collect(folder: Path, policy: str, depth: int) -> str:
-    run = json.loads(_lines(folder / "attempts.jsonl")[0])["config"]
+    run = json.loads(lines_of(folder / "attempts.jsonl")[0])["config"]
     problems = json.loads((folder / "summary.json").read_text(encoding="utf-8"))["problems"]
     return (
         f"python -m prm.preference.collect --engine hf --task builtin-code --policy {policy} "
