@@ -77,14 +77,16 @@ def load_mbpp(folder: Path) -> list[CodeProblem]:
         _task_id(row).removeprefix("Mbpp/"): row.fields
         for file in sorted(folder.glob("MbppPlus*.jsonl")) for row in json_lines(file)
     }  # fmt: skip
-    problems = []
-    for row in json_lines(path):
-        number = _task_id(row)
-        try:
-            problems.append(_problem(row.fields, plus.get(number)))
-        except (KeyError, TypeError, ValueError, SyntaxError) as error:
-            raise UsageError(f"{row.where}: task {number}: {error!r}") from error
-    return problems
+    return [read_problem(row, plus.get(_task_id(row))) for row in json_lines(path)]
+
+
+def read_problem(row: Row, plus: dict[str, Any] | None = None) -> CodeProblem:
+    """The problem of a row. plus: its row of MBPP+, if it has one. Raises UsageError, which names the row."""
+    number = _task_id(row)
+    try:
+        return _problem(row.fields, plus)
+    except (KeyError, TypeError, ValueError, SyntaxError, StopIteration) as error:
+        raise UsageError(f"{row.where}: task {number}: {error!r}") from error
 
 
 def _task_id(row: Row) -> str:

@@ -18,6 +18,7 @@ import doctest
 import re
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -78,14 +79,21 @@ def _rows(data: Path | None) -> list[Row]:
 
 def _case(row: Row, plus: Mapping[str, list[Any]]) -> CodeCase:
     name, prompt, entry = row.text("task_id"), row.text("prompt"), row.text("entry_point")
-    tests = _helpers(prompt, entry) + row.text("test") + f"\n\ncheck({entry})\n"
-    hidden = {"": Suite(tests, (entry,))}
-    if name in plus:
-        further = PlusTests(entry, prompt + row.text("canonical_solution"), plus[name])
-        hidden["plus"] = further.suite(further.outputs(SANDBOX.get()))
-    public = public_tests(prompt, entry)
+    case = case_of(name, prompt, entry, row.text("test") + f"\n\ncheck({entry})\n")
+    if name not in plus:
+        return case
+    further = PlusTests(entry, prompt + row.text("canonical_solution"), plus[name])
+    return replace(case, hidden={**case.hidden, "plus": further.suite(further.outputs(SANDBOX.get()))})
+
+
+def case_of(name: str, prompt: str, entry: str, tests: str) -> CodeCase:
+    """A function to complete. prompt: its beginning, with the line end. tests: what it must pass.
+
+    Raises SyntaxError if the prompt begins no function.
+    """
+    suite, public = Suite(_helpers(prompt, entry) + tests, (entry,)), public_tests(prompt, entry)
     return CodeCase(
-        name, prompt, entry, (entry,), hidden, Suite(public, (entry,)) if public else None,
+        name, prompt, entry, (entry,), {"": suite}, Suite(public, (entry,)) if public else None,
         tuple(literal_calls(public, entry)),
     )  # fmt: skip
 

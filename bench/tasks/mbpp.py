@@ -41,11 +41,12 @@ class Mbpp(CodeTask):
         problems = [p for p in load_mbpp(data) if p.split == "test"][:limit]
         SANDBOX.get()  # refused now rather than at the first grade
         for problem in problems:
-            self.cases[problem.id] = _case(problem)
+            self.cases[problem.id] = case_of(problem)
         return [Example(Problem(p.id, p.question), "") for p in problems]
 
 
-def _case(problem: CodeProblem) -> CodeCase:
+def case_of(problem: CodeProblem) -> CodeCase:
+    """A problem as its tests see it. It must provide a function."""
     hidden = {"": problem.suite}
     if problem.plus is not None:
         hidden["plus"] = problem.plus.suite(problem.plus.outputs(SANDBOX.get()))

@@ -76,7 +76,7 @@ class TheoremQA(TextTask):
         """
         if answer is None:
             return grade_math(answer, reference)
-        plain = _plain(answer)
+        plain = plain_text(answer)
         if reference.lower() in TRUTHS:
             return Grade(TRUTHS.get(plain.lower().rstrip(".")) is TRUTHS[reference.lower()], "exact")
         if option := OPTION.fullmatch(reference):
@@ -84,7 +84,7 @@ class TheoremQA(TextTask):
             return Grade(chosen is not None and chosen[1].lower() == option[1].lower(), "exact")
         if reference.startswith("["):
             return Grade(_same_list(_items(answer), _items(reference)), "numeric")
-        value = _value(answer, Allowance(WORKER.timeout_s))
+        value = value_in(answer, Allowance(WORKER.timeout_s))
         return grade_math(plain, reference) if value is None else Grade(_near(value, reference), "numeric")
 
 
@@ -93,16 +93,22 @@ def _on_hub() -> Iterator[Row]:
 
 
 def _example(row: Row) -> Example:
-    answer = row.fields.get("Answer")
-    if not isinstance(answer, str | bool | int | float | list) or answer in ("", []):
-        raise UsageError(f"{row.where}: 'Answer' must be a text, a number, true or false, or a list")
-    reference = str(answer).strip()
-    name = row.fields.get("id", row.number)
     kind = str(row.fields.get("Answer_type", ""))
+    reference = reference_of(row, "Answer", kind)
+    name = row.fields.get("id", row.number)
+    return Example(Problem(f"theoremqa/{name}", row.text("Question")), reference, kind)
+
+
+def reference_of(row: Row, field: str, kind: str) -> str:
+    """The reference answer that a field holds, as text. kind: its type, "" if unknown. Raises UsageError."""
+    answer = row.fields.get(field)
+    if not isinstance(answer, str | bool | int | float | list) or answer in ("", []):
+        raise UsageError(f"{row.where}: {field!r} must be a text, a number, true or false, or a list")
+    reference = str(answer).strip()
     is_list = reference.startswith("[")
     if (is_list or kind.startswith(("integer", "float", "list"))) and None in map(number, _items(reference)):
-        raise UsageError(f"{row.where}: 'Answer' must hold numbers, not {reference}")
-    return Example(Problem(f"theoremqa/{name}", row.text("Question")), reference, kind)
+        raise UsageError(f"{row.where}: {field!r} must hold numbers, not {reference}")
+    return reference
 
 
 def _items(text: str) -> list[str]:
@@ -116,13 +122,14 @@ def _items(text: str) -> list[str]:
     return [alone[1] if alone else answer.text]
 
 
-def _plain(text: str) -> str:
+def plain_text(text: str) -> str:
+    """A text without the commands that set it upright or bold: \\text{True} as True."""
     return _TEXT.sub(r"\1", text).strip()
 
 
-def _value(text: str, allowance: Allowance) -> Fraction | None:
+def value_in(text: str, allowance: Allowance) -> Fraction | None:
     """The number on the last side of an answer, without its unit; None if there is none."""
-    side = _last_side(_plain(text))
+    side = _last_side(plain_text(text))
     value = number(side)
     if value is None:
         value = number(normal_form(side))
@@ -148,7 +155,7 @@ def _same_list(answers: list[str], references: list[str]) -> bool:
     if len(answers) != len(references):
         return False
     allowance = Allowance(WORKER.timeout_s)
-    values = [value for answer in answers if (value := _value(answer, allowance)) is not None]
+    values = [value for answer in answers if (value := value_in(answer, allowance)) is not None]
     if len(values) != len(answers):
         return False
     wanted = sorted(references, key=lambda text: number(text) or Fraction(0))
