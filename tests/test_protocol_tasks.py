@@ -315,13 +315,16 @@ def test_bbh_names_what_is_missing(tmp_path: Path) -> None:
         )
 
 
-@pytest.mark.parametrize("task", ["svamp", "asdiv", "gsm_plus", "theoremqa", "ifeval", "leetcode", "bbh"])
+@pytest.mark.parametrize(
+    "task",
+    ["svamp", "asdiv", "gsm_plus", "theoremqa", "ifeval", "leetcode", "bbh", "mint_math", "mint_code"],
+)
 def test_a_missing_file_is_named(task: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"cannot read .*absent"):
         TASKS[task]().load(tmp_path / "absent", None)
 
 
-@pytest.mark.parametrize("task", ["leetcode", "bbh"])
+@pytest.mark.parametrize("task", ["leetcode", "bbh", "mint_math", "mint_code"])
 def test_without_data_the_source_is_named(task: str) -> None:
     with pytest.raises(UsageError, match="--data PATH"):
         TASKS[task]().load(None, None)

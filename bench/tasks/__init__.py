@@ -66,6 +66,12 @@ def _ifeval() -> TextTask:
     return IfEval()
 
 
+def _mint_math() -> TextTask:
+    from bench.tasks.mint_math import MintMath
+
+    return MintMath()
+
+
 def _builtin_code() -> Task:
     from bench.tasks.builtin_code import BuiltinCode
 
@@ -90,6 +96,12 @@ def _leetcode() -> Task:
     return LeetCode()
 
 
+def _mint_code() -> Task:
+    from bench.tasks.mint_code import MintCode
+
+    return MintCode()
+
+
 def _jsonl() -> TextTask:
     from bench.tasks.jsonl import Jsonl
 
@@ -98,12 +110,14 @@ def _jsonl() -> TextTask:
 
 TEXT_TASKS: dict[str, Callable[[], TextTask]] = {
     "builtin": _builtin, "gsm8k": _gsm8k, "math": _math, "svamp": _svamp, "asdiv": _asdiv,
-    "gsm_plus": _gsm_plus, "theoremqa": _theoremqa, "bbh": _bbh, "ifeval": _ifeval, "jsonl": _jsonl,
+    "gsm_plus": _gsm_plus, "theoremqa": _theoremqa, "bbh": _bbh, "ifeval": _ifeval, "mint_math": _mint_math,
+    "jsonl": _jsonl,
 }  # fmt: skip
 """Tasks whose answers are compared with a reference answer."""
 
 CODE_TASKS: dict[str, Callable[[], Task]] = {
-    "builtin-code": _builtin_code, "humaneval": _humaneval, "mbpp": _mbpp, "leetcode": _leetcode
+    "builtin-code": _builtin_code, "humaneval": _humaneval, "mbpp": _mbpp, "leetcode": _leetcode,
+    "mint_code": _mint_code,
 }  # fmt: skip
 """Tasks whose answers are programs, graded by running tests."""
 
