@@ -124,7 +124,10 @@ def test_leetcode_and_ifeval_are_asked_as_they_are() -> None:
     assert TASKS["ifeval"]().prompts["eurus"].fill("Say it.") == "[INST] Say it. [/INST]"
 
 
-@pytest.mark.parametrize("name", ["svamp", "asdiv", "gsm_plus", "theoremqa", "bbh", "ifeval", "leetcode"])
+@pytest.mark.parametrize(
+    "name",
+    ["svamp", "asdiv", "gsm_plus", "theoremqa", "bbh", "ifeval", "leetcode", "mint_math", "mint_code"],
+)
 def test_prompts_by_family(name: str) -> None:
     task = TASKS[name]()
     assert task.name == name and "eurus" in task.prompts
@@ -259,4 +262,14 @@ def test_the_page_has_a_command_for_programs_of_thought() -> None:
     request = parse(shlex.split(command)).request
     assert request.policy.prompt == "eurus-pot" and request.episodes is not None
     assert request.episodes.turns == 1 and request.lengths.step_tokens == 2048
+    assert params(request.strategies["cot"])["temperature"] == 0.0
+
+
+@pytest.mark.parametrize("task", ["mint_math", "mint_code"])
+def test_the_page_has_a_command_for_mint(task: str) -> None:
+    [command] = [c for c in COMMANDS if f"--task {task} " in c]
+    request = parse(shlex.split(command)).request
+    assert request.task == task and request.policy.prompt == "chat" and request.episodes is not None
+    assert request.episodes.turns == 5 and request.episodes.verdicts
+    assert (request.lengths.step_tokens, request.lengths.solution_tokens) == (512, 5 * 512)
     assert params(request.strategies["cot"])["temperature"] == 0.0
