@@ -27,6 +27,7 @@ from bench.grading.numeric import number
 from bench.grading.structure import Equation, Many, read
 from bench.grading.worker import Allowance
 from bench.tasks.base import Example, TextTask
+from bench.tasks.bbh import CHOSEN, TRUTH
 from bench.tasks.prompts import THEOREMQA
 from bench.tasks.sources import source_rows
 from prm.data.rows import Row, hub_rows
@@ -37,7 +38,7 @@ from search.types import Problem
 TOLERANCE = Fraction(4, 100)
 """How far an answer may be from a decimal, relative to it."""
 TRUTHS = {"true": True, "yes": True, "false": False, "no": False}
-OPTION = re.compile(r"\(?([a-d])\)?(?![a-z0-9])", re.IGNORECASE)
+OPTION = re.compile(r"\(?([a-d])\)?", re.IGNORECASE)
 _TEXT = re.compile(r"\\(?:text|mathrm|textbf|mathbf)\{([^{}]*)\}")
 
 
@@ -78,10 +79,11 @@ class TheoremQA(TextTask):
             return grade_math(answer, reference)
         plain = plain_text(answer)
         if reference.lower() in TRUTHS:
-            return Grade(TRUTHS.get(plain.lower().rstrip(".")) is TRUTHS[reference.lower()], "exact")
+            return Grade(_truth(plain) is TRUTHS[reference.lower()], "exact")
         if option := OPTION.fullmatch(reference):
-            chosen = OPTION.match(plain)
-            return Grade(chosen is not None and chosen[1].lower() == option[1].lower(), "exact")
+            chosen = CHOSEN.match(plain)
+            named = None if chosen is None else (chosen[1] or chosen[2]).lower()
+            return Grade(named == option[1].lower(), "exact")
         if reference.startswith("["):
             return Grade(_same_list(_items(answer), _items(reference)), "numeric")
         value = value_in(answer, Allowance(WORKER.timeout_s))
@@ -109,6 +111,12 @@ def reference_of(row: Row, field: str, kind: str) -> str:
     if (is_list or kind.startswith(("integer", "float", "list"))) and None in map(number, _items(reference)):
         raise UsageError(f"{row.where}: {field!r} must hold numbers, not {reference}")
     return reference
+
+
+def _truth(text: str) -> bool | None:
+    """What an answer says, with or without a reason behind it: "False, because ..."."""
+    reasoned = TRUTH.match(text)
+    return TRUTHS.get((reasoned[1] if reasoned else text.rstrip(".")).lower())
 
 
 def _items(text: str) -> list[str]:
