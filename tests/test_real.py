@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import replace
-from fractions import Fraction
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -13,14 +11,12 @@ import pytest
 from safetensors.torch import load_file
 
 from bench.real import demo, recipe
-from bench.real.drills import drills, solved, value
 from bench.real.problems import MEMBERS, to_lines
 from bench.real.recipe import RealRequest, Sizes, by_length, run, values_of_samples
 from bench.runner.resolve import resolve_policy, resolve_prm
 from bench.runner.specs import PolicySpec, PRMSpec
 from bench.tasks import TASKS
 from prm.data import load
-from prm.data.rows import json_lines
 from prm.reading import bundled
 from prm.reading.local import local_policy
 from prm.reading.zoo import find
@@ -29,8 +25,8 @@ from search.prompts import Prompt
 from tests.test_prm_train import fit, random_model
 
 SIZES = Sizes(
-    worked=32, drills=4, sampled=4, samples=4, top_layers=0, lora=2, bf16=False, batch=8, max_length=192,
-    epochs=1, lr=1e-3, prm_epochs=1, prm_lr=1e-3, prm_lora=2,
+    worked=32, sampled=4, samples=4, top_layers=0, lora=2, bf16=False, batch=8, max_length=192, epochs=1,
+    lr=1e-3, prm_epochs=1, prm_lr=1e-3, prm_lora=2,
 )  # fmt: skip
 
 
@@ -53,39 +49,6 @@ def test_short_problems_come_first_and_ties_stay_in_order(tmp_path: Path) -> Non
     path.write_text('{"problem": "What?", "answer": "1"}\n')
     with pytest.raises(UsageError, match="line 1"):
         by_length(path)
-
-
-@pytest.mark.parametrize(
-    ("calculation", "result"),
-    [
-        ("48/2", "24"), ("5-3+2", "4"), ("2+3*4-6/4", "12.5"), ("0.5*7", "3.5"), ("1/8", None), ("3-5", None),
-        ("7-7", None), ("4/0", None),
-    ],
-)  # fmt: skip
-def test_calculations_have_the_result_that_a_solution_would_write(
-    calculation: str, result: str | None
-) -> None:
-    assert solved(calculation) == result
-    if result is not None:
-        assert value(calculation) == Fraction(result)
-
-
-def test_drills_are_calculations_of_solutions_with_other_numbers(tmp_path: Path) -> None:
-    path = tmp_path / "train.jsonl"
-    answer = "<<20*3=60>>60, half of it <<100*.5=50>>, <<3/100*40=1.2>>1.2, <<1/3=.33>>0.33\n#### 60"
-    path.write_text(json.dumps({"question": "?", "answer": answer}) + "\n")
-    made = drills(json_lines(path), 50)
-    assert made == drills(json_lines(path), 50) != drills(json_lines(path), 50, seed=1)
-    path.write_text("".join(json.dumps(row) + "\n" for row in made))
-    for record in load(f"worked:{path}"):
-        *lines, last = record.steps
-        for line in lines:
-            left, right = line.replace(" ", "").replace("x", "*").rstrip().split("=")
-            assert re.fullmatch(r"\d\d\*\d|\d/100\*\d\d", left) and solved(left) == right
-            assert line.split(" = ")[0] in record.question
-        assert last == f"The answer is {lines[-1].rstrip().split()[-1]}."
-    assert len({line for row in made for line in row["answer"].split("\n")}) > 100
-    assert drills([], 5) == []
 
 
 @pytest.mark.slow

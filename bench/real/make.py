@@ -1,7 +1,7 @@
 """python -m bench.real.make: a policy and reward models for GSM8K, on SmolLM2 from PyPI.
 
 Stages, each kept in --work. The same command continues after Ctrl-C or kill -9:
-  policy   LoRA on worked solutions of GSM8K's training set, and on drills of their arithmetic
+  policy   LoRA on worked solutions of GSM8K's training set
   samples  its own solutions of the shortest of these problems; the answers say which are right
   prm      a reward model on the policy's weights: at each step, whether the solution will end right
   orm      the same from whole solutions

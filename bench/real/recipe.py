@@ -1,9 +1,9 @@
 """SmolLM2 on GSM8K: the stages of `python -m bench.real.make`, each kept in a folder of its own.
 
-The policy is tuned on worked solutions, and on drills of their arithmetic. Its own solutions of the shortest
-of these problems, and whether their answers are right, train two reward models on its weights: one that reads
-whole solutions (Cobbe et al. 2021, arXiv:2110.14168, section 4), and one that predicts at the end of each
-step whether the solution will end right (Yu et al. 2023, arXiv:2311.09724), which a search can use.
+The policy is tuned on worked solutions. Its own solutions of the shortest of these problems, and whether
+their answers are right, train two reward models on its weights: one that reads whole solutions (Cobbe et al.
+2021, arXiv:2110.14168, section 4), and one that predicts at the end of each step whether the solution will
+end right (Yu et al. 2023, arXiv:2311.09724), which a search can use.
 """
 
 from __future__ import annotations
@@ -12,13 +12,11 @@ import asyncio
 import json
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
-from bench.real.drills import drills
 from bench.report.recorded import read_trace
 from bench.report.sides import Graders
 from bench.runner.finished import finished
@@ -50,14 +48,13 @@ SHIPPED = {"policy": BASE, "prm": "smollm2-gsm8k", "orm": "smollm2-gsm8k"}
 class Sizes:
     """How much of everything.
 
-    worked: worked solutions that the policy is tuned on, the shortest ones. drills: of arithmetic, too.
-    sampled: the shortest problems, which it then samples solutions of. samples: of each.
+    worked: worked solutions that the policy is tuned on, the shortest ones. sampled: the shortest problems,
+        which it then samples solutions of. samples: of each.
     top_layers, lora, bf16: see `TrainRequest`. batch: sequences in a step. max_length: tokens.
     epochs, lr: of the policy. prm_epochs, prm_lr, prm_lora: of the reward models.
     """
 
     worked: int
-    drills: int
     sampled: int
     samples: int
     top_layers: int
@@ -74,12 +71,12 @@ class Sizes:
 
 SIZES = {
     "cpu": Sizes(
-        worked=2500, drills=1600, sampled=200, samples=8, top_layers=15, lora=16, bf16=False, batch=8,
-        max_length=192, epochs=1, lr=1e-3, prm_epochs=2, prm_lr=2e-4, prm_lora=3,
+        worked=1500, sampled=150, samples=8, top_layers=15, lora=16, bf16=False, batch=8, max_length=192,
+        epochs=2, lr=1e-3, prm_epochs=2, prm_lr=2e-4, prm_lora=3,
     ),
     "gpu": Sizes(
-        worked=7473, drills=8000, sampled=2000, samples=32, top_layers=0, lora=64, bf16=True, batch=32,
-        max_length=640, epochs=3, lr=5e-4, prm_epochs=2, prm_lr=2e-4, prm_lora=64,
+        worked=7473, sampled=2000, samples=32, top_layers=0, lora=64, bf16=True, batch=32, max_length=640,
+        epochs=3, lr=5e-4, prm_epochs=2, prm_lr=2e-4, prm_lora=64,
     ),
 }  # fmt: skip
 
@@ -108,12 +105,9 @@ def run(request: RealRequest) -> None:
     rows = by_length(request.data)
     _claim(request)
     sizes, work = request.sizes, request.work
-    read = [
-        _written(work / "worked.jsonl", _in_order(rows[: sizes.worked])),
-        _written(work / "drills.jsonl", drills(rows, sizes.drills)),
-    ]
-    asked = _written(work / "asked.jsonl", _in_order(rows[: sizes.sampled]))
-    policy = _trained(request, "policy", "sft", BASE, *(f"worked:{path}" for path in read))
+    worked = _written(work / "worked.jsonl", rows[: sizes.worked])
+    asked = _written(work / "asked.jsonl", rows[: sizes.sampled])
+    policy = _trained(request, "policy", "sft", BASE, f"worked:{worked}")
     labels = _sampled(request, policy, asked)
     forms: dict[str, Form] = {"prm": "classes2", "orm": "outcome"}
     for name, form in forms.items():
@@ -190,23 +184,21 @@ def _claim(request: RealRequest) -> None:
     partial.replace(path)
 
 
-def _in_order(rows: Sequence[Row]) -> list[Mapping[str, Any]]:
-    return [row.fields for row in sorted(rows, key=lambda row: row.number)]
-
-
-def _written(path: Path, rows: Iterable[Mapping[str, Any]]) -> Path:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+def _written(path: Path, rows: Sequence[Row]) -> Path:
+    """A file of the rows, in their original order."""
+    lines = (json.dumps(row.fields) + "\n" for row in sorted(rows, key=lambda row: row.number))
+    path.write_text("".join(lines), encoding="utf-8")
     return path
 
 
-def _trained(request: RealRequest, name: str, form: Form, base: str, *data: str) -> Path:
+def _trained(request: RealRequest, name: str, form: Form, base: str, data: str) -> Path:
     """A model with LoRA merged in; its adapter is in the folder `adapter`."""
     out, sizes = request.work / name, request.sizes
     is_policy = form == "sft"
     if not _is_done(request, out / CARD):
         train(
             TrainRequest(
-                form=form, base=base, data=data, out=out, resume=(out / RUN).exists(),
+                form=form, base=base, data=(data,), out=out, resume=(out / RUN).exists(),
                 question_template=TEMPLATE, class_weights="auto" if is_policy else "balanced",
                 validation_share=0.02 if is_policy else 0.1,
                 epochs=sizes.epochs if is_policy else sizes.prm_epochs, batch=sizes.batch,
