@@ -175,10 +175,11 @@ def _shown(results: Results) -> list[str]:
 def _best_round(rounds: Sequence[Round], best: int) -> str:
     """Which round is the best, and how the last one compares with it."""
     last = len(rounds) - 1
-    name = "the start" if best == 0 else f"round {best}"
+    difference = compared(rounds[last].greedy, rounds[0 if best == last else best].greedy)
     if best == last:
-        return f"the last round is the best, {compared(rounds[last].greedy, rounds[0].greedy)} on the start."
-    return f"{name} is the best; round {last} is {compared(rounds[last].greedy, rounds[best].greedy)} on it."
+        return f"the last round is the best; against the start {difference}."
+    name = "the start" if best == 0 else f"round {best}"
+    return f"{name} is the best; round {last} against it {difference}."
 
 
 def _trees(results: Results) -> list[str]:
