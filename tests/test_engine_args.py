@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.util import find_spec
@@ -150,7 +151,9 @@ def test_sizes_are_read_off_the_files(tmp_path: Path) -> None:
     assert weight_bytes(str(tmp_path)) is None
 
 
-async def test_a_pair_on_vllm_gets_shares_by_its_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_pair_on_vllm_gets_shares_by_its_sizes_and_is_no_work_for_the_garbage_collector(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     given: dict[str, DeviceShare] = {}
 
     def loader(name: str) -> Any:
@@ -169,7 +172,11 @@ async def test_a_pair_on_vllm_gets_shares_by_its_sizes(monkeypatch: pytest.Monke
         prompt=Prompt("{question}"), segmenter=SEGMENTERS["newline"], sampling=Sampling(), seeded=True,
     )  # fmt: skip
     prm = ResolvedPRM(name="b", model="builtin", engine="vllm", dtype="auto", public_tests=False)
-    async with models.load(policy, prm):
-        pass
+    before = gc.get_freeze_count()
+    with pytest.raises(ZeroDivisionError):
+        async with models.load(policy, prm):
+            assert gc.get_freeze_count() > before + 10_000
+            1 / 0  # noqa: B018
+    assert gc.get_freeze_count() == 0
     sizes = weight_bytes(policy.path) or 0, prm_bytes("builtin") or 0
     assert given["policy"].memory / given["scorer"].memory == pytest.approx(sizes[0] / sizes[1])

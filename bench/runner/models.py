@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager, closing
+import gc
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    aclosing,
+    asynccontextmanager,
+    closing,
+    contextmanager,
+)
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -79,7 +87,22 @@ async def load(
     async with AsyncExitStack() as stack:
         loaded = await stack.enter_async_context(load_policy(policy, first, concurrency=concurrency))
         scorer = await stack.enter_async_context(load_scorer(prm, tests, second))
-        yield Models(loaded, scorer)
+        with _passed_over():
+            yield Models(loaded, scorer)
+
+
+@contextmanager
+def _passed_over() -> Iterator[None]:
+    """Keep the garbage collector from what is there at the start: modules and models, a million objects.
+
+    Looking at all of them stops the event loop for most of a second, again and again.
+    """
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 @asynccontextmanager
