@@ -1,4 +1,4 @@
-"""Preference trees from episodes: scripted episode trees in, preference trees out; then recorded runs."""
+"""Preference trees from episodes: scripted episode trees in, preference trees out."""
 
 from __future__ import annotations
 

@@ -93,9 +93,9 @@ async def load(
 
 @contextmanager
 def _passed_over() -> Iterator[None]:
-    """Keep the garbage collector from what is there at the start: modules and models, a million objects.
+    """Keep the garbage collector from what is there at the start, modules and models.
 
-    Looking at all of them stops the event loop for most of a second, again and again.
+    To look at all of that stops the event loop for most of a second, again and again.
     """
     gc.collect()
     gc.freeze()
