@@ -8,6 +8,7 @@ Stages, each kept in --work and resumed if it was interrupted:
   sft     trains it on the text
   prm     trains a 3-class head, and all weights below, on either set of labels
   report  measures both on the test split, beside baselines
+With --base MODEL the stages text, base and sft are left out: it trains LoRA and a head on a pretrained model.
 """
 
 from __future__ import annotations

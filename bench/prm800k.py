@@ -9,6 +9,7 @@ Stages, each kept in a folder of --work and resumed if it was interrupted:
   prm        continues with 10, 30 and 100 % of the labels of phase 1, averages the members' scores and
              calibrates them on validation problems
   report     measures these reward models on the test part of phase 1 and on ProcessBench, beside baselines
+With --base MODEL the stages before prm are left out: it trains LoRA and a head on a pretrained model.
 Nothing is trained on a problem of an evaluation set.
 
 --data DIR is searched for phase1_train.jsonl, phase1_test.jsonl, phase2_train.jsonl (as released by OpenAI

@@ -10,8 +10,11 @@ import pytest
 from bench.experiments import mbpp_prm
 from bench.mbpp_prm import main
 from prm.data.labels import read_labels
+from tests.recipes import in_turn
 from tests.sandboxed import why_not
 from tests.test_mutation_build import rows
+
+__all__ = ["in_turn"]
 
 
 def test_a_documented_function_is_its_purpose_and_its_statements() -> None:
@@ -34,6 +37,7 @@ def test_a_documented_function_is_its_purpose_and_its_statements() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("in_turn")
 def test_from_mbpp_to_the_report(tmp_path: Path) -> None:
     if reason := why_not():
         pytest.skip(reason)

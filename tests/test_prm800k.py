@@ -9,15 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from transformers import AutoConfig
 
-from bench.experiments import prm800k
+from bench.experiments import prm800k, recipe
 from bench.prm800k import main
 from prm.data.labels import read_labels
 from prm.training.trainer import last_checkpoint
+from tests.recipes import in_turn
 from tests.terminal import CTRL_C, Terminal
 from tests.test_prm_data import GSM8K_TEST, completion, raw, step
 
 pytestmark = [pytest.mark.slow]
+__all__ = ["in_turn"]
 
 
 def trajectory(n: int) -> dict[str, Any]:
@@ -56,6 +59,7 @@ def data(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.usefixtures("in_turn")
 def test_from_the_raw_files_to_the_report(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -83,11 +87,40 @@ def test_from_the_raw_files_to_the_report(
     assert capsys.readouterr().out.count("already done") == 4 * 2  # stages, members
 
 
+@pytest.mark.usefixtures("in_turn")
+def test_on_a_pretrained_model_nothing_is_made_from_random_weights(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    work = tmp_path / "work"
+    monkeypatch.setattr(prm800k, "SHARES", (1.0,))
+    options = ["--data", str(data), "--work", str(work), "--base", "builtin"]
+    assert main([*options, "--top-layers", "1"]) == 0
+    assert not any((work / name).exists() for name in ("text.jsonl", "base", "sft", "corrupted", "phase2"))
+    adapter = json.loads((work / "prm-100" / "adapter" / "adapter_config.json").read_text())
+    assert adapter["base_model_name_or_path"] == "builtin" and adapter["r"] == recipe.LORA
+    last = AutoConfig.from_pretrained(work / "prm-100").num_hidden_layers - 1
+    assert {target.split(".")[2] for target in adapter["target_modules"]} == {str(last)}
+    results = json.loads((work / "report" / "report.json").read_text())["results"]
+    assert "prm-100" in {Path(row["judge"]).name for row in results}
+    capsys.readouterr()
+    for other in ([], ["--limit", "200"], ["--label-lr", "9"]):  # stages of two requests are never mixed
+        assert main([*options, *other]) == 2
+        assert "holds stages of another" in capsys.readouterr().err
+
+
 def test_a_folder_without_the_labels_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--data", str(tmp_path), "--work", str(tmp_path / "w")]) == 2
     assert f"--data {tmp_path}: must contain" in capsys.readouterr().err
     assert main(["--data", str(tmp_path / "absent"), "--work", str(tmp_path / "w"), "--layers", "0"]) == 2
     assert "--layers 0: must be at least 1" in capsys.readouterr().err
+    here = ["--data", str(tmp_path), "--work", str(tmp_path / "w")]
+    assert main([*here, "--base", "builtin", "--layers", "9", "--top-layers", "-1"]) == 2
+    shown = capsys.readouterr().err
+    assert "--layers is for models with random weights" in shown and "--top-layers -1: builtin has" in shown
+    assert main([*here, "--hidden", "100", "--label-lr", "0", "--top-layers", "1"]) == 2
+    shown = capsys.readouterr().err
+    assert "--hidden 100: must be a multiple" in shown and "--label-lr 0.0: must be more" in shown
+    assert "--top-layers is for a pretrained model" in shown
     assert not (tmp_path / "w").exists()
 
 
@@ -102,9 +135,10 @@ def test_a_trial_without_a_problem_to_validate_with_is_refused_before_it_trains(
 
 def test_ctrl_c_in_a_stage_loses_nothing(data: Path, tmp_path: Path) -> None:
     options = ["--data", str(data), "--work", str(tmp_path), "--hidden", "64", "--layers", "1"]
-    recipe = [sys.executable, "-m", "bench.prm800k", *options, "--epochs", "1000"]
-    shown = Terminal(recipe, Path.cwd(), os.environ)
-    shown.wait_for(lambda: shown.text.count("'loss'") > 8, 200)  # both members train by then
+    command = [sys.executable, "-m", "bench.prm800k", *options, "--epochs", "1000"]
+    shown = Terminal(command, Path.cwd(), os.environ)
+    logged = tmp_path / "sft" / "1.log"  # of the second member; the first one's is shown
+    shown.wait_for(lambda: "'loss'" in shown.text and logged.exists() and "'loss'" in logged.read_text(), 200)
     shown.press(CTRL_C)
     assert shown.end(60) == 130, shown.text
     assert "nothing is lost" in shown.text and "Traceback" not in shown.text, shown.text

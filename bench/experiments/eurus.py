@@ -6,13 +6,13 @@ different functions (`bench.tasks.generated.programs.split_of`).
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from bench.experiments.eurus_stages import Sizes, Stages
+from bench.experiments.stages import claim
 from bench.report.eurus_cells import metrics_of
 from bench.report.eurus_page import Rate, Results, Round, write_report
 from bench.report.reranking import Reranking
@@ -67,23 +67,8 @@ def run(request: EurusRequest) -> None:
     check_sandbox()
     if request.rounds < 1:
         raise UsageError(f"--rounds {request.rounds}: must be at least 1")
-    _claim(request)
+    claim(request.work, {**asdict(request.sizes), "rates": dict(request.rates)})
     write_report(_Loop(request).results(), request.page)
-
-
-def _claim(request: EurusRequest) -> None:
-    """Note in the folder of the stages what they are of. Raises UsageError if they are of something else."""
-    path = request.work / "sizes.json"
-    now = json.loads(json.dumps({**asdict(request.sizes), "rates": dict(request.rates)}))
-    if path.exists():
-        before = json.loads(path.read_text(encoding="utf-8"))
-        if differing := [name for name in now if before.get(name) != now[name]]:
-            raise UsageError(
-                f"{request.work} holds stages of other sizes (they differ in {', '.join(differing)}): choose "
-                "another --work"
-            )
-    request.work.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(now, indent=1) + "\n", encoding="utf-8")
 
 
 class _Loop:

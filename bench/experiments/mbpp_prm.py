@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 from textwrap import dedent
 
-from bench.experiments.from_scratch import Recipe, RecipeRequest
+from bench.experiments.recipe import Recipe, RecipeRequest
 from mutation.building import BuildRequest, build
 from mutation.label import LabelParams
 from prm.data.labels import LabelledSolution, read_labels, write_labels
@@ -39,15 +39,16 @@ def run(request: MbppRequest) -> None:
     """Run the stages that are not done yet, and write the report. Raises UsageError before it trains."""
     request.validate()
     recipe, work = Recipe("bench.mbpp_prm", request), request.work
-    work.mkdir(parents=True, exist_ok=True)
+    recipe.claim()
     labels = {(split, kind): _labels(request, split, kind) for split in ("train", "test") for kind in KINDS}
     train = list(read_labels(labels["train", "all"]))
-    text = work / "text.jsonl"
-    if not text.exists():
-        right = (solution for solution in train if min(solution.labels) > 0)
-        written = write_labels(text, [*islice(library_functions(), request.limit), *right])
-        print(f"text: {written:,} programs")
-    recipe.read(text, batch=16)
+    if request.base is None:
+        text = work / "text.jsonl"
+        if not text.exists():
+            right = (solution for solution in train if min(solution.labels) > 0)
+            written = write_labels(text, [*islice(library_functions(), request.limit), *right])
+            print(f"text: {written:,} programs")
+        recipe.read(text, batch=16)
     models = [recipe.train_prm(f"prm-{kind}", labels["train", kind], batch=2, patience=4) for kind in KINDS]
     data = {f"MBPP test, {kind}": list(read_labels(labels["test", kind])) for kind in KINDS}
     recipe.report(models, data, train)

@@ -6,14 +6,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from bench.experiments.corrupt import corrupted
-from bench.experiments.from_scratch import Recipe, RecipeRequest
+from bench.experiments.recipe import Recipe, RecipeRequest
 from prm.data import load
 from prm.data.guard import Guard
 from prm.data.labels import LabelledSolution, write_labels
-from prm.data.rows import json_lines
+from prm.data.rows import Row, json_lines
 from prm.training.data import is_for_validation
 from prm.training.request import VALIDATION_SHARE
 from search.errors import UsageError
@@ -29,6 +29,8 @@ LABELS: dict[str, Any] = {
 }  # fmt: skip
 CORRUPTED: dict[str, Any] = {"epochs": 1.0, "batch": 16, "lr": 1e-3, "dropout": 0.1}
 """What differs from LABELS for corrupted steps."""
+PRETRAINED: dict[str, Any] = {"batch": 1, "accumulate": 4, "every_token": 0.5}
+"""Instead of LABELS, on a pretrained model."""
 CORRUPTED_SHARE = 0.6
 """Of a solution's steps."""
 
@@ -40,11 +42,12 @@ class Prm800kRequest(RecipeRequest):
     work: Path = Path("runs/prm800k")
     hidden: int = 192
     layers: int = 4
-    members: int = 2
     epochs: float = 1.0
     label_epochs: float = 2.0
     lr: float = 3e-3
     label_lr: float = 7e-4
+
+    usual_members: ClassVar[int] = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +95,22 @@ def gather_text(sources: Sources, limit: int | None) -> Iterator[LabelledSolutio
     if sources.gsm8k is not None:
         yield from islice(load(f"worked:{sources.gsm8k}"), limit)
     if sources.math is not None:
-        outside = {row.fields["problem"] for row in json_lines(sources.math) if not row.fields["in_math500"]}
+        outside = {row.text("problem") for row in json_lines(sources.math) if not _is_in_math500(row)}
         solutions = (s for s in load(f"worked:{sources.math}") if s.question in outside)
         yield from (replace(s, split="train") for s in islice(solutions, limit))
     for spec in (*sources.phase1, *sources.phase2):
         paths = (s for s in load(spec) if not s.context and -1 not in s.labels and s.split != "test")
         yield from islice(paths, limit)
+
+
+def _is_in_math500(row: Row) -> bool:
+    """Raises UsageError if the row does not say: MATH-500 is the test part of PRM800K."""
+    if not isinstance(kept := row.fields.get("in_math500"), bool):
+        raise UsageError(
+            f"{row.where}: in_math500 must be true or false: mark the problems of MATH-500, or leave MATH's "
+            "test.jsonl out"
+        )
+    return kept
 
 
 def held_out(labels: Iterable[LabelledSolution]) -> Iterator[LabelledSolution]:
@@ -144,7 +157,7 @@ def run(request: Prm800kRequest) -> None:
     if next(held_out(Guard.known().filter(labels(sources.phase1))), None) is None:
         why = "" if request.limit is None else f"; --limit {request.limit} is too low"
         raise UsageError(f"phase 1 has no labels of a problem to validate with{why}")
-    work.mkdir(parents=True, exist_ok=True)
+    recipe.claim()
 
     def gathered(name: str, records: Iterable[LabelledSolution]) -> Path:
         if not (path := work / f"{name}.jsonl").exists():
@@ -153,21 +166,23 @@ def run(request: Prm800kRequest) -> None:
             print(f"{name}: {written:,} solutions; {guard.describe().splitlines()[0]}")
         return path
 
-    text = gathered("text", gather_text(sources, request.limit))
-    recipe.read(text, **TEXT)
-    seen: list[LabelledSolution] = []
-    base = "corrupted"
-    made = gathered(base, (c for s in load(str(text)) for c in corrupted(s, CORRUPTED_SHARE)))
-    recipe.train_prm(base, made, **{**LABELS, **CORRUPTED})
-    if sources.phase2:
-        phase2 = gathered("phase2", labels(sources.phase2))
-        recipe.train_prm("phase2", phase2, base=base, **{**LABELS, "epochs": 1.0})
-        base = "phase2"
-        seen += load(str(phase2))
+    base, seen = "", list[LabelledSolution]()
+    if request.base is None:
+        text = gathered("text", gather_text(sources, request.limit))
+        recipe.read(text, **TEXT)
+        base = "corrupted"
+        made = gathered(base, (c for s in load(str(text)) for c in corrupted(s, CORRUPTED_SHARE)))
+        recipe.train_prm(base, made, **{**LABELS, **CORRUPTED})
+        if sources.phase2:
+            phase2 = gathered("phase2", labels(sources.phase2))
+            recipe.train_prm("phase2", phase2, base=base, **{**LABELS, "epochs": 1.0})
+            base = "phase2"
+            seen += load(str(phase2))
     phase1 = gathered("phase1", labels(sources.phase1))
+    settings = LABELS if request.base is None else PRETRAINED
     validation = gathered("validation", held_out(load(str(phase1))))
     models = {
-        recipe.train_prm(f"prm-{round(100 * share)}", phase1, base=base, **LABELS, share=share): share
+        recipe.train_prm(f"prm-{round(100 * share)}", phase1, base=base, **settings, share=share): share
         for share in SHARES
     }
     for model in models:

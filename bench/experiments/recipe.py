@@ -1,27 +1,32 @@
-"""Small reward models trained from random weights: the stages that the recipes share."""
+"""Reward models, from random weights or on a pretrained model: the stages that the recipes share."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from bench.experiments.side_by_side import run_side_by_side
+from bench.experiments.stages import claim
 from prm.command_line import command_line
 from prm.data.labels import LabelledSolution
 from prm.data.rows import json_lines
 from prm.evaluation import report
 from prm.evaluation.calibrate import CalibrateRequest, calibrate_prm
 from prm.evaluation.evaluate import evaluate_prms
+from prm.reading.checkpoint import read_config
 from prm.reading.layout import save_layout
+from prm.reading.local import local_base
 from prm.reading.zoo import find
 from prm.training.request import TrainRequest
 from prm.training.train import train
 from search.errors import UsageError
 from search.precision import has_bfloat16
 
+LORA = 8
+"""Rank of the adapter, on a pretrained model."""
 VOCABULARY = 4096
 CONTEXT = 2048
 """Tokens that the model can read: the longest record, and the largest tree of records of one problem."""
@@ -33,7 +38,11 @@ class RecipeRequest:
 
     data: the folder of the data sets. work: the folder of the stages.
     hidden: width of the model, a multiple of 64. layers: its number of layers.
-    members: models to train side by side; their scores are averaged.
+    members: models to train side by side; their scores are averaged. None is `usual_members`, or 1 with a
+        base.
+    base: a pretrained model to train the reward models on, instead of models with random weights: a path, a
+        hub id or a name. Its last `top_layers` blocks get LoRA, of rank `LORA`: None is the upper half of
+        its blocks, 0 all of them.
     epochs, lr: passes over the text, and the peak learning rate. label_epochs, label_lr: of the labels.
     limit: records of each kind of data, for a trial; None is all.
     """
@@ -42,12 +51,21 @@ class RecipeRequest:
     work: Path
     hidden: int
     layers: int
-    members: int = 1
+    members: int | None = None
+    base: str | None = None
+    top_layers: int | None = None
     epochs: float
     label_epochs: float
     lr: float = 2e-3
     label_lr: float
     limit: int | None = None
+
+    usual_members: ClassVar[int] = 1
+
+    @property
+    def number(self) -> int:
+        """How many models are trained side by side."""
+        return self.members or (self.usual_members if self.base is None else 1)
 
     def validate(self) -> None:
         """Raise UsageError, which lists everything that is wrong."""
@@ -60,6 +78,35 @@ class RecipeRequest:
         for name in ("hidden", "layers", "members", "limit"):
             if (value := getattr(self, name)) is not None and value < 1:
                 yield f"--{name} {value}: must be at least 1"
+        for name in ("epochs", "label_epochs", "lr", "label_lr"):
+            if (value := getattr(self, name)) <= 0:
+                yield f"--{name.replace('_', '-')} {value}: must be more than 0"
+        if self.hidden % 64:
+            yield f"--hidden {self.hidden}: must be a multiple of 64"
+        if self.base is None:
+            if self.top_layers is not None:
+                yield "--top-layers is for a pretrained model: name it with --base"
+            return
+        usual = {field.name: field.default for field in fields(self)}
+        for name in ("hidden", "layers", "epochs", "lr"):
+            if getattr(self, name) != usual[name]:
+                yield f"--{name} is for models with random weights, not for --base"
+        try:
+            blocks = _blocks(self.base)
+        except UsageError as error:
+            yield f"--base: {error}"
+        else:
+            if self.top_layers is not None and not 0 <= self.top_layers < blocks:
+                yield f"--top-layers {self.top_layers}: {self.base} has {blocks}; give fewer, or 0 for all"
+
+
+def _blocks(base: str) -> int:
+    """The number of blocks of a pretrained model. Raises UsageError."""
+    config = read_config(local_base(base))
+    blocks = config.get("num_hidden_layers")
+    if not isinstance(blocks, int):
+        raise UsageError(f"{base}: its config.json does not say how many blocks it has")
+    return blocks
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +120,12 @@ class Recipe:
     module: str
     request: RecipeRequest
 
+    def claim(self) -> None:
+        """Note in the folder what its stages are of. Raises UsageError if they are of something else."""
+        settings = {**asdict(self.request), "data": str(self.request.data.resolve())}
+        del settings["work"]
+        claim(self.request.work, settings)
+
     def read(self, text: Path, **changes: Any) -> None:
         """Make base models with random weights and train them on the text (stages "base" and "sft").
 
@@ -85,9 +138,10 @@ class Recipe:
         self._train("sft", "base", text, fields)
 
     def train_prm(self, name: str, labels: Path, *, base: str = "sft", **changes: Any) -> str:
-        """Train a 3-class head and all weights below it. Returns the folder of the reward model.
+        """Train a 3-class head and the weights below it. Returns the folder of the reward model.
 
-        base: the stage to start from. changes: fields of `TrainRequest` that differ from the recipe's.
+        base: the stage to start from, unless the request has a pretrained model. changes: fields of
+        `TrainRequest` that differ from the recipe's.
         """
         fields = {
             "form": "classes3", "epochs": self.request.label_epochs, "lr": self.request.label_lr,
@@ -101,19 +155,23 @@ class Recipe:
         return str(folder)
 
     def _members(self, stage: str) -> list[Path]:
-        folder, members = self.request.work / stage, self.request.members
+        folder, members = self.request.work / stage, self.request.number
         return [folder] if members == 1 else [folder / str(i) for i in range(members)]
 
     def _train(self, stage: str, base: str, data: Path, fields: Mapping[str, Any]) -> None:
         """Train each member, or continue; skip those that are done."""
+        pretrained, top = self.request.base, self.request.top_layers
+        if pretrained is not None:
+            fields = {**fields, "top_layers": _blocks(pretrained) // 2 if top is None else top, "lora": LORA}
         requests: dict[Path, TrainRequest] = {}
         for seed, (out, below) in enumerate(zip(self._members(stage), self._members(base), strict=True)):
             if (out / "README.md").exists():
                 print(f"{out.relative_to(self.request.work)}: already done")
                 continue
             requests[out.with_suffix(".log")] = TrainRequest(
-                base=str(below), data=(str(data),), out=out, resume=(out / "train.json").exists(), seed=seed,
-                max_length=CONTEXT, bf16=has_bfloat16(), **fields,
+                base=pretrained or str(below), data=(str(data),), out=out,
+                resume=(out / "train.json").exists(), seed=seed, max_length=CONTEXT, bf16=has_bfloat16(),
+                **fields,
             )  # fmt: skip
         run_side_by_side(train, requests)
 
