@@ -62,7 +62,7 @@ def test_the_recipe_runs_to_its_end_is_not_repeated_and_its_adapters_load(
         question_template=recipe.TEMPLATE,
     )  # fmt: skip
     monkeypatch.setattr(recipe, "BASE", str(base))
-    monkeypatch.setitem(recipe.SHIPPED, "policy", str(base))
+    monkeypatch.setattr(recipe, "HERE", tmp_path / "out")  # the adapters that are found by name
     for name in ("smollm2-gsm8k", "smollm2-gsm8k-prm", "smollm2-gsm8k-orm"):
         monkeypatch.setitem(bundled.ADAPTERS, name, tmp_path / "out" / bundled.ADAPTERS[name].name)
     for look_up in (local_policy, find):
@@ -101,9 +101,15 @@ def test_the_recipe_runs_to_its_end_is_not_repeated_and_its_adapters_load(
         run(replace(request, data=rows(tmp_path / "other.jsonl", 41)))
     with pytest.raises(UsageError, match="is the folder of the stages"):
         run(replace(request, out=request.work))
-    (tmp_path / "taken" / "policy").mkdir(parents=True)
+    (tmp_path / "taken" / "orm").mkdir(parents=True)
     with pytest.raises(UsageError, match="is not replaced"):
         run(replace(request, out=tmp_path / "taken"))
+    assert not (tmp_path / "taken" / "policy").exists()
+    monkeypatch.undo()
+    monkeypatch.setattr(recipe, "BASE", str(base))
+    run(replace(request, out=tmp_path / "mine"))  # what stands on a policy of one's own names that policy
+    own = json.loads((tmp_path / "mine" / "prm" / recipe.CONFIG).read_text())
+    assert own["base_model_name_or_path"] == str(tmp_path / "mine" / "policy")
 
 
 def test_a_file_that_is_not_there_is_said_before_anything_is_made(tmp_path: Path) -> None:

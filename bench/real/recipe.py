@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
 
+from bench.experiments.stages import claim
 from bench.report.recorded import read_trace
 from bench.report.sides import Graders
 from bench.runner.finished import finished
@@ -24,7 +25,6 @@ from bench.runner.request import RunRequest
 from bench.runner.specs import PolicySpec
 from prm.data.labels import LabelledSolution, write_labels
 from prm.data.rows import Row, json_lines
-from prm.reading.checkpoint import read_json
 from prm.training.examples import Form
 from prm.training.request import RUN, TrainRequest
 from prm.training.train import train
@@ -32,7 +32,7 @@ from search.errors import UsageError
 from search.limits import LengthLimits
 from search.params import make_strategy
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).resolve().parent
 BASE, TASK = "smollm2", "gsm8k"
 TEMPLATE = "<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n"
 """SmolLM2's chat template without its system turn, which would be a fifth of all tokens."""
@@ -40,8 +40,10 @@ VOTE = "self_consistency"
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 CARD = "README.md"
 """Written last by a training."""
-SHIPPED = {"policy": BASE, "prm": "smollm2-gsm8k", "orm": "smollm2-gsm8k"}
-"""The models, and what their adapters are merged into."""
+POLICY, JUDGES = "policy", ("prm", "orm")
+"""The models: a policy, and reward models on its weights."""
+BUNDLED_POLICY = "smollm2-gsm8k"
+"""The name of the policy whose adapter is in `HERE`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,20 +102,27 @@ def run(request: RealRequest) -> None:
     """Run the stages that are not done yet. Raises UsageError before it spends."""
     if not request.data.is_file():
         raise UsageError(f"--data {request.data}: give GSM8K's train.jsonl")
-    if request.out is not None and request.out.resolve() == request.work.resolve():
-        raise UsageError(f"--out {request.out} is the folder of the stages: give another one")
+    if request.out is not None:
+        if request.out.resolve() == request.work.resolve():
+            raise UsageError(f"--out {request.out} is the folder of the stages: give another one")
+        for name in (POLICY, *JUDGES):
+            _check_replaceable(request.out / name)
     rows = by_length(request.data)
-    _claim(request)
+    digest = sha256(request.data.read_bytes()).hexdigest()
+    claim(request.work, {"data": digest, **asdict(request.sizes)})
     sizes, work = request.sizes, request.work
     worked = _written(work / "worked.jsonl", rows[: sizes.worked])
     asked = _written(work / "asked.jsonl", rows[: sizes.sampled])
-    policy = _trained(request, "policy", "sft", BASE, f"worked:{worked}")
+    policy = _trained(request, POLICY, "sft", BASE, f"worked:{worked}")
     labels = _sampled(request, policy, asked)
     forms: dict[str, Form] = {"prm": "classes2", "orm": "outcome"}
     for name, form in forms.items():
         _trained(request, name, form, str(policy), f"labels:{labels}")
     if request.out is not None:
-        for name, base in SHIPPED.items():
+        tuned = request.out / POLICY
+        ship(work / POLICY / "adapter", tuned, BASE)
+        for name in JUDGES:
+            base = BUNDLED_POLICY if request.out.resolve() == HERE else str(tuned.resolve())
             ship(work / name / "adapter", request.out / name, base)
 
 
@@ -133,8 +142,7 @@ def ship(adapter: Path, out: Path, base: str) -> None:
     """
     from safetensors.torch import load_file, save_file
 
-    if out.exists() and not (out / CONFIG).is_file():
-        raise UsageError(f"--out: {out} is no adapter's folder, and is not replaced")
+    _check_replaceable(out)
     partial = out.with_name(f".{out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     shutil.copytree(adapter, partial)
@@ -145,6 +153,11 @@ def ship(adapter: Path, out: Path, base: str) -> None:
     shutil.rmtree(out, ignore_errors=True)
     partial.rename(out)
     print(f"written: {out}")
+
+
+def _check_replaceable(out: Path) -> None:
+    if out.exists() and not (out / CONFIG).is_file():
+        raise UsageError(f"--out: {out} is no adapter's folder, and is not replaced")
 
 
 def values_of_samples(trace: Path) -> Iterator[LabelledSolution]:
@@ -165,23 +178,6 @@ def values_of_samples(trace: Path) -> Iterator[LabelledSolution]:
         for steps, right in found.items() if len(set(found.values())) == 2 else ():
             labels = (1 if right else -1,) * len(steps)
             yield LabelledSolution(problem.question, steps, labels, TASK, "train", "answers", outcome=right)
-
-
-def _claim(request: RealRequest) -> None:
-    """Note in the folder of the stages what they are of. Raises UsageError if they are of something else."""
-    path = request.work / "request.json"
-    digest = sha256(request.data.read_bytes()).hexdigest()
-    now = {"data": digest, **json.loads(json.dumps(asdict(request.sizes)))}
-    if path.exists():
-        before = read_json(path, str(path))
-        if differing := [name for name in now if before.get(name) != now[name]]:
-            raise UsageError(
-                f"{request.work} holds stages of another {' and '.join(differing)}: choose another --work"
-            )
-    request.work.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(now, indent=1) + "\n", encoding="utf-8")
-    partial.replace(path)
 
 
 def _written(path: Path, rows: Sequence[Row]) -> Path:
