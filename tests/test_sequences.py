@@ -13,7 +13,7 @@ from transformers import LlamaConfig, LlamaForSequenceClassification
 
 from prm.training import attention
 from prm.training.objectives import Objective, language_loss
-from prm.training.sequences import IGNORED, Branch, Example, chain, collate, trees
+from prm.training.sequences import IGNORED, TREE_MULTIPLE, Branch, Example, chain, collate, trees
 
 Q = [1, 2]
 
@@ -33,8 +33,9 @@ def test_siblings_share_what_comes_before_them() -> None:
     assert tree.inner.tolist() == [IGNORED, IGNORED, 2, IGNORED, IGNORED, 2, IGNORED]
     assert tree.ends is not None and tree.ends.tolist() == [7, 7, 7, 7, 5, 7, 7]
     batch = collate([tree], pad=0)
-    assert batch["position_ids"].tolist() == [[0, 1, 2, 3, 4, 4, 5]]
-    sees = batch["attention_mask"][0, 0].int().tolist()
+    assert batch["position_ids"][:, :7].tolist() == [[0, 1, 2, 3, 4, 4, 5]]
+    assert batch["input_ids"].shape == (1, TREE_MULTIPLE) and not batch["position_ids"][:, 7:].any()
+    sees = batch["attention_mask"][0, 0, :7, :7].int().tolist()
     assert sees[4] == [1, 1, 1, 1, 1, 0, 0] and sees[6] == [1, 1, 1, 1, 0, 1, 1]
 
 
@@ -104,7 +105,7 @@ def _loss(objective: Objective, examples: list[Example]) -> tuple[float, list[np
 def test_next_tokens_are_learnt_along_paths_only() -> None:
     """Steps 10 11 and 12 13 of question 1 2, laid out one after the other: 12 does not follow 11."""
     torch.manual_seed(0)
-    hidden, words = torch.randn(2, 6, 8), torch.randn(64, 8)
+    hidden, words = torch.randn(2, TREE_MULTIPLE, 8), torch.randn(64, 8)
     predicted = (hidden @ words.T).log_softmax(-1)
 
     def learnt(batch: dict[str, torch.Tensor], *expected: tuple[int, int, int]) -> None:

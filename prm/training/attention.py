@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import pad, scaled_dot_product_attention
 from torch.utils.weak import WeakTensorKeyDictionary
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
@@ -16,7 +16,11 @@ from transformers.masking_utils import sdpa_mask
 NAME = "blockwise"
 """The name of this implementation in transformers; importing this module registers it."""
 BLOCK = 64
-"""Query tokens computed together. Neighbours in a tree attend to much the same tokens."""
+"""Query tokens computed together. Neighbours in a tree attend to much the same tokens.
+
+The tokens that they attend to are padded to a multiple of it: a CPU's library compiles a kernel for each
+shape that it meets, and in trees hardly one would come twice.
+"""
 
 
 def blockwise_attention(
@@ -49,8 +53,8 @@ _blocks: MutableMapping[torch.Tensor, Sequence[_Blocks]] = WeakTensorKeyDictiona
 class _Blocks:
     """The blocks of one sequence.
 
-    seen: by block, the positions that one of its tokens attends to.
-    masks: by block, which of its tokens attends to which of these positions, [block, seen].
+    seen: by block, the positions that one of its tokens attends to, and 0 as padding.
+    masks: by block, which of its tokens attends to which of these positions, [block, seen]; to padding, none.
     """
 
     seen: Sequence[torch.Tensor]
@@ -61,7 +65,9 @@ def _blocks_of(mask: torch.Tensor) -> _Blocks:
     """mask: [L, L]."""
     rows = torch.split(mask, BLOCK)
     seen = [block.any(0).nonzero().squeeze(1) for block in rows]
-    return _Blocks(seen, [block[:, positions] for block, positions in zip(rows, seen, strict=True)])
+    short = [-len(positions) % BLOCK for positions in seen]
+    masks = [pad(block[:, positions], (0, n)) for block, positions, n in zip(rows, seen, short, strict=True)]
+    return _Blocks([pad(positions, (0, n)) for positions, n in zip(seen, short, strict=True)], masks)
 
 
 def _attend(

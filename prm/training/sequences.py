@@ -18,6 +18,8 @@ from search.errors import UsageError
 
 IGNORED = -100.0
 """The target of a token that has no label."""
+TREE_MULTIPLE = 64
+"""The lengths of batches of trees, so that few of them differ: `prm.training.attention.BLOCK` says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,12 +157,14 @@ def collate(examples: Sequence[Example], pad: int) -> dict[str, Any]:
     """Right-padded tensors input_ids, attention_mask, targets and inner, [B, L].
 
     If there is a tree in the batch, also position_ids, the position of each token on its path, [B, L]; the
-    attention_mask is then whether the row's token attends to the column's, [B, 1, L, L].
+    attention_mask is then whether the row's token attends to the column's, [B, 1, L, L], and L is a multiple
+    of `TREE_MULTIPLE`.
     Raises UsageError if the batch has no label, for its loss would be undefined.
     """
     import torch
 
-    width = max(map(len, examples))
+    width, has_tree = max(map(len, examples)), any(example.ends is not None for example in examples)
+    width += -width % TREE_MULTIPLE if has_tree else 0
     ids = np.full((len(examples), width), pad, dtype=np.int64)
     mask = np.zeros((len(examples), width), dtype=np.int64)
     targets, inner = np.full((2, len(examples), width), IGNORED, dtype=np.float32)
@@ -172,7 +176,7 @@ def collate(examples: Sequence[Example], pad: int) -> dict[str, Any]:
     if (targets == IGNORED).all():
         raise UsageError(f"a batch of {len(examples)} sequences has no label")
     arrays = {"input_ids": ids, "attention_mask": mask, "targets": targets, "inner": inner}
-    if any(example.ends is not None for example in examples):
+    if has_tree:
         seen = np.stack([_seen(example, width) for example in examples])
         arrays["position_ids"] = seen.sum(-1) - 1
         arrays["attention_mask"] = seen[:, None]
