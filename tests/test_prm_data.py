@@ -162,7 +162,7 @@ def test_math_shepherds_first_step_may_be_written_in_other_ways(tmp_path: Path) 
     [
         ([True, False], (1, -1), ()),
         ([1, 0], (1, -1), ()),
-        ([1.0, 0.0], (1, -1), ()),
+        ([1.0, 0.0], (1, -1), (1.0, 0.0)),  # sure, and probabilities all the same
         ([0.9, 0.25], (1, -1), (0.9, 0.25)),
         ([1, 0.5], (1, 1), (1.0, 0.5)),
         (["true", "0.25"], (1, -1), (1.0, 0.25)),  # a column of mixed types is read as text

@@ -49,7 +49,7 @@ def test_pairs_are_of_one_question_and_direct_by_source(base: Path, tmp_path: Pa
         ("Problem 1?", ("left 1",), ("eggs 1",))]  # fmt: skip
     path = tmp_path / "labels.jsonl"
     write_labels(path, records)
-    for direct, want in (((), False), (("toy",), True), (("other",), False)):
+    for direct, want in (((), False), (("toy",), True), (("all",), True)):
         made = request(base, path, tmp_path, "pairs", validation_share=0.0, direct=direct)
         read = read_data(made, encoder(("positive",)), Guard.known())
         assert [pair.direct for pair in read.train] == [want]  # type: ignore[union-attr]
@@ -183,9 +183,9 @@ def test_the_template_of_a_chat_model_is_its_policys_prompt(name: str, tmp_path:
 def test_the_template_is_the_bases_own_or_the_one_it_was_trained_with(tmp_path: Path) -> None:
     tokenizer = TOKENIZERS["sentencepiece"]()
     assert question_template(str(tmp_path), tokenizer) == "{question}\n"
-    (tmp_path / "train.json").write_text('{"form": "sft", "question": "Q: {question}\\n"}')
+    (tmp_path / "train.json").write_text('{"base": "x", "form": "sft", "question": "Q: {question}\\n"}')
     assert question_template(str(tmp_path), tokenizer) == "Q: {question}\n"
-    (tmp_path / "train.json").write_text('{"form": "sft"}')  # as it was written before there was a choice
+    (tmp_path / "train.json").write_text('{"base": "x", "form": "sft"}')  # from before there was a choice
     assert question_template(str(tmp_path), TOKENIZERS["qwen"]()) == "{question}\n"
     save_layout(Layout(Template("P: {question}")), tmp_path)
     assert question_template(str(tmp_path), tokenizer) == "P: {question}"
@@ -231,7 +231,7 @@ def test_a_run_from_before_an_option_was_there_is_resumed_with_its_default(tmp_p
 
 def test_the_template_can_be_given_and_is_kept(tmp_path: Path) -> None:
     base, data = random_model(tmp_path / "chat", chat=True), tmp_path / "labels.jsonl"
-    write_labels(data, [solution(n, [1, -1, 0]) for n in range(40)])
+    write_labels(data, [solution(n, [1, 0] if n % 2 else [1, -1, 0]) for n in range(40)])
     fields = {"steps": 1, "max_length": 256}
     chat = fit(base, data, tmp_path / "a", "classes3", **fields)
     assert "<|start_header_id|>user" in read_layout(str(chat)).template.question

@@ -65,6 +65,8 @@ class RolloutsRequest:
         for name in ("rollouts", "solutions", "searches"):
             if getattr(self, name) < 1:
                 raise UsageError(f"--{name}: it must be at least 1")
+        if self.limit is not None and self.limit < 1:
+            raise UsageError("--limit: it must be at least 1")
 
     @property
     def trace_path(self) -> Path:
@@ -141,8 +143,9 @@ def _labels(outcome: Outcome, task: TextTask, how: Estimate | Bisect) -> Labelle
     estimates = how.estimates[problem.id]
 
     def right(node: Node) -> bool | None:
-        whole = node.is_terminal and node.step is not None
-        return how.right(problem.id, task.extract("".join(s.text for s in node.steps))) if whole else None
+        if not node.is_finished:
+            return None
+        return how.right(problem.id, task.extract("".join(s.text for s in node.steps)))
 
     solutions = records(problem.question, estimates, right, f"rollouts/{task.name}", "train")
     return Labelled(solutions, estimates.rollouts, {}, outcome.cost, outcome.events)

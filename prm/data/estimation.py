@@ -39,7 +39,7 @@ class Estimates:
 class Estimate:
     """Hard and soft estimation: `solutions` samples, and `rollouts` completions of each of their prefixes.
 
-    The share of a last step is 1 or 0, because its answer is known.
+    The share of a last step is 1 or 0: its answer is known, and a solution that was cut has none.
     temperature: None is the policy's own. estimates: the results by problem id, filled in while it runs.
     """
 

@@ -56,10 +56,10 @@ def trl(row: Mapping[str, Any], split: str) -> Iterator[LabelledSolution]:
     if not isinstance(completions, list) or not isinstance(labels, list):
         raise UsageError("'completions' and 'labels' must be lists")
     values = tuple(map(_share, labels))
-    hard = all(value in (0.0, 1.0) for value in values)
+    is_soft = any(isinstance(label, float) for label in labels)  # also where all of them are 0.0 or 1.0
     yield LabelledSolution(
         row["prompt"], _filled(completions), tuple(1 if value >= RIGHT else -1 for value in values), "trl",
-        split, "unknown", values=() if hard else values,
+        split, "unknown", values=values if is_soft or not set(values) <= {0.0, 1.0} else (),
     )  # fmt: skip
 
 

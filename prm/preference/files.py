@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,19 @@ def read_trees(source: str, *, left_out: LeftOut | None = None) -> list[Preferen
         return list(trees_of(read_pairs(source, left_out=left_out), left_out=left_out))
     pairs, sft = rows_of(source, left_out=left_out)
     return list(trees_of(pairs, sft, left_out=left_out))
+
+
+def test_problems(spec: str) -> Iterator[str]:
+    """What is wrong with training on trees of a task's test problems, which their summary names.
+
+    spec: a folder that `write_trees` wrote, or FORMAT:FILE of a file in it.
+    """
+    where = Path(spec.partition(":")[2] or spec).expanduser()
+    summary = (where if where.is_dir() else where.parent) / SUMMARY
+    if summary.is_file():
+        tasks = json.loads(summary.read_text(encoding="utf-8")).get("test_problems_of", [])
+        for task in tasks:
+            yield f"{spec} holds test problems of the task {task}: nothing is trained on them"
 
 
 def rows_of(

@@ -31,9 +31,11 @@ def convert(source: Path, folder: Path) -> None:
     try:
         with TemporaryDirectory() as alone:
             _convert(_linked(source.resolve(), Path(alone)), header, folder)
-    except (SearchError, OSError):
+    except SearchError:
         raise
     except Exception as error:  # the libraries' errors have no common base
+        if isinstance(error, OSError) and error.errno is not None:  # transformers' own have no number
+            raise
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise UsageError(f"{source.name}: transformers cannot convert it: {lines[0]}") from error
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
+
+T = TypeVar("T", bound=Any)
 
 LOG_EVERY = 10
 """Steps between logged losses; shorter runs log every step."""
@@ -54,3 +56,16 @@ def arguments(request: Schedule, examples: int, validated: bool) -> dict[str, An
         "save_steps": request.every, "save_total_limit": 2,
         "dataloader_pin_memory": torch.cuda.is_available(),
     }  # fmt: skip
+
+
+def on_one_gpu(options: T) -> T:
+    """transformers' options, changed so that a process uses one GPU.
+
+    If it finds several, its Trainer splits each batch among them, and pairs, whose chosen solutions come
+    before the rejected ones, would be torn apart. `accelerate launch` uses several, one a process.
+
+    options: `TrainingArguments`.
+    """
+    if options.n_gpu > 1:  # also looks for GPUs: it is read only once that is done
+        options._n_gpu = 1
+    return options

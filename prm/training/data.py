@@ -73,9 +73,16 @@ def read_data(request: TrainRequest, encoder: Encoder, guard: Guard) -> Training
         return guard.filter(load_all(specs, strict=request.strict, left_out=left_out))
 
     if request.form == "pairs":
-        others = [spec for spec in request.data if not spec.startswith((PAIRS, *CHAT_PAIRS))]
-        every = chain(_pairs_of_files(request, guard, left_out), pairs_of(load(others)))
-        pairs = _split(request, every, lambda pair: pair.problem)
+        kept = None if request.strict else left_out
+
+        def read_pairs(specs: Sequence[str]) -> Iterator[Pair]:
+            others = [spec for spec in specs if not spec.startswith((PAIRS, *CHAT_PAIRS))]
+            return chain(_pairs_of_files(specs, guard, kept), pairs_of(load(others)))
+
+        pairs = _split(request, read_pairs(request.data), lambda pair: pair.problem)
+        if request.validation:
+            pairs = pairs[0], list(read_pairs(request.validation))
+        _check_direct(request, [*pairs[0], *pairs[1]])
         domain = domain_of(pairs[0])
         train, validation = (
             maker.of_pairs((pair, _is_direct(request, pair)) for pair in part) if part else []
@@ -95,15 +102,18 @@ def read_data(request: TrainRequest, encoder: Encoder, guard: Guard) -> Training
             "nothing is left to train on: all records were dropped"
             + (f"; {left_out.describe()}" if left_out else "")
         )
+    if request.validation and not validation:
+        raise UsageError(f"--validation: nothing is left of it: {guard.describe().splitlines()[0]}")
+    warnings = warnings_for(request.form, train, encoder)
+    if request.patience is not None and not validation:
+        warnings.append("no problem is held out for validation: --patience has no effect")
     classes = {"classes3": 3, "classes2": 2, "outcome": 2}.get(request.form)
     weights = class_weights(train, classes) if request.balanced and classes else None  # type: ignore[arg-type]
     report = {
         "train": dict(for_train.counts), "validation": dict(for_validation.counts),
         "split_guard": guard.report(), "class_weights": weights, "rows_left_out": left_out.report(),
     }  # fmt: skip
-    return TrainingData(
-        train, validation, weights, report, left_out, warnings_for(request.form, train, encoder), domain
-    )
+    return TrainingData(train, validation, weights, report, left_out, warnings, domain)
 
 
 def is_for_validation(question: str, share: float) -> bool:
@@ -111,15 +121,17 @@ def is_for_validation(question: str, share: float) -> bool:
     return _draw("validation", question) < share
 
 
-def _pairs_of_files(request: TrainRequest, guard: Guard, left_out: LeftOut) -> Iterator[Pair]:
-    """Pairs from files of pairs, in the order of the request."""
-    kept = None if request.strict else left_out
-    for spec in request.data:
+def _pairs_of_files(specs: Sequence[str], guard: Guard, left_out: LeftOut | None) -> Iterator[Pair]:
+    """Pairs from files of pairs, in the order of the specifications; others are passed over.
+
+    left_out: rows that cannot be read are counted there; otherwise the first of them raises UsageError.
+    """
+    for spec in specs:
         format_, _, path = spec.partition(":")
         if spec.startswith(PAIRS):
-            pairs = ultrainteract(path, left_out=kept)
+            pairs = ultrainteract(path, left_out=left_out)
         elif spec.startswith(CHAT_PAIRS):
-            pairs = map(_chat_pair, read_chat_pairs(format_, path, left_out=kept))
+            pairs = map(_chat_pair, read_chat_pairs(format_, path, left_out=left_out))
         else:
             continue
         for pair in pairs:
@@ -132,6 +144,14 @@ def _chat_pair(row: PairRow) -> Pair:
     newline = SEGMENTERS["newline"]
     chosen, rejected = (tuple(newline.texts(text)) for text in (row.chosen, row.rejected))
     return Pair("\n".join(row.trajectory), chosen, rejected, row.dataset, row.instruction)
+
+
+def _check_direct(request: TrainRequest, pairs: Sequence[Pair]) -> None:
+    """Raise UsageError for a source of direct rewards that no pair has: a misspelt one would train none."""
+    sources = {pair.source for pair in pairs}
+    for name in request.direct:
+        if name != "all" and not any(source.startswith(name) for source in sources):
+            raise UsageError(f"--direct {name}: no pair is from there; sources: {', '.join(sorted(sources))}")
 
 
 def _is_direct(request: TrainRequest, pair: Pair) -> bool:

@@ -105,13 +105,20 @@ class Examples:
         return parts if len(parts) > 1 else [step]
 
     def _text(self, solution: LabelledSolution) -> Example | None:
-        """A next-token example of the steps, with the end token if the solution is complete."""
-        pieces = self._fitted(solution.question, solution.steps)
+        """A next-token example of the steps, with the end token if the solution is complete.
+
+        A solution that is known to be wrong is none.
+        """
+        if solution.outcome is False or -1 in solution.labels:
+            self.counts["wrong solutions dropped"] += 1
+            return None
+        whole = solution.outcome is not None and not solution.rest
+        end = self.encoder.end if whole else []
+        pieces = self._fitted(solution.question, solution.steps, room=len(end))
         if pieces is None:
             return None
-        tokens = [token for piece in pieces for token in piece]
-        if solution.outcome is not None and not solution.rest and len(tokens) < self.max_length:
-            tokens += self.encoder.end
+        self.counts["solutions" if whole else "solutions without their end"] += 1
+        tokens = [*(token for piece in pieces for token in piece), *end]
         ids = np.array(tokens, dtype=np.int32)
         targets, inner = np.full((2, len(ids)), IGNORED, dtype=np.float32)
         begin = len(pieces[0])
@@ -157,10 +164,13 @@ class Examples:
             return None
         return chain(Branch(pieces, {len(pieces) - 2: target}))
 
-    def _fitted(self, question: str, steps: Sequence[str]) -> list[list[int]] | None:
-        """The pieces of the question and of the parts of all steps, None if they are too long."""
+    def _fitted(self, question: str, steps: Sequence[str], *, room: int = 0) -> list[list[int]] | None:
+        """The pieces of the question and of the parts of all steps, None if they are too long.
+
+        room: tokens that are to follow.
+        """
         pieces = self.encoder(question, [part for step in steps for part in self._parts(step)])
-        excess = sum(map(len, pieces)) - self.max_length
+        excess = sum(map(len, pieces)) + room - self.max_length
         if excess <= 0:
             return pieces
         kept = len(self.encoder.start)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from prm.reading.checkpoint import read_json
 from prm.reading.template import Template
@@ -24,9 +25,10 @@ def question_template(base: str, tokenizer: PreTrainedTokenizerFast) -> str:
 
     base: a path or hub id. Raises UsageError if a file of the base is not JSON.
     """
-    for name in ("prm.json", "train.json", "tune.json"):
-        if (template := recorded_template(Path(base) / name)) is not None:
-            return template
+    if (template := recorded_template(Path(base) / "prm.json")) is not None:
+        return template
+    for fields in _runs(base):
+        return str(fields.get("question", Template().question))
     if tokenizer.chat_template:
         rendered = chat_question(tokenizer)
         if rendered.count(FIELD) == 1:
@@ -37,22 +39,28 @@ def question_template(base: str, tokenizer: PreTrainedTokenizerFast) -> str:
 def trained_template(folder: str, tokenizer: PreTrainedTokenizerFast) -> str | None:
     """What stood around a question when a language model was trained by `prm.train` or `prm.tune`.
 
-    None if it was not, or if that is just its chat template with the question as the user's turn. Other
-    files of these names, such as training data, are left alone.
+    None if it was not, or if that is just its chat template with the question as the user's turn.
     """
-    for name, kind in (("train.json", "form"), ("tune.json", "method")):
-        try:
-            fields = json.loads((Path(folder) / name).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            continue
-        if not isinstance(fields, dict) or not {"base", kind} <= fields.keys():
-            continue
+    for fields in _runs(folder):
         template = fields.get("question", Template().question)
         if not isinstance(template, str) or template.count(FIELD) != 1:
             continue
         is_chat = bool(tokenizer.chat_template) and template == chat_question(tokenizer)
         return None if is_chat else template.replace("{bos}", tokenizer.bos_token or "")
     return None
+
+
+def _runs(folder: str) -> Iterator[dict[str, Any]]:
+    """The settings of a run of `prm.train`, and of one of `prm.tune`, that made a model. Other files of these
+    names, such as training data, are left alone.
+    """
+    for name, kind in (("train.json", "form"), ("tune.json", "method")):
+        try:
+            fields = json.loads((Path(folder) / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        if isinstance(fields, dict) and {"base", kind} <= fields.keys():
+            yield fields
 
 
 def recorded_template(path: Path) -> str | None:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from prm.command_line import defaults
 from prm.data import load
+from prm.preference.files import test_problems
 from prm.reading.head import Head, Kind
 from prm.reading.layout import Layout
 from prm.reading.template import Template
@@ -122,8 +123,14 @@ class TrainRequest:
         for name in ("batch", "accumulate", "max_length", "every"):
             if (value := getattr(self, name)) < 1:
                 yield f"{_option(name)} {value}: must be at least 1"
-        if self.top_layers < 0:
-            yield f"--top-layers {self.top_layers}: must be 0 or more"
+        for name in ("top_layers", "lora", "trees", "warmup"):
+            if (value := getattr(self, name)) < 0:
+                yield f"{_option(name)} {value}: must be 0 or more"
+        for name in ("epochs", "lr"):
+            if (value := getattr(self, name)) <= 0:
+                yield f"{_option(name)} {value}: must be more than 0"
+        if self.patience is not None and self.patience < 1:
+            yield f"--patience {self.patience}: must be at least 1"
         for name in ("share", "validation_share", "dropout"):
             if not 0 <= (value := getattr(self, name)) <= 1:
                 yield f"{_option(name)} {value}: must be between 0 and 1"
@@ -133,6 +140,10 @@ class TrainRequest:
             yield "--question-template: must contain {question} exactly once"
         if self.trees and self.form in ("sft", "outcome", "pairs"):
             yield f"--trees needs step labels, which --form {self.form} does not use"
+        if self.patience is not None and not self.validation and not self.validation_share:
+            yield "--patience needs validation data: give --validation, or a --validation-share above 0"
+        if self.class_weights == "balanced" and self.form not in ("classes2", "classes3", "outcome"):
+            yield f"--class-weights balanced does not work with --form {self.form}"
         if self.top_layers:
             for name in ("dropout", "gradient_checkpointing"):
                 if getattr(self, name):
@@ -157,6 +168,7 @@ class TrainRequest:
             if spec.startswith((PAIRS, *CHAT_PAIRS)):
                 if self.form != "pairs":
                     yield f"{spec} holds pairs, which --form {self.form} does not use"
+                yield from test_problems(spec)
                 continue
             try:
                 load(spec)  # checks the format and reads nothing yet

@@ -13,7 +13,7 @@ from prm.reading.layout import Layout, save_layout
 from prm.reading.local import local_base
 from prm.reading.zoo import RewardModel
 from prm.training.adapter import save_adapter
-from prm.training.arguments import arguments
+from prm.training.arguments import arguments, on_one_gpu
 from prm.training.card import Picture, write_card
 from prm.training.data import guard_for, read_data
 from prm.training.folder import claimed
@@ -42,10 +42,12 @@ def train(request: TrainRequest) -> None:
 
     from prm.training.trainer import RewardTrainer, last_checkpoint
 
+    checkpoint = last_checkpoint(request.out / "checkpoints") if request.resume else None
+    options = _arguments(request, len(data.train), bool(data.validation), is_new=checkpoint is None)
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
     trainer = RewardTrainer(
-        objective, _arguments(request, len(data.train), bool(data.validation)), data.train, data.validation,
-        pad=pad, patience=request.patience, with_muon=request.optimizer == "muon",
+        objective, options, data.train, data.validation, pad=pad, patience=request.patience,
+        with_muon=request.optimizer == "muon",
     )  # fmt: skip
     out = request.out
     first = trainer.is_world_process_zero()
@@ -58,7 +60,6 @@ def train(request: TrainRequest) -> None:
         out.mkdir(parents=True, exist_ok=True)
     run = {**request.settings(), "question": layout.template.question}
     with claimed(out / RUN, run) if first else nullcontext():
-        checkpoint = last_checkpoint(out / "checkpoints") if request.resume else None
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         if trainer.interrupted:
             if first:
@@ -107,6 +108,8 @@ def build_objective(
             )  # fmt: skip
     except (OSError, ValueError) as error:
         raise UsageError(f"--base {request.base}: {str(error).strip().splitlines()[0]}") from error
+    if request.trees:
+        _check_windows(request, model.config)
     if model.config.pad_token_id is None:
         model.config.pad_token_id = tokenizer.pad_token_id
     if request.gradient_checkpointing:
@@ -128,6 +131,18 @@ def build_objective(
         model, request.form, weights, language=request.language, every_token=request.every_token,
         direct_only=request.direct_only, trunk=trunk,
     )  # fmt: skip
+
+
+def _check_windows(request: TrainRequest, config: Any) -> None:
+    """Raise UsageError if a block attends to a part of its path only, which a tree's mask does not say."""
+    config = config.get_text_config()
+    window = getattr(config, "sliding_window", None)
+    kinds = getattr(config, "layer_types", None) or ["sliding_attention"]
+    if window and "sliding_attention" in kinds and window < request.max_length:
+        raise UsageError(
+            f"--trees does not work with {request.base}, which attends to {window:,} tokens, where sequences "
+            f"have up to {request.max_length:,}: leave it out"
+        )
 
 
 def _trunk(request: TrainRequest, model: Any) -> Any:
@@ -165,17 +180,18 @@ def _with_lora(request: TrainRequest, model: Any) -> Any:
     return get_peft_model(model, config)
 
 
-def _arguments(request: TrainRequest, examples: int, validated: bool) -> Any:
+def _arguments(request: TrainRequest, examples: int, validated: bool, *, is_new: bool) -> Any:
+    """transformers' options. is_new: whether the run begins, rather than continues."""
     from transformers import TrainingArguments
 
     is_pairs = request.form == "pairs"
-    return TrainingArguments(
+    return on_one_gpu(TrainingArguments(
         **arguments(request, examples, validated), learning_rate=request.lr, adam_beta2=request.beta2,
         load_best_model_at_end=validated and request.patience is not None,
         metric_for_best_model="eval_loss", greater_is_better=False, remove_unused_columns=False,
         label_names=["direct" if is_pairs else "targets"], prediction_loss_only=not is_pairs,
-        eval_on_start=is_pairs and validated,
-    )  # fmt: skip
+        eval_on_start=is_pairs and validated and is_new,
+    ))  # fmt: skip
 
 
 def _save(request: TrainRequest, objective: Any, state: dict[str, Any]) -> None:

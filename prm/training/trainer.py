@@ -70,7 +70,7 @@ class RewardTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped h
         self._stop, self._with_muon = StopOnSignal(), with_muon
         callbacks: list[TrainerCallback] = [_Epochs(self._buckets), self._stop]
         if patience is not None and validation:
-            callbacks.append(EarlyStoppingCallback(early_stopping_patience=patience))
+            callbacks.append(Patience(early_stopping_patience=patience))
         super().__init__(
             model=model, args=arguments, train_dataset=_Items(train),
             eval_dataset=_Items(validation) if validation else None, data_collator=collator,
@@ -104,6 +104,22 @@ class _Items(torch.utils.data.Dataset[Item]):
 
     def __getitem__(self, index: int) -> Item:
         return self._items[index]
+
+
+class Patience(EarlyStoppingCallback):  # type: ignore[misc]
+    """Stops after validations without improvement; those before a resume count too."""
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        super().on_train_begin(args, state, control, **kwargs)
+        best, since = float("inf"), 0
+        for loss in (entry["eval_loss"] for entry in state.log_history if "eval_loss" in entry):
+            best, since = (loss, 0) if loss < best else (best, since + 1)
+        self.early_stopping_patience_counter = since
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """A run that was killed once it had stopped early has nothing left to do."""
+        if self.early_stopping_patience_counter >= self.early_stopping_patience:
+            control.should_training_stop = True
 
 
 class _Epochs(TrainerCallback):  # type: ignore[misc]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from prm.command_line import defaults
-from prm.preference.files import SUMMARY, rows_of
+from prm.preference.files import rows_of, test_problems
 from prm.preference.tree import MAX_DEPTH
 from prm.training.folder import bad_folder
 from search.errors import UsageError
@@ -124,19 +123,9 @@ class TuneRequest:
             except UsageError as error:
                 yield str(error)
                 continue
-            yield from _test_problems(spec)
+            yield from test_problems(spec)
             if self.learns_from_pairs and pairs == ():
                 option = "--history" if self.history else f"--method {self.method}"
                 yield f"{spec} holds no pairs, which {option} learns from"
             elif not self.learns_from_pairs and sft == ():
                 yield f"{spec} holds no right actions without history, which --method sft learns"
-
-
-def _test_problems(spec: str) -> Iterator[str]:
-    """What is wrong with trees of a task's test problems, which their summary names."""
-    where = Path(spec.partition(":")[2] or spec).expanduser()
-    summary = (where if where.is_dir() else where.parent) / SUMMARY
-    if summary.is_file():
-        tasks = json.loads(summary.read_text(encoding="utf-8")).get("test_problems_of", [])
-        for task in tasks:
-            yield f"{spec} holds test problems of the task {task}: a policy is not tuned on them"

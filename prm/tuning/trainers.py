@@ -6,7 +6,7 @@ from typing import Any
 
 from trl import DPOConfig, DPOTrainer, KTOConfig, KTOTrainer, SFTConfig, SFTTrainer
 
-from prm.training.arguments import arguments
+from prm.training.arguments import arguments, on_one_gpu
 from prm.training.trainer import StopOnSignal
 from prm.tuning.data import TuningData
 from prm.tuning.request import TuneRequest
@@ -54,7 +54,7 @@ def trainer_for(
     else:
         made, config = DPO, DPOConfig(**options, loss_type=[LOSSES[request.method]], beta=request.beta)
     return made(
-        model=model, args=config, train_dataset=data.train, eval_dataset=data.validation,
+        model=model, args=on_one_gpu(config), train_dataset=data.train, eval_dataset=data.validation,
         processing_class=tokenizer, callbacks=[stop], peft_config=_adapter(request),
     )  # fmt: skip
 
