@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,7 @@ class Import:
         return self.module.partition(".")[0]
 
 
+@cache
 def imports(path: Path) -> list[Import]:
     return list(_walk(ast.parse(path.read_text(encoding="utf-8")), lazy=False, typing=False))
 
@@ -82,6 +84,7 @@ GRAPH = {dotted(path): own(path) for path in FILES}
 DOOR_LINES = 20
 
 
+@cache
 def is_door(path: Path) -> bool:
     """A command module of at most twenty lines that does nothing but call a main of `bench.runner`."""
     text = path.read_text(encoding="utf-8")

@@ -190,8 +190,8 @@ def test_killed_and_resumed_ends_with_the_same_weights(base: Path, data: Path, t
 def test_interrupted_loses_nothing(
     form: str, tied: bool, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    base = random_model(tmp_path / "base", tied=tied)
-    whole = fit(base, data, tmp_path / "whole", form, **LONG)
+    base, long = random_model(tmp_path / "base", tied=tied), {**LONG, "every": 10}
+    whole = fit(base, data, tmp_path / "whole", form, **long)
     compute = RewardTrainer.compute_loss
 
     def interrupted(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -202,9 +202,9 @@ def test_interrupted_loses_nothing(
     with monkeypatch.context() as patched:
         patched.setattr(RewardTrainer, "compute_loss", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            fit(base, data, tmp_path / "out", form, **LONG)
+            fit(base, data, tmp_path / "out", form, **long)
     assert last_checkpoint(tmp_path / "out" / "checkpoints") == tmp_path / "out/checkpoints/checkpoint-27"
-    out = fit(base, data, tmp_path / "out", form, **LONG, resume=True)
+    out = fit(base, data, tmp_path / "out", form, **long, resume=True)
     assert same(weights(out), weights(whole))
 
 

@@ -6,6 +6,7 @@ import os
 import subprocess
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -94,8 +95,9 @@ def tokenizer_of(path: str) -> Any:
         return AutoTokenizer.from_pretrained(path)
 
 
+@cache
 def revision() -> str:
-    """The commit this code is at, or the installed version."""
+    """The commit this code was at when it was first asked for, or the installed version."""
     root = Path(__file__).resolve().parents[2]
     git = subprocess.run(
         ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"],
