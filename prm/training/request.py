@@ -123,12 +123,11 @@ class TrainRequest:
         for name in ("batch", "accumulate", "max_length", "every"):
             if (value := getattr(self, name)) < 1:
                 yield f"{_option(name)} {value}: must be at least 1"
-        for name in ("top_layers", "lora", "trees", "warmup"):
+        for name in ("top_layers", "lora", "trees", "warmup", "lr"):
             if (value := getattr(self, name)) < 0:
                 yield f"{_option(name)} {value}: must be 0 or more"
-        for name in ("epochs", "lr"):
-            if (value := getattr(self, name)) <= 0:
-                yield f"{_option(name)} {value}: must be more than 0"
+        if self.epochs <= 0:
+            yield f"--epochs {self.epochs}: must be more than 0"
         if self.patience is not None and self.patience < 1:
             yield f"--patience {self.patience}: must be at least 1"
         for name in ("share", "validation_share", "dropout"):
