@@ -177,7 +177,8 @@ def test_a_change_of_the_adapter_or_its_base_is_another_model(
 
 def test_an_adapter_may_stand_on_another_and_is_trained_further(base: Path, tmp_path: Path) -> None:
     first = adapter(tmp_path / "first", base)
-    (first / "tune.json").write_text('{"question": "Task: {question}\\n"}')
+    record = {"base": str(base), "method": "kto", "question": "Task: {question}\n"}
+    (first / "tune.json").write_text(json.dumps(record))
     second = edit(adapter(tmp_path / "second", base), base_model_name_or_path=str(first))
     folder = local_base(str(second))
     assert question_template(folder, AutoTokenizer.from_pretrained(folder)) == "Task: {question}\n"

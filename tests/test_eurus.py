@@ -193,5 +193,5 @@ def test_stages_of_another_size_are_refused(script: Callable[[Script], None], tm
     with pytest.raises(KeyboardInterrupt):
         eurus.run(request(tmp_path))
     other = replace(request(tmp_path), sizes=replace(eurus.QUICK, problems=7))
-    with pytest.raises(UsageError, match="they differ in problems"):
+    with pytest.raises(UsageError, match="stages of another problems"):
         eurus.run(other)
