@@ -137,7 +137,7 @@ def started() -> Iterator[Nodes]:
     try:
         yield Nodes(cluster)
     finally:
-        cluster.shutdown()  # type: ignore[no-untyped-call]
+        cluster.shutdown()
 
 
 def measure(request: RayFaultsRequest, told: Callable[[Fault], None]) -> list[Fault]:
