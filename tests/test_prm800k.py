@@ -116,7 +116,8 @@ def test_a_folder_without_the_labels_is_named(tmp_path: Path, capsys: pytest.Cap
     here = ["--data", str(tmp_path), "--work", str(tmp_path / "w")]
     assert main([*here, "--base", "builtin", "--layers", "9", "--top-layers", "-1"]) == 2
     shown = capsys.readouterr().err
-    assert "--layers is for models with random weights" in shown and "--top-layers -1: builtin has" in shown
+    assert "--layers is for models with random weights" in shown
+    assert "--top-layers -1: must be 0 (all) to" in shown
     assert main([*here, "--hidden", "100", "--label-lr", "0", "--top-layers", "1"]) == 2
     shown = capsys.readouterr().err
     assert "--hidden 100: must be a multiple" in shown and "--label-lr 0.0: must be more" in shown

@@ -97,7 +97,7 @@ class RecipeRequest:
             yield f"--base: {error}"
         else:
             if self.top_layers is not None and not 0 <= self.top_layers < blocks:
-                yield f"--top-layers {self.top_layers}: {self.base} has {blocks}; give fewer, or 0 for all"
+                yield f"--top-layers {self.top_layers}: must be 0 (all) to {blocks - 1} for {self.base}"
 
 
 def _blocks(base: str) -> int:
@@ -122,7 +122,8 @@ class Recipe:
 
     def claim(self) -> None:
         """Note in the folder what its stages are of. Raises UsageError if they are of something else."""
-        settings = {**asdict(self.request), "data": str(self.request.data.resolve())}
+        request = self.request
+        settings = {**asdict(request), "members": request.number, "data": str(request.data.resolve())}
         del settings["work"]
         claim(self.request.work, settings)
 
