@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch.nn.functional import pad, scaled_dot_product_attention
+from torch.nn.functional import pad
 from torch.utils.weak import WeakTensorKeyDictionary
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
@@ -77,13 +77,28 @@ def _attend(
     """Attention of one sequence. query: [heads, L, size]. Returns [heads, L, size]."""
     sizes, positions = list(map(len, blocks.seen)), torch.cat([*blocks.seen])
     keys, values = (torch.split(some.index_select(1, positions), sizes, 1) for some in (key, value))
-    attended = [
-        scaled_dot_product_attention(
-            q[None], k[None], v[None], mask, dropout, scale=scaling, enable_gqa=len(q) != len(k)
-        )[0]
-        for q, k, v, mask in zip(torch.split(query, BLOCK, 1), keys, values, blocks.masks, strict=True)
-    ]
-    return torch.cat(attended, 1)
+    shared = len(query) // len(key)
+    scaled = query * (query.shape[-1] ** -0.5 if scaling is None else scaling)
+    each = zip(torch.split(scaled, BLOCK, 1), keys, values, blocks.masks, strict=True)
+    return torch.cat([_attend_block(q, k, v, mask, dropout, shared) for q, k, v, mask in each], 1)
+
+
+def _attend_block(
+    query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, mask: torch.Tensor, dropout: float,
+    shared: int,
+) -> torch.Tensor:  # fmt: skip
+    """Attention of one block, as products of matrices.
+
+    In bfloat16 on a CPU, forward and backward take a third of the time of PyTorch's own function.
+
+    shared: heads that attend with the same keys; theirs are the rows of one matrix.
+    query: scaled, [heads, block, size]. keys, values: [groups, seen, size]. mask: [block, seen].
+    Returns [heads, block, size].
+    """
+    hidden = torch.zeros_like(mask, dtype=query.dtype).masked_fill(~mask, torch.finfo(query.dtype).min)
+    rows = query.reshape(len(keys), -1, query.shape[-1])
+    logits = torch.baddbmm(hidden.repeat(shared, 1).expand(len(keys), -1, -1), rows, keys.transpose(1, 2))
+    return (torch.dropout(logits.softmax(-1), dropout, train=dropout > 0) @ values).reshape(query.shape)
 
 
 AttentionInterface.register(NAME, blockwise_attention)
