@@ -8,13 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from bench.report.summary import Summary
+from bench.report.summary import Graded, Summary
 from bench.runner.budget import SCALES, Bounded, Budget, Plan, Pool, largest, parse_budget, recorded_plan
 from bench.runner.cli.run import main
 from bench.runner.execute import replay
+from bench.runner.planning import longest_answered
 from prm.reading.parameters import count_parameters
+from search.engine import Outcome
 from search.errors import TraceError, UsageError
-from search.limits import CostLimits
+from search.limits import Cost, CostLimits, Events
 from search.strategies import STRATEGIES
 from search.strategies.best_of_n import BestOfN
 from search.strategies.hgs import HGS
@@ -69,6 +71,15 @@ def test_all_strategies_keep_to_it_and_a_resumed_run_is_the_same(times: int, tmp
     for summary in again:
         same = first[summary.strategy]
         assert (summary.cost, summary.params, summary.used) == (same.cost, same.params, same.used)
+
+
+def test_what_is_kept_back_is_the_longest_solution_with_an_answer() -> None:
+    def graded(answer: str | None, tokens: int) -> Graded:
+        cost = Cost(policy_tokens=tokens)
+        return Graded(Outcome(Problem("", ""), (), answer, None, cost, Events(), 0.0), correct=False)
+
+    assert longest_answered([graded("1", 40), graded("2", 70), graded(None, 128)]) == 70
+    assert longest_answered([graded(None, 128)]) == 0
 
 
 def test_more_budget_is_used_and_unequal_timing_changes_nothing(tmp_path: Path) -> None:

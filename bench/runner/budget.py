@@ -115,8 +115,8 @@ class Plan:
     """A budget in figures, and what each strategy makes of it; recorded beside the traces.
 
     budget: as on the command line. tokens, seconds: for one problem; one of them is None. prm_weight: what a
-    scored token counts, in sampled tokens. greedy: the most tokens that greedy decoding took; 0 if not run.
-    values: of the parameters that `SCALES` names, by strategy.
+    scored token counts, in sampled tokens. greedy: the most tokens that greedy decoding took for a solution
+    with an answer; 0 if there is none. values: of the parameters that `SCALES` names, by strategy.
     """
 
     budget: str

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from statistics import fmean
 
 from bench.report.files import replace_text
-from bench.report.summary import Summary
+from bench.report.summary import Graded, Summary
 from bench.runner.budget import FILE, Plan, scaled_value
 from bench.runner.request import Run
 from bench.tasks.oracle import OracleScorer, is_oracle
@@ -34,8 +35,8 @@ async def planned(run: Run, policy: Policy, scorer: StepScorer, greedy: Summary 
         tokens = budget.tokens if budget.times is None else round(budget.times * (mean or 0))
         if tokens == 0:
             raise UsageError(f"--budget {budget.text}: greedy decoding has sampled no tokens")
-        longest = 0 if greedy is None else max(g.outcome.cost.policy_tokens for g in greedy.graded)
-        plan = Plan(budget.text, tokens, budget.seconds, run.prm_weight, longest, {})
+        kept = 0 if greedy is None else longest_answered(greedy.graded)
+        plan = Plan(budget.text, tokens, budget.seconds, run.prm_weight, kept, {})
     values = dict(plan.values)
     for name in run.budgeted:
         if name not in values:
@@ -45,6 +46,15 @@ async def planned(run: Run, policy: Policy, scorer: StepScorer, greedy: Summary 
     run.out.mkdir(parents=True, exist_ok=True)
     replace_text(run.out / FILE, json.dumps(asdict(plan), indent=1) + "\n")
     return run.with_plan(plan)
+
+
+def longest_answered(graded: Sequence[Graded]) -> int:
+    """The most tokens of a solution with an answer, 0 if none has one.
+
+    One that ran on until it was cut may be much longer: so many tokens would be kept back for nothing.
+    """
+    answered = (g.outcome for g in graded if g.outcome.answer is not None)
+    return max((outcome.cost.policy_tokens for outcome in answered), default=0)
 
 
 async def _value(run: Run, plan: Plan, name: str, policy: Policy, scorer: StepScorer) -> int | None:
