@@ -162,6 +162,28 @@ def test_a_trace_whose_problems_are_gone_is_refused(tmp_path: Path) -> None:
         read_side(str(path))
 
 
+def only(name: str, *problems: str) -> str:
+    """A recorded trace, of these problems alone."""
+    head, *events = (RECORDED / f"{name}.jsonl").read_text().splitlines(keepends=True)
+    return head + "".join(line for line in events if json.loads(line)["problem"] in problems)
+
+
+def test_a_trace_may_have_any_of_its_tasks_problems(tmp_path: Path) -> None:
+    """A shard has gaps: its problems are not the first ones."""
+    path, data = tmp_path / "hgs.jsonl", tmp_path / "own.jsonl"
+    path.write_text(only("hgs", "test/0/2"))
+    whole, part = read_side(str(RECORDED / "hgs.jsonl")), read_side(str(path))
+    assert part.problems == ["test/0/2"] and part.share("test/0/2") == whole.share("test/0/2")
+    rows = [{"id": name, "problem": f"{name}?", "answer": "1"} for name in ("a", "b", "c")]
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    path.write_text(
+        path.read_text()
+        .replace("test/0/2", "c")
+        .replace('"task": "builtin", "data": ""', f'"task": "jsonl", "data": "{data}"')
+    )
+    assert read_side(str(path)).problems == ["c"]
+
+
 # -- comparing -------------------------------------------------------------------------------------
 
 
@@ -195,7 +217,12 @@ def test_two_runs_of_one_strategy_are_told_apart() -> None:
 def test_only_problems_that_both_have_are_paired_and_the_rest_is_counted() -> None:
     got = compare(side("a", "11 0", "1100"), side("b", "1111"))
     assert got.problems == ["p0", "p1", "p3"]
-    assert got.notes == ["B: 1 problems are left out: the other has no result of them"]
+    assert got.notes == [
+        f"{side}: 1 problems are left out: not all runs have a result of them" for side in ("A", "B")
+    ]
+    short = compare(side("a", "1" * 9, "1" * 5), side("b", "1" * 5))
+    assert len(short.problems) == 5
+    assert short.notes == ["A: 4 problems are left out: not all runs have a result of them"]
     with pytest.raises(UsageError, match="no problem in common: A has p0, B has p1"):
         compare(side("a", "1 "), side("b", " 1"))
 

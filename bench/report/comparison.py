@@ -78,8 +78,9 @@ class Comparison:
                     f"{name}: {unfinished} begun problems have no answer in the trace: they failed, or the "
                     "run is not at its end (continue it with --resume). They are left out"
                 )
-            if extra := len(side.problems) - len(self.problems):
-                lines.append(f"{name}: {extra} problems are left out: the other has no result of them")
+            known = {problem for seed in side.seeds for problem in seed.correct}
+            if extra := len(known) - len(self.problems):
+                lines.append(f"{name}: {extra} problems are left out: not all runs have a result of them")
         return lines
 
     @property

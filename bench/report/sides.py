@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -157,6 +158,22 @@ def from_trace(run: RecordedRun) -> Seed:
         )
 
 
+def _examples(task: Task, data: Path | None, wanted: Sequence[str], least: int) -> dict[str, Example]:
+    """The first problems of a task, by id: at least so many, and enough for those wanted, where it has them.
+
+    Raises UsageError if they cannot be loaded.
+    """
+    # A run takes the first problems of its task and begins them in order, but a shard has gaps, and so has
+    # what is merged of some shards. Generated problems, which have no end, are numbered from 0.
+    few = max(least, len(wanted))
+    numbers = [int(found[0]) for name in wanted if (found := re.search(r"[0-9]{1,9}$", name))]
+    for limit in (few, max([few, *(number + 1 for number in numbers)]), None):
+        examples = {example.problem.id: example for example in task.load(data, limit)}
+        if all(name in examples for name in wanted):
+            break
+    return examples
+
+
 class Graders:
     """The task of a recorded run, with its problems.
 
@@ -171,15 +188,13 @@ class Graders:
         self.task: Task = TASKS[name]()
         self.task.strict = bool(run.config.get("strict"))
         self._known: dict[tuple[str, str], bool] = {}
-        # A run takes the first problems of its task, and begins them in order.
         try:
-            examples = self.task.load(Path(data) if data else None, max(least, len(run.trees)))
+            self.examples = _examples(self.task, Path(data) if data else None, list(run.trees), least)
         except UsageError as error:
             raise UsageError(
                 f"{run.path}: the problems of the task {name}, which its answers are graded by, cannot be "
                 f"loaded: {error}"
             ) from error
-        self.examples: dict[str, Example] = {example.problem.id: example for example in examples}
         if missing := [problem for problem in run.trees if problem not in self.examples]:
             where = f"the task {name}" + (f" with the data {data}" if data else "")
             raise UsageError(f"{run.path}: {where} has no problem {missing[0]!r} (any more)")
