@@ -17,13 +17,14 @@ from bench.report.summary import Graded, Summary
 from bench.runner.replaying import replayed_summary
 from bench.tasks.base import Example, Task
 from search.engine import Outcome, solve
-from search.limits import LengthLimits
+from search.limits import CostLimits, LengthLimits
 from search.params import params
 from search.prompts import Prompt
 from search.strategies import STRATEGIES
 from search.trace import Trace
 from search.tree import Strategy
 from search.types import Answers, Label, Problem, StepScore
+from search.values import Aggregate
 from tests.fakes import FractionAnswers, ScriptedPolicy, ScriptedScorer
 from tests.pictures import Script
 
@@ -84,13 +85,14 @@ class ByProblem:
 def cell(
     path: Path, strategy: Strategy, script: Script, scores: Mapping[str, StepScore] | None = None, *,
     n: int = 6, task: str = "plain", seed: int = 0, others: Mapping[str, Script] | None = None,
-    solution_tokens: int = 1000, replay: bool = True,
+    solution_tokens: int = 1000, samples: int | None = None, aggregate: Aggregate = "product",
+    replay: bool = True,
 ) -> Cell:  # fmt: skip
     """The same script for n problems, searched, recorded, and read back."""
     [name] = [name for name, kind in STRATEGIES.items() if type(strategy) is kind]
     config = {
         "strategy": name, "params": params(strategy), "task": task, "data": "", "seed": seed,
-        "limits": [None, None, None], "lengths": [256, solution_tokens], "policy": "p", "prm": "m",
+        "limits": [samples, None, None], "lengths": [256, solution_tokens], "policy": "p", "prm": "m",
     }  # fmt: skip
     problems = [e.problem for e in {"plain": Plain, "checked": Checked}[task]().load(None, n)]
     policy, scorer = ByProblem(script, others or {}, seed), ScriptedScorer(scores or {})
@@ -101,7 +103,8 @@ def cell(
                 outcome
                 async for outcome in solve(
                     problems, strategy, policy, scorer, seed=seed, trace=trace, answers=FractionAnswers(),
-                    lengths=LengthLimits(256, solution_tokens),
+                    lengths=LengthLimits(256, solution_tokens), limits=CostLimits(samples),
+                    aggregate=aggregate,
                 )
             ]  # fmt: skip
 

@@ -296,6 +296,22 @@ def test_a_trace_alone_gives_what_the_run_counted(name: str, tmp_path: Path) -> 
     assert path.read_bytes() == before
 
 
+def test_the_leaf_is_the_recorded_one_however_the_run_made_values(tmp_path: Path) -> None:
+    """With min, the run took the longer guess at its limit; the product would take the answer."""
+    script = {"": ["one,"], "one,": ["so = 1/2.", "two,"], "one,two,": ["guess = 3."]}
+    scores = {"one,": of_value(0.96), "two,": of_value(0.96)}
+    scores |= {"so = 1/2.": of_value(0.8), "guess = 3.": of_value(0.81)}
+    path, strategy = tmp_path / "t.jsonl", HGS(width=2, accept=0.95)
+    how: dict[str, Any] = {"n": 1, "samples": 4, "aggregate": "min", "replay": False}
+    [counted] = cell(path, strategy, script, scores, **how).summary.graded
+    read = read_trace(path)
+    [again] = replayed_summary(read, Graders(read)).graded
+    assert counted.fallback and counted.outcome.answer == "3" and counted.outcome.events.exhausted
+    for got in (counted, again):
+        assert (got.fallback, got.ending, got.outcome.value) == (True, "answered", 0.81)
+        assert got.outcome.cost.policy_tokens_discarded == len("so = 1/2.")
+
+
 # -- the command -----------------------------------------------------------------------------------
 
 
@@ -315,3 +331,18 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     bad.write_text((RECORDED / "hgs.jsonl").read_text().replace('"strategy": "hgs"', '"strategy": "own"'))
     assert main([str(bad)]) == 2
     assert "cannot be run again: unknown strategy 'own'" in capsys.readouterr().err
+
+
+def test_a_strategy_that_was_interrupted_early_does_not_hide_the_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = (RECORDED / "hgs.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "hgs.jsonl").write_text("".join(x for x in lines if '"event": "chosen"' not in x))
+    assert main([str(tmp_path)]) == 2
+    assert f"error: {tmp_path}: no problem is at its end in any" in capsys.readouterr().err
+    (tmp_path / "cot.jsonl").write_bytes((RECORDED / "cot.jsonl").read_bytes())
+    assert main([str(tmp_path)]) == 0
+    printed, told = capsys.readouterr()
+    assert printed.startswith("cot: 3 problems") and "hgs" not in printed
+    assert f"note: {tmp_path / 'hgs.jsonl'} is left out: no problem is at its end" in told
+    assert main([str(tmp_path / "hgs.jsonl")]) == 2

@@ -49,13 +49,21 @@ def replayed_summary(run: RecordedRun, graders: Graders) -> Summary:
         name = outcome.problem.id
         if outcome.error is not None:
             raise UsageError(f"{run.path}: the search of {name} cannot be run again: {outcome.error}")
-        answer = ended[name].answer
-        fallback = answer is not None and graders.task.falls_back(outcome.answer_text)
+        # Where a limit ended the search, the replay may choose another leaf: a trace does not tell how the
+        # reward model's step values make a solution's value.
+        answer, leaf = ended[name].answer, ended[name].chosen
+        assert leaf is not None
+        fallback = answer is not None and graders.task.falls_back(leaf.answer_text)
+        discarded = ended[name].cost.policy_tokens_discarded
+        cost = replace(outcome.cost, policy_tokens_discarded=discarded)
         events = replace(outcome.events, replayed=max(1, outcome.events.replayed))  # its seconds do not count
         graded.append(
             Graded(
-                replace(outcome, answer=answer, events=events, steps=()), graders.grade(name, answer),
-                graders.examples[name].group, fallback,
+                replace(
+                    outcome, steps=(), answer=answer, value=leaf.value if leaf.score else None, cost=cost,
+                    events=events, finished=leaf.is_finished,
+                ),
+                graders.grade(name, answer), graders.examples[name].group, fallback,
             )
         )  # fmt: skip
     config = run.config

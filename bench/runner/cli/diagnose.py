@@ -89,9 +89,14 @@ def _of_traces(source: Path) -> Iterator[tuple[dict[str, str], Diagnosis]]:
     cells = list[_Run]()
     for trace in tracked(traces, "reading traces"):
         run = read_trace(trace)
+        if source.is_dir() and all(tree.chosen is None for tree in run.trees.values()):
+            print(f"note: {trace} is left out: no problem is at its end", file=sys.stderr)
+            continue
         cells.append(_Run(trace, replayed_summary(run, Graders(run))))
         if without := sum(tree.chosen is None for tree in run.trees.values()):
             print(f"note: {trace}: {without:,} problems have no answer and are left out", file=sys.stderr)
+    if not cells:
+        raise UsageError(f"{source}: no problem is at its end in any of its traces")
     greedy = [cell for cell in cells if cell.summary.strategy == BASELINE]
     for cell in cells:
         yield {}, diagnose([cell], baseline=greedy)
