@@ -13,6 +13,7 @@ import pytest
 
 from bench.experiments import eurus, eurus_stages
 from bench.experiments.eurus_stages import Stages, clusters, hindsight_tree
+from bench.report.eurus_cells import pairs_by_turn
 from bench.report.reranking import rerank
 from bench.report.subsets import Pool
 from bench.report.summary import Graded, Summary
@@ -67,6 +68,13 @@ def test_attempts_are_read_in_the_order_of_their_places(tmp_path: Path) -> None:
 
 def test_equal_answers_are_one_cluster_and_no_answer_is_none() -> None:
     assert clusters(["a", None, "b", "a"], TextAnswers()) == [0, None, 1, 0]
+
+
+def test_pairs_are_counted_by_turn_whatever_they_hold(tmp_path: Path) -> None:
+    rows = [{"id": f"t_{turn}", "chosen": "a\u2028b\u2029c\u0085d"} for turn in (1, 1, 2)]
+    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    (tmp_path / "pairs.jsonl").write_text(lines, encoding="utf-8")
+    assert pairs_by_turn(tmp_path) == {1: 2, 2: 1}
 
 
 # -- the stages ----------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 from pyarrow import parquet
 
 from bench.report.files import replace_text
-from bench.report.grid import read_asked, read_grid
+from bench.report.grid import PROBLEMS, read_asked, read_grid
 from bench.report.parquet import COLUMNS, MEASURED, write_parquet
 from bench.report.recorded import read_trace
 from bench.report.results import SUFFIX, read_results
@@ -156,6 +157,16 @@ def test_the_grid_is_read_from_its_folder(whole: Path) -> None:
     assert cell.summary.used is not None and 0 < cell.summary.used <= 1
     assert [g.outcome.problem.id for g in cell.summary.graded] == list(grid.problems)
     assert read_trace(cell.trace).strategy == "hgs"
+
+
+def test_a_question_may_hold_any_line_separator(whole: Path, tmp_path: Path) -> None:
+    """JSON need not escape all of those that str.splitlines knows."""
+    out, question = tmp_path / "grid", "Which\u2028way,\u2029or\u0085not?"
+    shutil.copytree(whole, out)
+    first, *others = (out / PROBLEMS).read_text(encoding="utf-8").split("\n")
+    changed = json.dumps(json.loads(first) | {"question": question}, ensure_ascii=False)
+    (out / PROBLEMS).write_text("\n".join([changed, *others]), encoding="utf-8")
+    assert read_grid(out).problems["w/0"].question == question
 
 
 def test_an_unfinished_grid_says_what_is_missing(tmp_path: Path) -> None:

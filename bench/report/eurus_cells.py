@@ -81,7 +81,9 @@ def pairs_of(folder: Path) -> int:
 
 
 def lines_of(path: Path) -> list[str]:
-    return path.read_text(encoding="utf-8").splitlines()
+    """The lines of a file of JSON lines."""
+    with path.open(encoding="utf-8") as lines:  # splitlines() would cut within texts
+        return list(lines)
 
 
 def pairs_by_turn(folder: Path) -> dict[int, int]:

@@ -88,7 +88,8 @@ def read_grid(folder: Path) -> Grid:
     """A grid, finished or not, from its files; needs no model. Raises UsageError."""
     asked = read_asked(folder)
     try:
-        rows = [json.loads(line) for line in (folder / PROBLEMS).read_text(encoding="utf-8").splitlines()]
+        with (folder / PROBLEMS).open(encoding="utf-8") as lines:  # splitlines() would cut within texts
+            rows = [json.loads(line) for line in lines]
         problems = {row["id"]: Problem(row["id"], row["question"]) for row in rows}
         cells, missing = list[Cell](), list[str]()
         for budget in asked["budgets"]:
