@@ -5,9 +5,9 @@ evaluation is interrupted and started again. Intervals are 95 %, from a bootstra
 baselines (majority, position, n-grams) are trained on --baselines, which should be what the reward
 models were trained on.
 
-To locate first errors, a scalar or two-class model uses the threshold that is best on ProcessBench's GSM8K
-part, as its authors do, if that is among the data, and 0.5 otherwise. A three-class model reports an error
-where P(wrong) > 0.5. ProcessBench's figure is the mean of the F1 of its subsets.
+To locate first errors, a scalar model uses the threshold that is best on ProcessBench's GSM8K part, as its
+authors do, if that is among the data. A model with classes reports an error where P(wrong) > 0.5.
+ProcessBench's figure is the mean of the F1 of its subsets.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 
 from prm.calibrate import main as calibrate
 from prm.preference.files import write_trees
+from prm.reading.bundled import ADAPTERS
 from prm.reading.layout import read_layout
 from prm.training.question import question_template
 from tests.test_adapters import merged
@@ -40,7 +41,7 @@ def assert_is_the_checkpoint(adapter: Path, out: Path) -> None:
 
 @pytest.mark.parametrize("form", ["classes3", "tokens", "sft"])
 def test_a_trained_adapter_is_the_checkpoint_beside_it(
-    form: str, base: Path, data: Path, tmp_path: Path
+    form: str, base: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = fit(base, data, tmp_path / "out", form, lr=0.05, **TWO_STEPS)
     adapter = out / "adapter"
@@ -62,7 +63,8 @@ def test_a_trained_adapter_is_the_checkpoint_beside_it(
         assert [s.value for s in ours] == pytest.approx([s.value for s in theirs], abs=0.01)
         assert ours != scored(fit(base, data, tmp_path / "start", form, steps=1, lr=0.0), "left", "eggs")
     if form == "classes3":
-        assert calibrate(["--prm", str(adapter), "--data", str(data)]) == 0
+        monkeypatch.setitem(ADAPTERS, "bundled", adapter)
+        assert calibrate(["--prm", "bundled", "--data", str(data)]) == 0
         assert read_layout(str(adapter)).calibration.bias
         scored(fit(adapter, data, tmp_path / "more", form, **TWO_STEPS), "left")
         model = AutoModelForSequenceClassification.from_pretrained(base, num_labels=3)

@@ -182,7 +182,7 @@ def test_evaluate_reports_models_beside_baselines(
     assert printed.endswith(f"written: {out / 'report.md'}\n")
     assert "## ProcessBench, F1\n\n| reward model | gsm8k | mean |\n" in report
     assert "processbench" not in results[1]
-    assert {row["threshold_from"] for row in results} == {"ProcessBench GSM8K"}, "the baselines' too"
+    assert {row["threshold_from"] for row in results} == {"default"}, "two classes, and the baselines"
     assert "| reward model | balanced accuracy |" in report and f"on the same problems, {model} is" in report
     assert set(results[0]["gains"]) == {"majority", "position", "n-grams"}
     assert {path.name for path in out.glob("*.png")} == {

@@ -15,7 +15,7 @@ from prm.evaluation.baselines import baselines
 from prm.evaluation.processbench import subsets, threshold_for
 from prm.reading.head import LABELS, Head
 from prm.reading.layout import Layout, layout_from
-from search.errors import UsageError
+from search.errors import ScorerError, UsageError
 from search.types import StepScore
 
 RNG = np.random.default_rng(3)
@@ -196,16 +196,25 @@ def test_processbenchs_figure_is_the_mean_of_the_f1_of_its_subsets() -> None:
 
     for parts in ({"a": gsm8k, "b": math, "c": other}, {"c": other, "all": both}):
         scored: Any = {name: (records, of(records)) for name, records in parts.items()}
-        threshold = threshold_for(False, scored)
+        threshold = threshold_for(True, scored)
         assert 0.6 < threshold <= 0.8, "the best one on the GSM8K part"
         f1 = subsets(False, threshold, scored)
         assert f1["gsm8k"][0] == pytest.approx(2 * 0.5 * 0.5 / (0.5 + 0.5))
         assert f1["math"][0] == pytest.approx(2 * 0.5 * 1 / (0.5 + 1))
         assert f1["mean"][0] == pytest.approx((f1["gsm8k"][0] + f1["math"][0]) / 2)
         assert f1["mean"][1] <= f1["mean"][0] <= f1["mean"][2]
-    assert threshold_for(True, scored) == 0.5, "three classes"
-    assert threshold_for(False, {"b": (math, of(math))}) == 0.5, "no GSM8K part"
+    assert threshold_for(False, scored) == 0.5, "two classes or three"
+    assert threshold_for(True, {"b": (math, of(math))}) == 0.5, "no GSM8K part"
     assert subsets(False, 0.5, {"c": (other, of(other))}) == {}
+
+
+def test_a_reward_model_that_could_score_nothing_is_named() -> None:
+    some, other = [StepScore(0.0, 0.0, 1.0)], [StepScore(1.0, 0.0, 0.0)]
+    assert evaluate.scored_by_all("data", {"a": {0: some, 2: some}, "b": {1: other, 2: other}}) == {2}
+    with pytest.raises(ScorerError, match="b could score none of the solutions of data"):
+        evaluate.scored_by_all("data", {"a": {0: some}, "b": {}})
+    with pytest.raises(ScorerError, match="no solution of data was scored by each of a, b"):
+        evaluate.scored_by_all("data", {"a": {0: some}, "b": {1: other}})
 
 
 @pytest.mark.parametrize(("shift", "scale"), [(0.0, 1.0), (0.985, 0.01), (0.0, 1e-3)])

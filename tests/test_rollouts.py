@@ -62,6 +62,14 @@ class World:
         return [Step(t, (1,), 0.0, Stop.END if i == last else Stop.STEP) for i, t in enumerate(texts)]
 
 
+class Cut(World):
+    """The same, but every solution is cut before its end."""
+
+    async def propose(self, problem: Problem, steps: Any, **how: Any) -> list[Step]:
+        *begun, last = await super().propose(problem, steps, **how)
+        return [*begun, replace(last, stop=Stop.LENGTH)]
+
+
 EXAMPLES = [Example(Problem(f"p{i}", f"Question {i}"), "ok") for i in range(6)]
 
 
@@ -84,6 +92,13 @@ async def test_estimation_labels_every_step_by_where_it_leads() -> None:
         assert all(0 < value < 1 for value in solution.values[:at])
         assert set(solution.values[at:]) == {0.0} and solution.outcome is False
     assert all(s.outcome is True and s.labels[-1] == 1 for s in made.solutions if "x" not in s.steps)
+
+
+@pytest.mark.parametrize("how", [Estimate(right, rollouts=4), Bisect(right, searches=1, rollouts=4)])
+async def test_rollouts_that_are_cut_are_wrong_and_counted(how: Any) -> None:
+    made = await labelled(how, Cut("ab"))
+    assert made.cut >= made.rollouts > 0 and all(set(s.labels) == {-1} for s in made.solutions)
+    assert (await labelled(how, World("ab"))).cut == 0
 
 
 async def test_bisection_finds_the_first_error_with_fewer_rollouts() -> None:
@@ -230,10 +245,13 @@ def test_labels_are_compared_with_the_exact_checker() -> None:
 
 
 class Answering:
-    """A policy that answers a built-in problem in two steps, right or wrong by its seed."""
+    """A policy that answers a built-in problem in two steps, right or wrong by its seed.
 
-    def __init__(self, stop_after: int = 10**9):
-        self.calls, self.stop_after = 0, stop_after
+    interrupted_at: a file; once it holds labels, the last of the problems is interrupted.
+    """
+
+    def __init__(self, interrupted_at: Path | None = None):
+        self.interrupted_at = interrupted_at
 
     async def propose(
         self, problem: Problem, steps: Any, *, until: Until, max_tokens: int, seed: int,
@@ -241,8 +259,9 @@ class Answering:
     ) -> list[Step]:  # fmt: skip
         place, answer = right_answers()[problem.question]
         await asyncio.sleep(place * 5e-3)  # the first problems are finished first
-        self.calls += 1
-        if self.calls > self.stop_after:
+        if self.interrupted_at is not None and place == len(right_answers()) - 1:
+            while not (self.interrupted_at.exists() and self.interrupted_at.stat().st_size):
+                await asyncio.sleep(0.01)
             raise KeyboardInterrupt
         texts = ["So it is.\n", f"The answer is {answer + seed % 2}."][len(steps) :]
         charge(policy_tokens=len(texts))
@@ -285,11 +304,55 @@ def test_labels_are_written_as_problems_finish_and_resumed(
     assert capsys.readouterr().out.splitlines()[-1] == report.splitlines()[-1]
     out.unlink()
     trace.unlink()
-    assert command("--how", how, policy=Answering(stop_after=150)) == 130
+    assert command("--how", how, policy=Answering(interrupted_at=out)) == 130
     cut = out.read_bytes()
     assert cut != whole and whole.startswith(cut), "in the order of the problems"
     assert command("--how", how, "--resume") == 0
     assert out.read_bytes() == whole
+
+
+def test_lengths_are_limited_and_part_of_the_run(
+    command: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Short(Answering):
+        async def propose(self, problem: Problem, steps: Any, **how: Any) -> list[Step]:
+            first, *rest = await super().propose(problem, steps, **how)
+            return [first, *rest] if how["max_tokens"] > 1 else [replace(first, stop=Stop.LENGTH)]
+
+    assert command("--solution-tokens", "1", policy=Short()) == 0
+    assert "\n40 solutions were cut or repeated themselves, and count as wrong\n" in capsys.readouterr().out
+    assert {label for s in read_labels(tmp_path / "labels.jsonl") for label in s.labels} == {-1}
+    assert command("--resume") == 2, "that is another run"
+    assert command("--step-tokens", "0") == 2
+    assert "both must be at least 1" in capsys.readouterr().err
+
+
+def test_what_is_there_is_kept_until_the_policy_is_loaded(
+    command: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert command() == 0
+    before = (tmp_path / "labels.jsonl").read_bytes()
+
+    @asynccontextmanager
+    async def interrupted(*args: object, **kwargs: object) -> AsyncIterator[Answering]:
+        raise KeyboardInterrupt
+        yield
+
+    monkeypatch.setattr(rollouts, "load_policy", interrupted)
+    words = ["--engine", "hf", "--rollouts", "4", "--limit", "40", "--resume"]
+    assert main([*words, "--out", str(tmp_path / "labels.jsonl")]) == 130
+    assert (tmp_path / "labels.jsonl").read_bytes() == before
+
+
+def test_where_there_is_nothing_to_bisect_it_is_said(
+    command: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Right(Answering):
+        async def propose(self, problem: Problem, steps: Any, **how: Any) -> list[Step]:
+            return await super().propose(problem, steps, **{**how, "seed": 0})
+
+    assert command("--how", "bisect", policy=Right()) == 1
+    assert "no problem had both right and wrong rollouts" in capsys.readouterr().err
 
 
 def test_a_file_that_is_not_of_this_run_is_not_replaced(command: Callable[..., int], tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import sys
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, closing
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,10 +24,11 @@ from prm.data.guard import Guard
 from prm.data.labels import LabelledSolution, to_fields
 from prm.data.left_out import LeftOut
 from prm.data.rows import parsed, read_rows
+from search.command import Exit
 from search.engine import Outcome, solve
 from search.errors import UsageError
 from search.jsonl import JsonLinesFile
-from search.limits import Cost, Events
+from search.limits import Cost, Events, LengthLimits
 from search.node import Node
 from search.trace import Trace
 from search.types import Policy, Problem, StepScorer
@@ -47,6 +48,7 @@ class RolloutsRequest:
     how: "estimate" completes every prefix of `solutions` samples; "bisect" makes `searches` binary
         searches. rollouts: completions of a prefix. task: a name of `TEXT_TASKS`. problems: a file or hub
         data set of training problems, None is the built-in ones. limit: the first problems.
+    lengths: of solutions and their steps; longer ones are cut, and a rollout that is cut is wrong.
     """
 
     out: Path
@@ -60,6 +62,7 @@ class RolloutsRequest:
     limit: int | None
     policy: PolicySpec
     seed: int
+    lengths: LengthLimits = LengthLimits()
 
     def __post_init__(self) -> None:
         for name in ("rollouts", "solutions", "searches"):
@@ -75,18 +78,23 @@ class RolloutsRequest:
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
-    """What a run made, or of one problem. failed: problems with an error. cost: replayed calls included."""
+    """What a run made, or of one problem.
+
+    cut: solutions that were cut or repeated themselves. failed: problems with an error. cost: replayed calls
+    included.
+    """
 
     solutions: list[LabelledSolution] = field(default_factory=list)
     rollouts: int = 0
+    cut: int = 0
     failed: dict[str, str] = field(default_factory=dict)
     cost: Cost = field(default_factory=Cost)
     events: Events = field(default_factory=Events)
 
     def __add__(self, other: Labelled) -> Labelled:
         return Labelled(
-            self.solutions + other.solutions, self.rollouts + other.rollouts, self.failed | other.failed,
-            self.cost + other.cost, self.events + other.events,
+            self.solutions + other.solutions, self.rollouts + other.rollouts, self.cut + other.cut,
+            self.failed | other.failed, self.cost + other.cost, self.events + other.events,
         )
 
 
@@ -108,7 +116,8 @@ async def label(
 
 async def label_each(
     examples: Sequence[Example], task: TextTask, how: Estimate | Bisect, policy: Policy,
-    scorer: StepScorer, *, trace: Trace, seed: int, concurrency: int = 64, keep_estimates: bool = False,
+    scorer: StepScorer, *, trace: Trace, seed: int, lengths: LengthLimits = LengthLimits(),
+    concurrency: int = 64, keep_estimates: bool = False,
 ) -> AsyncGenerator[Labelled, None]:
     """As `label`, problem by problem, in the order of the examples.
 
@@ -119,7 +128,7 @@ async def label_each(
     finished: dict[str, Labelled] = {}
     outcomes = solve(
         [example.problem for example in examples], how, policy, scorer, seed=seed, answers=task,
-        concurrency=concurrency, trace=trace,
+        lengths=lengths, concurrency=concurrency, trace=trace,
     )
     waiting = deque(example.problem.id for example in examples)
     with Progress(transient=True) as progress:
@@ -148,7 +157,9 @@ def _labels(outcome: Outcome, task: TextTask, how: Estimate | Bisect) -> Labelle
         return how.right(problem.id, task.extract("".join(s.text for s in node.steps)))
 
     solutions = records(problem.question, estimates, right, f"rollouts/{task.name}", "train")
-    return Labelled(solutions, estimates.rollouts, {}, outcome.cost, outcome.events)
+    return Labelled(
+        solutions, estimates.rollouts, estimates.cut, cost=outcome.cost, events=outcome.events
+    )
 
 
 def read_examples(task: TextTask, problems: str | None, limit: int | None) -> list[Example]:
@@ -227,6 +238,7 @@ class _Written:
     right: int = 0
     agreed: int = 0
     rollouts: int = 0
+    cut: int = 0
     failed: dict[str, str] = field(default_factory=dict)
     cost: Cost = field(default_factory=Cost)
     events: Events = field(default_factory=Events)
@@ -236,6 +248,7 @@ class _Written:
         self.labels += len(labels)
         self.right += sum(label > 0 for label in labels)
         self.rollouts += part.rollouts
+        self.cut += part.cut
         self.failed |= part.failed
         self.cost += part.cost
         self.events += part.events
@@ -243,11 +256,12 @@ class _Written:
             self.agreed += agreement(part.solutions, problems)[0]
 
 
-def label_problems(request: RolloutsRequest, load: LoadPolicy | None = None) -> None:
+def label_problems(request: RolloutsRequest, load: LoadPolicy | None = None) -> int:
     """Label the problems of the request, and write the labels of each as it is finished, in order.
 
     Prints what was done. To resume, everything is replayed from the trace and written again.
-    load: loads the policy; None is `load_policy`. Raises UsageError.
+    load: loads the policy; None is `load_policy`.
+    Returns an exit code: FAILED if no step could be labelled. Raises UsageError.
     """
     continued = request.resume and request.trace_path.exists()
     if request.out.exists() and not continued:
@@ -274,27 +288,42 @@ def label_problems(request: RolloutsRequest, load: LoadPolicy | None = None) -> 
         "problems": request.problems, "seed": request.seed, **resolved.identity(), "prm": None,
         "prm_weights": None,
     }  # fmt: skip
+    if request.lengths != LengthLimits():  # traces from before there were limits can be resumed
+        identity["lengths"] = asdict(request.lengths)
     exact = _builtin_problems(len(examples)) if request.task == "builtin" and not request.problems else {}
     written = _Written()
 
-    async def work(trace: Trace, out: JsonLinesFile) -> None:
+    async def work(trace: Trace) -> None:
         async with (load or load_policy)(resolved) as policy:
-            parts = label_each(examples, task, how, policy, NoScorer(), trace=trace, seed=request.seed)
-            async with aclosing(parts):
-                async for part in parts:
-                    if part.solutions:
-                        out.append(map(to_fields, part.solutions))
-                    written.add(part, exact)
+            request.out.unlink(missing_ok=True)  # it is made again, from the trace
+            parts = label_each(
+                examples, task, how, policy, NoScorer(), trace=trace, seed=request.seed,
+                lengths=request.lengths,
+            )  # fmt: skip
+            with closing(JsonLinesFile(request.out, kind="file of labels")) as out:
+                async with aclosing(parts):
+                    async for part in parts:
+                        if part.solutions:
+                            out.append(map(to_fields, part.solutions))
+                        written.add(part, exact)
 
     identity = as_recorded(request.trace_path, identity, resolved, None)
     with closing(Trace(request.trace_path, identity)) as trace:
-        request.out.unlink(missing_ok=True)  # it is made again, from the trace
-        with closing(JsonLinesFile(request.out, kind="file of labels")) as out:
-            asyncio.run(work(trace, out))
+        asyncio.run(work(trace))
     for id_, why in written.failed.items():
         print(f"{id_}: {why}")
+    notes = [f"{written.cut:,} solutions were cut or repeated themselves, and count as wrong"]
+    notes += [f"{written.events.failed:,} samples failed, and count for nothing"]
+    for note, number in zip(notes, (written.cut, written.events.failed), strict=True):
+        if number:
+            print(note)
     if not written.labels:
-        raise UsageError("no step was labelled: no rollout was right, or every problem failed")
+        why = {
+            "estimate": "no solution could be sampled",
+            "bisect": "no problem had both right and wrong rollouts",
+        }[request.how]
+        print(f"error: no step was labelled: {why}, or every problem failed", file=sys.stderr)
+        return Exit.FAILED
     print(
         f"{written.labels:,} steps labelled, {written.right:,} of them right, by "
         f"{written.rollouts:,} rollouts and {written.cost.policy_tokens:,} tokens "
@@ -303,3 +332,4 @@ def label_problems(request: RolloutsRequest, load: LoadPolicy | None = None) -> 
     if exact:
         share = written.agreed / written.labels
         print(f"the exact checker agrees with {written.agreed:,} of {written.labels:,} labels ({share:.1%})")
+    return Exit.DONE

@@ -27,12 +27,18 @@ class Estimates:
     """The estimates of one problem.
 
     shares: by node, the share of its rollouts that reach the right answer.
-    solutions: paths from the root, for `records`. rollouts: their number.
+    solutions: paths from the root, for `records`. rollouts: their number. cut: solutions, rollouts included,
+        that were cut at a limit or repeated themselves; they are wrong.
     """
 
     shares: dict[Node, float] = field(default_factory=dict)
     solutions: list[list[Node]] = field(default_factory=list)
     rollouts: int = 0
+    cut: int = 0
+
+    def note_cut(self, ends: Sequence[Node]) -> None:
+        """Count the solutions among these that did not come to their end."""
+        self.cut += sum(not end.is_finished for end in ends)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,7 +69,8 @@ class Estimate:
             for end, is_right in zip(alive, graded, strict=True):
                 right.setdefault(_start(end, path), []).append(is_right)
             estimates.shares |= {node: sum(of) / len(of) for node, of in right.items()}
-            estimates.rollouts += sum(map(len, right.values()))
+            estimates.rollouts += len(alive)
+            estimates.note_cut([*alive, leaf])
             estimates.solutions.append(path)
         return (sampled or leaves)[0]
 
@@ -155,6 +162,7 @@ class Bisect:
         wrong = [end for end, is_right in zip(ends, graded, strict=True) if not is_right]
         estimates.shares[node] = 1 - len(wrong) / len(ends)
         estimates.rollouts += len(ends)
+        estimates.note_cut(ends)
         if 0 < len(wrong) < len(ends):
             pool += [_Rollout(node, end) for end in wrong if len(end.path) > len(node.path)]
         return ends

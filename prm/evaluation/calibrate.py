@@ -23,7 +23,7 @@ from prm.data.left_out import LeftOut
 from prm.evaluation import metrics
 from prm.evaluation.metrics import Steps, tabulate
 from prm.evaluation.scores import KeptScores, score_records, scored_with
-from prm.reading.bundled import bundled_prm
+from prm.reading.bundled import bundled_adapter, bundled_prm
 from prm.reading.calibration import Calibration
 from prm.reading.head import LABELS
 from prm.reading.layout import Layout, save_layout
@@ -66,7 +66,7 @@ def calibrate_prm(request: CalibrateRequest) -> list[str]:
     Raises UsageError if there is no prm.json to write to, for data of a test split, if the labels are of
     one kind only, and if `request.scores` holds scores of other weights or data.
     """
-    folder = Path(bundled_prm(request.prm) or request.prm)
+    folder = Path(bundled_prm(request.prm) or bundled_adapter(request.prm))
     if is_specified(request.prm) or not folder.is_dir():
         raise UsageError(f"--prm {request.prm}: there is no prm.json to write to; name a checkpoint's folder")
     layout = find(request.prm).layout

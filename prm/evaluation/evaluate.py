@@ -111,12 +111,14 @@ def evaluate_prms(
         name: baselines(train, records, neutral=base_neutral) if train else {}
         for name, records in data.items()
     }
-    common = {name: set.intersection(*(set(scores[name]) for scores in by_prm.values())) for name in data}
+    common = {
+        name: scored_by_all(name, {prm: scores[name] for prm, scores in by_prm.items()}) for name in data
+    }
     for prm, scores in by_prm.items():
         neutral = "neutral" in layouts[prm].head.labels
         shared = {name: {i: scores[name][i] for i in sorted(common[name])} for name in data}
         scored = {name: (data[name], shared[name]) for name in data}
-        rows = _rows_of(prm, neutral, scored)
+        rows = _rows_of(prm, neutral, scored, scalar=len(layouts[prm].head.labels) == 1)
         for name, records in data.items():
             beside = base[name] if neutral == base_neutral else {}
             row = {**rows[name], "gains": gains(records, shared[name], beside, neutral)}
@@ -133,14 +135,33 @@ def evaluate_prms(
     return results
 
 
-def _rows_of(model: str, neutral: bool, scored: Scored) -> dict[str, dict[str, Any]]:
-    """By data set, the row of a reward model or baseline. neutral: whether it has a neutral class."""
-    threshold = threshold_for(neutral, scored)
+def scored_by_all(data: str, by_prm: Mapping[str, Scores]) -> set[int]:
+    """The solutions of a data set that all reward models could score, by index.
+
+    Raises ScorerError if there are none.
+    """
+    for prm, scores in by_prm.items():
+        if not scores:
+            raise ScorerError(f"{prm} could score none of the solutions of {data}")
+    common = set.intersection(*map(set, by_prm.values()))
+    if not common:
+        raise ScorerError(f"no solution of {data} was scored by each of {', '.join(by_prm)}")
+    return common
+
+
+def _rows_of(
+    model: str, neutral: bool, scored: Scored, *, scalar: bool = False
+) -> dict[str, dict[str, Any]]:
+    """By data set, the row of a reward model or baseline.
+
+    neutral: whether it has a neutral class. scalar: whether it has one output rather than classes.
+    """
+    threshold = threshold_for(scalar, scored)
     f1 = subsets(neutral, threshold, scored)
     rows = {}
     for name, (records, scores) in scored.items():
         row = evaluate_one(model, records, scores, neutral, threshold)
-        row["threshold_from"] = "ProcessBench GSM8K" if is_tuned(neutral, scored) else "default"
+        row["threshold_from"] = "ProcessBench GSM8K" if is_tuned(scalar, scored) else "default"
         if any(records[i].source.startswith(PREFIX) for i in scores):
             row["processbench"] = f1
         rows[name] = row

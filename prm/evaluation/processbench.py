@@ -20,23 +20,25 @@ Scored = Mapping[str, tuple[Sequence[LabelledSolution], Mapping[int, Sequence[St
 """By data set, its records and their scores, by index of the record."""
 
 
-def threshold_for(neutral: bool, scored: Scored) -> float:
-    """The least P(not wrong) of a step that counts as right.
+def threshold_for(scalar: bool, scored: Scored) -> float:
+    """The least P(not wrong) of a step that counts as right (section 4.1 of the paper).
 
-    It is 0.5, or for models without a neutral class the best threshold on ProcessBench's GSM8K part if that
-    is among the data.
+    It is 0.5, and for scalar models the best threshold on ProcessBench's GSM8K part if that is among the
+    data. The authors take the predicted class of other models.
+
+    scalar: whether the model has one output for a step, rather than classes.
     """
     records, scores, subset = _solutions(scored)
-    if neutral or TUNED_ON not in subset:
+    if not scalar or TUNED_ON not in subset:
         return DEFAULT
     of = [i for i, name in enumerate(subset) if name == TUNED_ON]
-    _, solutions = tabulate([records[i] for i in of], [scores[i] for i in of], neutral)
+    _, solutions = tabulate([records[i] for i in of], [scores[i] for i in of], neutral=False)
     return metrics.best_threshold(solutions)
 
 
-def is_tuned(neutral: bool, scored: Scored) -> bool:
+def is_tuned(scalar: bool, scored: Scored) -> bool:
     """Whether `threshold_for` chooses the threshold on ProcessBench."""
-    return not neutral and TUNED_ON in _solutions(scored)[2]
+    return scalar and TUNED_ON in _solutions(scored)[2]
 
 
 def subsets(neutral: bool, threshold: float, scored: Scored) -> dict[str, tuple[float, float, float]]:

@@ -19,6 +19,8 @@ from bench.runner.rollouts import RolloutsRequest, label_problems
 from bench.runner.specs import PolicySpec
 from bench.tasks import TEXT_TASKS
 from search.command import exit_code
+from search.errors import UsageError
+from search.limits import LengthLimits
 from search.policies.stepping import Sampling
 from search.segment import SEGMENTERS
 
@@ -52,6 +54,10 @@ def _parse(arguments: Sequence[str] | None) -> RolloutsRequest:
     add("--server", nargs="+", default=[], metavar="URL", help="for --engine server")
     add("--segment", choices=sorted(SEGMENTERS), default="newline",
         help="where steps end (default: %(default)s)")  # fmt: skip
+    add("--step-tokens", metavar="N", type=int, default=LengthLimits().step_tokens,
+        help="longest step, in tokens (default: %(default)s)")  # fmt: skip
+    add("--solution-tokens", metavar="N", type=int, default=LengthLimits().solution_tokens,
+        help="longest solution, in tokens; longer ones count as wrong (default: %(default)s)")  # fmt: skip
     add("--temperature", type=float, default=0.8, help="(default: %(default)s)")
     add("--seed", type=int, default=0, help="(default: %(default)s)")
     args = parser.parse_args(arguments)
@@ -62,5 +68,11 @@ def _parse(arguments: Sequence[str] | None) -> RolloutsRequest:
             name=args.policy, engine=args.engine, servers=tuple(args.server), segment=args.segment,
             sampling=Sampling(args.temperature),
         ),
-        seed=args.seed,
+        seed=args.seed, lengths=_lengths(args.step_tokens, args.solution_tokens),
     )
+
+
+def _lengths(step: int, solution: int) -> LengthLimits:
+    if min(step, solution) < 1:
+        raise UsageError(f"--step-tokens {step} --solution-tokens {solution}: both must be at least 1")
+    return LengthLimits(step, solution)
