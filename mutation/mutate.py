@@ -20,7 +20,7 @@ from mutmut.mutation.file_mutation import MutationVisitor
 from mutmut.mutation.pragma_handling import IgnoredCode
 
 from mutation.operators import MUTMUT, OWN, UNLIKELY, Table, wrong_variable
-from mutation.parsing import parse
+from mutation.parsing import parse, source_lines
 from mutation.refactorings import refactorings
 from search.errors import UsageError
 
@@ -158,7 +158,7 @@ def _changed(wrapper: MetadataWrapper, table: Table) -> Iterator[Mutant]:
 
 def _edit(operator: str, old: str, new: str) -> Edit:
     """The difference of two programs: all lines but the first and last ones that are equal in both."""
-    before, after = old.splitlines(), new.splitlines()
+    before, after = ([line.rstrip("\r\n") for line in source_lines(code)] for code in (old, new))
     shorter = min(len(before), len(after))
     head = next((i for i in range(shorter) if before[i] != after[i]), shorter)
     most = shorter - head

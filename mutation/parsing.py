@@ -1,8 +1,9 @@
-"""Python's parser, safe to call from several threads."""
+"""Python's parser, safe to call from several threads, and the lines that it counts."""
 
 from __future__ import annotations
 
 import ast
+from io import StringIO
 from threading import Lock
 
 _PARSING = Lock()
@@ -17,3 +18,11 @@ def parse(program: str) -> ast.Module:
     """
     with _PARSING:
         return ast.parse(program)
+
+
+def source_lines(program: str) -> list[str]:
+    """The lines of a program, with their ends, as `ast` numbers them.
+
+    `str.splitlines` also ends lines at form feeds and at the separators of Unicode, which may be in strings.
+    """
+    return list(StringIO(program, newline=""))

@@ -87,6 +87,9 @@ PROSE = [
     f"[BEGIN]\n{WHOLE}[DONE]\nmore",
     f"python\n{WHOLE}",
     "add = lambda x, y: x + y\n",
+    f"SEPARATOR = 'a\u2028b'\n{WHOLE}x: int\n",
+    "```python\ndef add(x, y):\n    return plus(x, y)\n```\nwhere\n"
+    "```python\nSEPARATOR = 'a\x85b'\ndef plus(a, b):\n    return a + b\n```",
 ]
 FUTURE = [
     f"```python\nfrom __future__ import annotations\n\nimport sys\n{WHOLE}```",

@@ -82,6 +82,11 @@ def test_a_mutant_compiles_and_knows_the_lines_it_changed() -> None:
         assert edit.before != edit.after
 
 
+def test_lines_are_numbered_as_python_does() -> None:
+    [edit] = {m.edits[0] for m in mutants("s = 'a\u2028b'\nt = 1 + 2\n") if m.operator == "swap_op"}
+    assert (edit.first_line, edit.last_line, edit.before) == (2, 2, "t = 1 + 2")
+
+
 def test_mutants_differ_from_each_other_and_from_the_program() -> None:
     trees = [ast.dump(ast.parse(m.code)) for m in mutants(COUNT)]
     assert len(set(trees)) == len(trees)

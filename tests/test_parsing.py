@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from mutation.parsing import parse
+from mutation.parsing import parse, source_lines
 
 PROGRAM = "def f(x):\n" + "".join(f"    y{i} = [a for a in range({i}) if a % 2 == 0]\n" for i in range(30))
 
@@ -56,3 +56,12 @@ def test_it_raises_what_pythons_parser_does() -> None:
     with pytest.raises(SyntaxError):
         parse("def")
     assert isinstance(parse("x = 1").body[0], ast.Assign)
+
+
+@pytest.mark.parametrize("inside", ["", "\x0b", "\x0c", "\x1c", "\x85", "\u2028"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_lines_are_counted_as_the_parser_counts_them(end: str, inside: str) -> None:
+    program = f"a = '''x{inside}y{end}z'''{end}b = 1"
+    lines = source_lines(program)
+    assert "".join(lines) == program
+    assert [node.end_lineno for node in parse(program).body] == [2, 3] and len(lines) == 3

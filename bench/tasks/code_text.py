@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from textwrap import dedent, indent
 
-from mutation.parsing import parse
+from mutation.parsing import parse, source_lines
 
 SPECIAL = re.compile(
     r"(?<![\"'])(?:<\|[^|<>\n]{1,40}\|>|<\uff5c[^\uff5c\n]{1,40}\uff5c>|</?s>|<(?:[be]os|(?:start|end)_of_turn)>)"
@@ -147,7 +147,7 @@ def _starts(text: str, name: str) -> list[int]:
 
 def _readable(text: str) -> str | None:
     """The longest beginning of whole lines that parses, None if none does."""
-    lines = text.splitlines(keepends=True)
+    lines = source_lines(text)
     while lines:
         program = "".join(lines)
         try:
@@ -205,7 +205,7 @@ def _does_nothing(statement: ast.stmt) -> bool:
 
 def _without_remarks(program: str) -> str:
     """A program without lines of prose that happen to be Python: names, comparisons and annotations alone."""
-    lines = program.splitlines(keepends=True)
+    lines = source_lines(program)
     statements = parse(program).body
     for node, following in zip(statements, [*statements[1:], None], strict=True):
         documentation = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
@@ -249,7 +249,7 @@ def _statements(preamble: str) -> list[ast.stmt]:
 def _definitions(text: str) -> str:
     """The imports, functions, classes and constants of a text, as far as it can be read."""
     program = _readable(text) or ""
-    lines = program.splitlines(keepends=True)
+    lines = source_lines(program)
     kept = []
     for node in parse(program).body:
         if isinstance(node, DEFINING):
@@ -286,7 +286,7 @@ def _joined(parts: Sequence[str]) -> str:
     """One program of several. Imports from __future__ come first, as Python wants it."""
     future, rest = [], []
     for part in parts:
-        lines = part.splitlines(keepends=True)
+        lines = source_lines(part)
         for node in parse(part).body:
             if isinstance(node, ast.ImportFrom) and node.module == "__future__":
                 future.append(ast.unparse(node))
