@@ -86,13 +86,17 @@ def cell(
     path: Path, strategy: Strategy, script: Script, scores: Mapping[str, StepScore] | None = None, *,
     n: int = 6, task: str = "plain", seed: int = 0, others: Mapping[str, Script] | None = None,
     solution_tokens: int = 1000, samples: int | None = None, aggregate: Aggregate = "product",
-    replay: bool = True,
+    recorded: bool = True, replay: bool = True,
 ) -> Cell:  # fmt: skip
-    """The same script for n problems, searched, recorded, and read back."""
+    """The same script for n problems, searched, recorded, and read back.
+
+    recorded: whether the trace tells the aggregate; old ones do not.
+    """
     [name] = [name for name, kind in STRATEGIES.items() if type(strategy) is kind]
     config = {
         "strategy": name, "params": params(strategy), "task": task, "data": "", "seed": seed,
         "limits": [samples, None, None], "lengths": [256, solution_tokens], "policy": "p", "prm": "m",
+        **({"aggregate": aggregate} if recorded else {}),
     }  # fmt: skip
     problems = [e.problem for e in {"plain": Plain, "checked": Checked}[task]().load(None, n)]
     policy, scorer = ByProblem(script, others or {}, seed), ScriptedScorer(scores or {})

@@ -21,7 +21,7 @@ from bench.report.sides import Graders
 from bench.report.sizes import Sizes
 from bench.report.subsets import Pool
 from bench.runner.cli.diagnose import main
-from bench.runner.replaying import replayed_summary
+from bench.runner.replaying import replayed_summary, with_neutral
 from bench.tasks import TASKS
 from search.engine import Outcome, solve
 from search.limits import CostLimits, Events, LengthLimits
@@ -296,13 +296,14 @@ def test_a_trace_alone_gives_what_the_run_counted(name: str, tmp_path: Path) -> 
     assert path.read_bytes() == before
 
 
-def test_the_leaf_is_the_recorded_one_however_the_run_made_values(tmp_path: Path) -> None:
+@pytest.mark.parametrize("recorded", [True, False])
+def test_the_leaf_is_the_recorded_one_however_the_run_made_values(recorded: bool, tmp_path: Path) -> None:
     """With min, the run took the longer guess at its limit; the product would take the answer."""
     script = {"": ["one,"], "one,": ["so = 1/2.", "two,"], "one,two,": ["guess = 3."]}
     scores = {"one,": of_value(0.96), "two,": of_value(0.96)}
     scores |= {"so = 1/2.": of_value(0.8), "guess = 3.": of_value(0.81)}
     path, strategy = tmp_path / "t.jsonl", HGS(width=2, accept=0.95)
-    how: dict[str, Any] = {"n": 1, "samples": 4, "aggregate": "min", "replay": False}
+    how: dict[str, Any] = {"n": 1, "samples": 4, "aggregate": "min", "recorded": recorded, "replay": False}
     [counted] = cell(path, strategy, script, scores, **how).summary.graded
     read = read_trace(path)
     [again] = replayed_summary(read, Graders(read)).graded
@@ -310,6 +311,8 @@ def test_the_leaf_is_the_recorded_one_however_the_run_made_values(tmp_path: Path
     for got in (counted, again):
         assert (got.fallback, got.ending, got.outcome.value) == (True, "answered", 0.81)
         assert got.outcome.cost.policy_tokens_discarded == len("so = 1/2.")
+    [answer] = with_neutral(read, Graders(read), "defer").values()
+    assert answer == ("3" if recorded else "1/2"), "of an old trace, the product"
 
 
 # -- the command -----------------------------------------------------------------------------------

@@ -224,6 +224,9 @@ def test_a_trace_of_version_0_1_0_is_resumed_with_the_same_weights_only(folder: 
     weak = resolve_prm(PRMSpec(name="weak", engine="hf"), task, None)
     assert as_recorded(trace, now, policy, weak)["prm_weights"] != recorded["prm_weights"]
     assert as_recorded(tmp_path / "absent", now, policy, builtin) == now
+    told = {**now, "aggregate": "min"}
+    assert "aggregate" not in as_recorded(trace, told, policy, builtin)
+    assert as_recorded(tmp_path / "absent", told, policy, builtin)["aggregate"] == "min"
     assert old_prm_fingerprint("builtin") == old_fingerprint(find("builtin").model)
 
 

@@ -1,4 +1,4 @@
-"""The identity of a run as its trace may hold it: traces of version 0.1.0 identify weights otherwise."""
+"""The identity of a run as its trace may hold it, if an earlier version recorded it."""
 
 from __future__ import annotations
 
@@ -18,12 +18,14 @@ digits."""
 def as_recorded(
     path: Path, identity: Mapping[str, Any], policy: ResolvedPolicy, prm: ResolvedPRM | None
 ) -> dict[str, Any]:
-    """`identity`, with fingerprints as the trace at `path` has them if version 0.1.0 recorded it.
+    """`identity`, as far as the trace at `path` has it, so that it can be resumed as it could be before.
 
-    A trace of 0.1.0 can then be resumed with the same weights, as it could be before.
+    Version 0.1.0 identified weights otherwise, and traces did not say how the values of steps make one.
     """
     recorded = _recorded(path)
     old = dict(identity)
+    if recorded and "aggregate" not in recorded:
+        old.pop("aggregate", None)
     if "policy_weights" in recorded and _is_old(recorded["policy_weights"]):
         old["policy_weights"] = policy.old_weights
     if "prm_weights" in recorded and _is_old(recorded["prm_weights"]):

@@ -49,8 +49,8 @@ def replayed_summary(run: RecordedRun, graders: Graders) -> Summary:
         name = outcome.problem.id
         if outcome.error is not None:
             raise UsageError(f"{run.path}: the search of {name} cannot be run again: {outcome.error}")
-        # Where a limit ended the search, the replay may choose another leaf: a trace does not tell how the
-        # reward model's step values make a solution's value.
+        # Where a limit ended the search, the replay of an old trace may choose another leaf: it does not tell
+        # how the reward model's step values make a solution's value.
         answer, leaf = ended[name].answer, ended[name].chosen
         assert leaf is not None
         fallback = answer is not None and graders.task.falls_back(leaf.answer_text)
@@ -120,7 +120,7 @@ async def _solved(
         [graders.examples[name].problem for name in names], strategy, policy, scorer,
         seed=int(config.get("seed", 0)), limits=limits, lengths=lengths, answers=graders.task,
         outcome=any(tree.is_outcome for tree in run.trees.values()), prm_weight=config.get("prm_weight"),
-        trace=trace,
+        aggregate=config.get("aggregate", "product"), trace=trace,
     )  # fmt: skip
     return [outcome async for outcome in outcomes]
 

@@ -347,6 +347,7 @@ class Run:
             **({"strict": True} if request.strict else {}),
             **({} if request.deadline is None else {"deadline": request.deadline}),
             **({} if request.episodes is None else {"episodes": request.episodes.identity()}),
+            **({} if is_oracle(name) or self.aggregate == "product" else {"aggregate": self.aggregate}),
             **self._budget_identity(name),
             **self.policy.identity(),
             **self._prm_identity(name),
