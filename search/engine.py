@@ -18,7 +18,7 @@ from search.limits import Cost, CostLimits, Events, LengthLimits, LimitReached
 from search.node import Node, TreeEvent
 from search.speculation import Load, Speculate
 from search.trace import Trace
-from search.tree import StepGuided, Strategy, Tree
+from search.tree import StepGuided, Strategy, Tree, aggregate_of
 from search.types import Answers, AnswersByProblem, Policy, Problem, Step, StepScorer, answer_text
 from search.values import Aggregate
 
@@ -177,12 +177,12 @@ async def _searched(tree: Tree, strategy: Strategy, deadline: float | None) -> N
         async with timer:
             return await strategy(tree)
     except LimitReached:  # an outcome, not an error
-        return await tree.best_so_far()
+        return await tree.best_so_far(aggregate_of(strategy))
     except TimeoutError:
         if not timer.expired():
             raise
         tree.events.late += 1
-        return await tree.best_so_far()
+        return await tree.best_so_far(aggregate_of(strategy))
     finally:
         await tree.close()
 

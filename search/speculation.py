@@ -23,6 +23,8 @@ Speculate = int | Literal["auto"]
 
 BUSY = 48
 """Calls of the policy in flight, of all problems, from which on "auto" draws nothing ahead."""
+SOON_S = 1.0
+"""How long the end of a problem waits for scores that were drawn ahead, to know what they cost."""
 EAGERNESS = 7
 """Siblings that are drawn ahead for each one that was turned down before."""
 
@@ -77,14 +79,15 @@ class Speculation:
         last = asked_for[-1][-1]
         further = [(*parent.address, last + 1 + i) for i in range(EAGERNESS * last)]
         siblings = list(zip(further, ahead.siblings, strict=False))
-        self._stop_all_but({*((address, temperature) for address in asked_for), *siblings})
+        flow = asyncio.current_task()
+        self._stop_all_but({*((address, temperature) for address in asked_for), *siblings}, flow)
         for address, own in siblings:
-            self._start(parent, address, own)
+            self._start(parent, address, own, flow)
 
-    def children(self, node: Node, ahead: Ahead) -> None:
-        """Draw the first children of a new node."""
+    def children(self, node: Node, ahead: Ahead, flow: asyncio.Task[Any] | None) -> None:
+        """Draw the first children of a new node. flow: the branch of the strategy that asked for it."""
         for index, temperature in enumerate(ahead.children):
-            self._start(node, (*node.address, index), temperature)
+            self._start(node, (*node.address, index), temperature, flow)
 
     def take_sample(self, address: Address, temperature: float | None) -> Early[list[Step]] | None:
         """The call for this child, now the caller's; None if there is none."""
@@ -101,17 +104,23 @@ class Speculation:
         for early in samples:
             early.task.cancel()
         await asyncio.gather(*(early.task for early in samples), return_exceptions=True)
-        scores = list(self._scores.values())  # soon done, and what they cost is not known before
-        await asyncio.gather(*(early.task for early in scores), return_exceptions=True)
+        scores = list(self._scores.values())
+        if scoring := [early.task for early in scores]:
+            await asyncio.wait(scoring, timeout=SOON_S)
+            for task in scoring:
+                task.cancel()
+            await asyncio.gather(*scoring, return_exceptions=True)
         return [*samples, *scores]
 
-    def _start(self, parent: Node, address: Address, temperature: float | None) -> None:
+    def _start(
+        self, parent: Node, address: Address, temperature: float | None, flow: asyncio.Task[Any] | None
+    ) -> None:
         key = address, temperature
         if key in self._samples or not self._has_room or self._recorder.holds(address):
             return
         spent = Cost()
         task = asyncio.create_task(self._draw(parent, address, temperature, spent))
-        self._samples[key] = Early(address, task, spent, asyncio.current_task())
+        self._samples[key] = Early(address, task, spent, flow)
 
     @property
     def _has_room(self) -> bool:
@@ -147,9 +156,10 @@ class Speculation:
         with metered(spent):
             return await self._score(parent, step)
 
-    def _stop_all_but(self, wanted: Collection[tuple[Address, float | None]]) -> None:
+    def _stop_all_but(
+        self, wanted: Collection[tuple[Address, float | None]], flow: asyncio.Task[Any] | None
+    ) -> None:
         """Stop the samples of this branch that are still being drawn, but for these."""
-        flow = asyncio.current_task()
         for key, early in list(self._samples.items()):
             if key not in wanted and early.flow is flow and not early.task.done():
                 early.task.cancel()

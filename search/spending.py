@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import ceil
+from typing import Any
 
 from search.errors import PolicyError, TraceError, UnavailableError
 from search.limits import Cost, CostLimits, LengthLimits, LimitReached, Scope, metered, weighted
@@ -98,6 +99,7 @@ class Spending(Scoring):
             node = self._attach(node, at, steps.popleft())
             for score in self._recorder.scores([node])[0]:
                 self._set_score(node, score)
+        self._copy_scores(node)
         return node
 
     # -- sampling --------------------------------------------------------------------------------
@@ -128,7 +130,9 @@ class Spending(Scoring):
                 if how.ahead is not None:
                     asked_for = [call.address for call in calls]
                     self._early.expect(calls[-1].parent, asked_for, how.temperature, how.ahead)
-                await self._all(self._run(call, grown, scored=how.scored and not in_order) for call in calls)
+                flow = asyncio.current_task()
+                at_once = how.scored and not in_order
+                await self._all(self._run(call, grown, flow, scored=at_once) for call in calls)
                 if in_order:  # which of them a limit leaves without a score is not a matter of timing
                     leaves = [leaf for call in calls if (leaf := grown[call]).failed is None]
                     await self._all(self._score_child(leaf) for leaf in leaves)
@@ -191,8 +195,13 @@ class Spending(Scoring):
     def _is_limited(self, *names: str) -> bool:
         return any(scope.left(name) is not None for scope in self._scopes for name in names)
 
-    async def _run(self, call: _Call, grown: dict[_Call, Node], *, scored: bool) -> None:
-        """Make a call, add what it gives to the tree, and score it if that is asked for."""
+    async def _run(
+        self, call: _Call, grown: dict[_Call, Node], flow: asyncio.Task[Any] | None, *, scored: bool
+    ) -> None:
+        """Make a call, add what it gives to the tree, and score it if that is asked for.
+
+        flow: the branch of the strategy that asked for it.
+        """
         how = call.how
         try:
             leaf = await self._grow(call)
@@ -200,7 +209,7 @@ class Spending(Scoring):
             self._release(call.scopes, call.promise)
         grown[call] = leaf
         if how.ahead is not None and not leaf.is_terminal:
-            self._early.children(leaf, how.ahead)
+            self._early.children(leaf, how.ahead, flow)
         if scored and leaf.failed is None:
             await self._score_child(leaf)
 

@@ -29,6 +29,12 @@ class Strategy(Protocol):
     async def __call__(self, tree: Tree) -> Node: ...
 
 
+def aggregate_of(strategy: Strategy) -> Aggregate | None:
+    """How a strategy makes a solution's value of those of its steps; None if it does not say."""
+    aggregate: Aggregate | None = getattr(strategy, "aggregate", None)
+    return aggregate
+
+
 class StepGuided:
     """A base of strategies that need a score for every step, which an outcome model does not give."""
 
@@ -138,14 +144,18 @@ class Tree(Spending):
         Closing it stops those that are being sampled; what they have cost is counted. It ends where limits
         allow no more.
         """
-        running: deque[asyncio.Task[list[Node]]] = deque()
+        running: deque[asyncio.Future[list[Node]]] = deque()
         left = n
         try:
             while left or running:
-                while left and len(running) < at_once and not self._is_stopped(node):
+                while left and len(running) < at_once:
+                    left -= 1
+                    if self._is_stopped(node):  # it has its address, and those after it may have ended
+                        self._next(node)
+                        running.append(asyncio.get_running_loop().create_future())
+                        continue
                     running.append(asyncio.ensure_future(self.complete([node], temperature=temperature)))
                     await asyncio.sleep(0)  # it has its address now
-                    left -= 1
                 for leaf in await running.popleft():
                     yield leaf
         except LimitReached:
@@ -156,7 +166,10 @@ class Tree(Spending):
             await asyncio.gather(*running, return_exceptions=True)
 
     def _is_stopped(self, node: Node) -> bool:
-        """Whether it is recorded that the next child of a node was stopped while it was sampled."""
+        """Whether it is recorded that the next child of a node was stopped while it was sampled.
+
+        The search was over by then: a replay is, too, before it waits for this child.
+        """
         return self._recorder.was_stopped((*node.address, node.reserved))
 
     async def finish(self, node: Node) -> Node:
@@ -300,18 +313,20 @@ class Tree(Spending):
         weights = [sum(self.value(n, aggregate) for n in group if n.failed is None) for group in groups]
         return self.best(groups[weights.index(max(weights))], aggregate)
 
-    async def best_so_far(self) -> Node:
+    async def best_so_far(self, aggregate: Aggregate | None = None) -> Node:
         """The solution to answer with where a limit or the deadline ends the search.
 
         The one with the highest value among those with an answer; without scores, the first of the most
         frequent answer. Else the first that is finished, else the deepest prefix, else the root.
+
+        aggregate: the strategy's; None is the reward model's own.
         """
         nodes = list(self._all_nodes(self._settled))
         finished = [node for node in nodes if node.is_finished]
         answered = [node for node in finished if self.answer(node) is not None]
         scored = [node for node in answered if node.score is not None and self._is_scored(node)]
         if scored:
-            return self.best(scored)
+            return self.best(scored, aggregate)
         if answered:
             return max(await self.vote(answered), key=len)[0]
         if finished:

@@ -177,6 +177,15 @@ def test_a_resumed_run_does_not_sample_stragglers_again(tmp_path: Path) -> None:
     assert (second.cost, second.answer) == (first.cost, "1")
 
 
+def test_a_straggler_does_not_hide_what_ended_after_it(tmp_path: Path) -> None:
+    path = tmp_path / "trace.jsonl"
+    first = run(Racing("1" * 8, [1, 1, 1, 9, 99, 2, 99, 99]), path, 4)
+    again = Racing("1" * 8, [0] * 8)
+    second = run(again, path, 4)
+    assert again.calls == 0 and first.cost.samples == 7
+    assert (second.cost, second.events.duplicates) == (first.cost, first.events.duplicates)
+
+
 @pytest.mark.parametrize("at_once", [1, 3])
 def test_where_a_limit_ends_the_sampling_those_before_it_vote(at_once: int) -> None:
     world = RandomWorld()

@@ -9,15 +9,18 @@ from pathlib import Path
 
 import pytest
 
+from search import speculation
 from search.engine import Outcome, solve
 from search.errors import UsageError
 from search.limits import charge
+from search.node import Node
+from search.seeds import derive
 from search.strategies.hgs import HGS
 from search.strategies.self_consistency import SelfConsistency
 from search.trace import Trace
-from search.tree import Strategy
+from search.tree import Strategy, Tree
 from search.types import Policy, Problem, Step, StepScore, Until
-from tests.fakes import GOOD, FractionAnswers, RandomWorld, ScriptedScorer, step
+from tests.fakes import BAD, GOOD, FractionAnswers, RandomWorld, ScriptedScorer, step
 
 Q = Problem("q", "?")
 
@@ -95,6 +98,60 @@ def test_a_problem_that_was_late_is_replayed_as_it_ended(tmp_path: Path) -> None
     assert (again.text, again.answer, again.value) == (late.text, late.answer, late.value)
     assert again.cost == late.cost and again.events == late.events
     assert path.read_text().count('"deadline"') == 1
+
+
+class HalfDone:
+    """Scores a solution that ends with a blank step, and never returns."""
+
+    async def __call__(self, tree: Tree) -> Node:
+        await tree.score(await tree.complete([tree.root]))
+        await asyncio.Event().wait()
+        raise AssertionError
+
+
+class Blank:
+    async def propose(self, problem: Problem, steps: Sequence[Step], **how: object) -> list[Step]:
+        charge(policy_tokens=len("= 1\n"))
+        return [step("= 1\n"), step("")]
+
+
+def test_a_blank_last_step_keeps_its_value(tmp_path: Path) -> None:
+    path, scores = tmp_path / "trace.jsonl", {"= 1\n": StepScore(0.1, 0.0, 0.9)}
+    for policy in (Blank(), NoPolicy()):
+        outcome = solved(HalfDone(), policy, deadline=0.5, path=path, scores=scores)
+        assert (outcome.answer, outcome.value) == ("1", pytest.approx(0.9))
+
+
+class Stuck:
+    """A scorer that never returns after its first score."""
+
+    async def score(self, problem: Problem, steps: Sequence[Step], *, num_scored: int = 0) -> list[StepScore]:
+        if steps[-1].text != "0,":
+            await asyncio.Event().wait()
+        return [BAD]
+
+
+class Counted:
+    """The children of the root are "0,", "1,", ..."""
+
+    async def propose(
+        self, problem: Problem, steps: Sequence[Step], *, seed: int, **how: object
+    ) -> list[Step]:
+        child = next((i for i in range(16) if derive(0, problem.id, i) == seed), 99)
+        charge(policy_tokens=len(f"{child},"))
+        return [step(f"{child},")]
+
+
+def test_scores_that_were_drawn_ahead_do_not_hold_up_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(speculation, "SOON_S", 0.01)
+
+    async def run() -> Outcome:
+        outcomes = solve([Q], HGS(), Counted(), Stuck(), deadline=0.1, speculate=4)
+        [outcome] = [outcome async for outcome in outcomes]
+        return outcome
+
+    outcome = asyncio.run(run())
+    assert outcome.events.late == 1 and outcome.error is None
 
 
 def test_in_the_random_world_late_problems_are_replayed(tmp_path: Path) -> None:

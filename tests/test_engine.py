@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bench.runner.budget import Bounded
 from search.engine import Outcome, solve, solve_all
 from search.errors import PolicyError
 from search.limits import Cost, CostLimits, LengthLimits, charge, metered
@@ -29,7 +30,8 @@ from search.strategies.rebase import REBASE
 from search.strategies.tot import TreeOfThoughts
 from search.tree import Strategy, Tree
 from search.types import Problem, Step, Until
-from tests.fakes import FractionAnswers, RandomWorld
+from tests.fakes import FractionAnswers, RandomWorld, ScriptedPolicy, ScriptedScorer
+from tests.pictures import of_value
 from tests.terminal import hear_ctrl_c
 
 PROBLEMS = [Problem(f"p{i}", f"question {i}") for i in range(5)]
@@ -54,6 +56,30 @@ def run(
         problems, strategy, world, world, answers=FractionAnswers(),
         **{"seed": 7, "lengths": LengthLimits(step_tokens=12, solution_tokens=40), **options},
     )
+
+
+class Late:
+    """Scores two solutions and goes on; a solution has the value of its last step."""
+
+    aggregate = "last"
+
+    async def __call__(self, tree: Tree) -> Node:
+        await tree.score(await tree.complete([tree.root], 2))
+        await tree.expand([tree.root])
+        raise AssertionError("the limit ends it")
+
+
+@pytest.mark.parametrize("bounded", [False, True])
+def test_where_a_limit_ends_a_search_solutions_are_compared_as_it_does(bounded: bool) -> None:
+    script = {"": ["a,", "b,", "c,"], "a,": ["= 1."], "b,": ["= 2."]}
+    scores = {"a,": of_value(0.3), "a,= 1.": of_value(0.99), "b,": of_value(0.9), "b,= 2.": of_value(0.8)}
+    tokens = len("a,= 1.b,= 2.")
+    strategy = Bounded(Late(), tokens, 0) if bounded else Late()
+    [outcome] = solve_all(
+        PROBLEMS[:1], strategy, ScriptedPolicy(script), ScriptedScorer(scores),
+        answers=FractionAnswers(), limits=CostLimits(policy_tokens=tokens), prm_weight=0.0,
+    )  # fmt: skip
+    assert outcome.answer == "1"
 
 
 def timeless(outcomes: Sequence[Outcome]) -> list[Outcome]:

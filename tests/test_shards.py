@@ -212,9 +212,12 @@ def changed(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
     path.write_text("".join(f"{json.dumps(event)}\n" for event in [first, *events]))
 
 
-def other_caches(event: dict[str, Any]) -> None:
+def other_timing(event: dict[str, Any]) -> None:
+    """Other caches, and another one of several equal steps was scored."""
     if "prm_tokens_cached" in event.get("spent", {}):
         event["spent"]["prm_tokens_cached"] += 1
+    if event["event"] == "score":
+        event["at"][-1] += 1
 
 
 def other_answer(event: dict[str, Any]) -> None:
@@ -232,7 +235,7 @@ def again(three: Path, here: Path) -> Path:
 def test_problems_that_are_told_twice_alike_are_taken_once(
     whole: Path, expected: Any, again: Path, here: Path
 ) -> None:
-    changed(again / "hgs.jsonl", other_caches)
+    changed(again / "hgs.jsonl", other_timing)
     text = (again / "beam.jsonl").read_bytes()
     (again / "beam.jsonl").write_bytes(text[: len(text) // 2])  # cut off: the other one is whole
     assert main(["mine", "again", "--out", "all"]) == 0

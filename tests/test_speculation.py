@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from search.engine import Outcome, solve
 from search.limits import CostLimits, LengthLimits, LimitReached, charge
 from search.node import Node, TreeEvent
+from search.seeds import derive
 from search.speculation import Speculate
 from search.strategies.hgs import HGS
 from search.tree import Tree
@@ -108,6 +109,38 @@ class Slow:
         finally:
             self._running -= 1
         return [step("abc.") if len(steps) == 2 else step("ab,")]
+
+
+class Turned:
+    """The root's children are "no," and "yes,". A call below "no," takes long, one below "yes," longer."""
+
+    def __init__(self) -> None:
+        self.stopped = 0
+
+    async def propose(
+        self, problem: Problem, steps: Sequence[Step], *, seed: int, **how: object
+    ) -> list[Step]:
+        try:
+            for _ in range({"no,": 50, "yes,": 100}[steps[0].text] if steps else 4):
+                charge(policy_tokens=1)
+                await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            self.stopped += 1
+            raise
+        return [step("end." if steps else "no," if seed == derive(0, problem.id, 0) else "yes,")]
+
+
+def test_the_child_of_a_step_that_was_turned_down_is_stopped() -> None:
+    policy = Turned()
+
+    async def run() -> Outcome:
+        scorer = ScriptedScorer({"no,": BAD})
+        [outcome] = [o async for o in solve([Problem("p", "?")], HGS(), policy, scorer, speculate=1)]
+        return outcome
+
+    outcome = asyncio.run(run())
+    assert outcome.text == "yes,end." and policy.stopped == 1
+    assert outcome.cost.policy_tokens < 4 + 4 + 100 + 50
 
 
 def outcome_of(speculate: Speculate, scores: dict[str, StepScore], policy: Slow, width: int = 16) -> Outcome:

@@ -15,8 +15,8 @@ from search.errors import UsageError
 from search.limits import LimitReached
 from search.node import Node
 from search.params import params, with_params
-from search.tree import StepGuided, Strategy, Tree
-from search.values import Choice
+from search.tree import StepGuided, Strategy, Tree, aggregate_of
+from search.values import Aggregate, Choice
 
 FILE = "budget.json"
 """In the folder of a run: its `Plan`."""
@@ -157,12 +157,17 @@ class Bounded:
     tokens: int
     kept: int
 
+    @property
+    def aggregate(self) -> Aggregate | None:
+        """That of the strategy."""
+        return aggregate_of(self.strategy)
+
     async def __call__(self, tree: Tree) -> Node:
         leaf = tree.root
         with tree.limit(total_tokens=self.tokens - self.kept):
             leaf = await self.strategy(tree)
         if tree.answer(leaf) is None:
-            leaf = await tree.best_so_far()
+            leaf = await tree.best_so_far(self.aggregate)
         if tree.answer(leaf) is not None:
             return leaf
         return await tree.finish(leaf.parent if leaf.parent and leaf.is_terminal else leaf)
@@ -175,6 +180,11 @@ class Pool:
     strategy: Strategy
     choice: Choice
 
+    @property
+    def aggregate(self) -> Aggregate | None:
+        """That of the strategy."""
+        return aggregate_of(self.strategy)
+
     async def __call__(self, tree: Tree) -> Node:
         given, solutions = params(self.strategy), list[Node]()
         try:
@@ -186,7 +196,7 @@ class Pool:
             pass
         if scored := [node for node in solutions if node.score is not None]:
             return await tree.choose(scored, self.choice, given["aggregate"])
-        return await tree.choose(solutions, "vote") if solutions else await tree.best_so_far()
+        return await tree.choose(solutions, "vote") if solutions else await tree.best_so_far(self.aggregate)
 
 
 Measure = Callable[[Strategy], Awaitable[float]]

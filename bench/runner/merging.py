@@ -20,6 +20,9 @@ from search.errors import TraceError, UsageError
 from search.lock import only_writer
 from search.trace import differences
 
+_COMPARED = ("sample", "observe", "chosen")
+"""The events that are the same in equal searches. Which of several equal steps was scored, what was stopped,
+and which calls failed may depend on timing."""
 _MEASURED = ("prompt_tokens", "prompt_tokens_cached", "prm_tokens", "prm_tokens_cached")
 """What a call cost depends on what was in the caches: it may differ between equal searches."""
 
@@ -156,10 +159,12 @@ def _read(file: BinaryIO, offsets: Sequence[int]) -> Iterator[bytes]:
 
 
 def _facts(lines: Sequence[bytes]) -> set[str]:
-    """The events, without what is measured and in no order."""
+    """What two searches of one problem must agree on: events, without what is measured and in no order."""
     facts = set()
     for line in lines:
         event = json.loads(line)
+        if event["event"] not in _COMPARED:
+            continue
         if "spent" in event:
             spent = event["spent"]
             event["spent"] = {name: amount for name, amount in spent.items() if name not in _MEASURED}

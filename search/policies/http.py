@@ -28,6 +28,8 @@ _HINTS = {
     403: "; pass api_key or set OPENAI_API_KEY",
     404: "; check the model's name and the URL, which usually ends in /v1",
 }
+HOMES = 1 << 16
+"""How many problems are remembered with the server that keeps their prefixes; the oldest are forgotten."""
 TURN: ContextVar[int] = ContextVar("turn", default=0)
 """Index, modulo the number of servers, of the one that serves the current task."""
 

@@ -24,11 +24,12 @@ import logging
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from search.errors import ContextError, PolicyError, UsageError
 from search.limits import charge, metered
-from search.policies.http import TURN, RefusedError, Servers, reported_tokens
+from search.policies.http import HOMES, TURN, RefusedError, Servers, reported_tokens
 from search.policies.prompt_lengths import PromptLengths
 from search.policies.stepping import (
     Completion,
@@ -94,7 +95,8 @@ class OpenAIPolicy(SteppingPolicy):
         self._servers = Servers(urls, api_key, concurrency, timeout_s, connect_s, retries)
         self._tokenizer = _load_tokenizer(tokenizer) if tokenizer else None
         self._model, self._seeded = model, seeded
-        self._turns: dict[str, int] = {}
+        self._turns: dict[tuple[str, str], int] = {}
+        self._next_turn = count()
         self._counted = PromptLengths()
         self._refused: set[str] = set()
         self._opened = self._sends_token_ids = self._streams = False
@@ -116,7 +118,16 @@ class OpenAIPolicy(SteppingPolicy):
 
     async def _prepare(self, problem: Problem) -> None:
         await self.open()
-        TURN.set(self._turns.setdefault(problem.id, len(self._turns)))
+        TURN.set(self._turn(problem))
+
+    def _turn(self, problem: Problem) -> int:
+        """The index, modulo the number of servers, of the one that keeps this problem's prefixes."""
+        asked = problem.id, problem.question  # all problems of `search.serve` have the same id
+        if asked not in self._turns:
+            if len(self._turns) >= HOMES:
+                del self._turns[next(iter(self._turns))]
+            self._turns[asked] = next(self._next_turn)
+        return self._turns[asked]
 
     def _encode(self, question: str) -> Prefix:
         if self._tokenizer is None:
