@@ -10,7 +10,7 @@ import time
 import pytest
 
 from search.errors import ContextError, PolicyError
-from search.policies import http
+from search.policies import http, openai_client
 from search.policies.openai_client import OpenAIPolicy
 from search.types import Step
 from tests.fake_servers import PROMPT, Failure, client_environment, policy_of, serving, step
@@ -178,6 +178,17 @@ async def test_problems_are_assigned_in_turn_and_stay() -> None:
             await step(policy, problem=problem)
         await policy.close()
     assert (len(one.requests), len(two.requests)) == (4, 1)
+
+
+async def test_questions_of_one_id_are_assigned_in_turn_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openai_client, "HOMES", 2)
+    with serving("vllm") as one, serving("vllm") as two:
+        policy = policy_of(one, two)
+        for question in ("a", "b", "a", "c", "b", "a"):  # with "c", "a" is forgotten
+            await step(policy, question, problem="question")
+        await policy.close()
+    asked = [[body["prompt"] for body in fake.requests] for fake in (one, two)]
+    assert asked == [["Q: a\n", "Q: a\n", "Q: c\n"], ["Q: b\n", "Q: b\n", "Q: a\n"]]
 
 
 # -- cancelled and concurrent calls ----------------------------------------------------------------

@@ -283,6 +283,15 @@ async def test_problems_are_spread_and_stay() -> None:
             await slow
 
 
+async def test_questions_of_one_id_are_spread_too() -> None:
+    worlds = [World(), World()]
+    with serving_prm(worlds[0]) as one, serving_prm(worlds[1]) as two:
+        async with PRMServerScorer(described(one, two)) as scorer:
+            for question in ("a", "b", "a", "c", "a"):
+                await scorer.score(Problem("question", question), steps("2"))
+    assert [world.scored for world in worlds] == [4, 1]
+
+
 # -- lost servers ----------------------------------------------------------------------------------
 
 

@@ -10,12 +10,11 @@ from typing import Any
 from prm.scoring.scorers import ManagedScorer
 from prm.scoring.served import API_KEY, ServedPRM, key_header
 from search.errors import ContextError, PolicyError, ScorerError, UnavailableError
-from search.policies.http import NoReplyError, RefusedError, Servers
+from search.policies.http import HOMES, NoReplyError, RefusedError, Servers
 from search.types import Problem
 
 PATIENCE_S = 300.0
 """Seconds without a server after which a run stops: time to start one again."""
-HOMES = 1 << 16
 ELSEWHERE = (401, 403, 404)
 """What a server answers that is not, or no longer, the one that was looked at."""
 
@@ -39,7 +38,7 @@ class HTTPScorer(ManagedScorer):
         self._servers = Servers(served.urls, key, concurrency, timeout_s, 10.0, 5, root="")
         self._patience_s = patience_s
         self._away_since: float | None = None
-        self._homes: dict[str, int] = {}
+        self._homes: dict[tuple[str, str], int] = {}
         self._in_flight: Counter[int] = Counter()
         self._given: Counter[int] = Counter()
 
@@ -79,11 +78,12 @@ class HTTPScorer(ManagedScorer):
 
     def _home(self, problem: Problem) -> int:
         """The index of the server that keeps this problem's prefixes."""
-        if problem.id not in self._homes:
+        asked = problem.id, problem.question  # all problems of `search.serve` have the same id
+        if asked not in self._homes:
             if len(self._homes) >= HOMES:
                 del self._homes[next(iter(self._homes))]
             servers = range(len(self.served.urls))
             home = min(servers, key=lambda i: (self._in_flight[i], self._given[i]))
-            self._homes[problem.id] = home
+            self._homes[asked] = home
             self._given[home] += 1
-        return self._homes[problem.id]
+        return self._homes[asked]
