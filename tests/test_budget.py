@@ -9,7 +9,17 @@ from pathlib import Path
 import pytest
 
 from bench.report.summary import Graded, Summary
-from bench.runner.budget import SCALES, Bounded, Budget, Plan, Pool, largest, parse_budget, recorded_plan
+from bench.runner.budget import (
+    MOST_TRIES,
+    SCALES,
+    Bounded,
+    Budget,
+    Plan,
+    Pool,
+    largest,
+    parse_budget,
+    recorded_plan,
+)
 from bench.runner.cli.run import main
 from bench.runner.execute import replay
 from bench.runner.planning import longest_answered
@@ -53,6 +63,18 @@ def test_the_largest_value_that_fits(most: int) -> None:
         return float(value)
 
     assert asyncio.run(largest(cost, most + 0.5)) == most
+
+
+@pytest.mark.parametrize("most", [1.0, 1023.0, 1024.0, 1500.0])
+def test_no_value_is_tried_beyond_the_most(most: float) -> None:
+    tried = []
+
+    async def cost(value: int) -> float:
+        tried.append(value)
+        return 1.0 if value <= most else 9.0
+
+    assert asyncio.run(largest(cost, 5.0)) == min(most, MOST_TRIES)
+    assert max(tried) <= MOST_TRIES
 
 
 @pytest.mark.parametrize("times", [2, 8])

@@ -229,6 +229,7 @@ async def largest(cost: Callable[[int], Awaitable[float]], amount: float) -> int
     low, high = 1, 2
     while high <= MOST_TRIES and await cost(high) <= amount:
         low, high = high, 2 * high
+    high = min(high, MOST_TRIES + 1)
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if await cost(middle) <= amount else (low, middle)
