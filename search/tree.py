@@ -230,7 +230,8 @@ class Tree(Spending):
         scopes = self._scopes
 
         def left(name: str) -> int | None:
-            return min((n for scope in scopes if (n := scope.left(name)) is not None), default=None)
+            bounds = [n for scope in scopes if (n := scope.left(name)) is not None]
+            return max(0, min(bounds)) if bounds else None  # a policy may have sampled too many
 
         return CostLimits(*(left(field.name) for field in fields(CostLimits)))
 

@@ -27,6 +27,7 @@ SOLUTIONS = {
     "chatty": "It is 7.\n#### 7\nQ: and now?\nIt is 8.\n#### 8",
     "maths": "√9 · 4 = 12 ≤ π³.\nSo 12 ≤ 13.\n#### 12",
     "marked": "Step 1: ab.\nStep 2: cd.\nStep 3: ef.",
+    "late": "\nYes.",
     "long": "Yes.\n" + "and on " * 400,
 }
 Make = Callable[..., OpenAIPolicy]

@@ -182,6 +182,26 @@ async def test_samples_are_streamed_if_the_server_does_not_report_why_they_stop(
     assert not any("stop" in body for body in fake.requests[1:])
 
 
+@pytest.mark.parametrize(
+    ("question", "most", "text", "stop"),
+    [
+        ("pies?", 15, "Ann has 3 pies.", Stop.LENGTH),  # none is left to draw it again with
+        ("pies?", 20, "Ann h", Stop.LENGTH),
+        ("pies?", 30, "Ann has 3 pies.\n", Stop.STEP),
+        ("late", 5, "\nYes", Stop.LENGTH),  # drawn again, then continued after a blank line
+    ],
+)
+async def test_a_sample_that_is_drawn_again_keeps_to_the_tokens_of_its_call(
+    question: str, most: int, text: str, stop: Stop
+) -> None:
+    with serving("bare") as fake:
+        policy = policy_of(fake)
+        with metered() as spent:
+            made = await step(policy, question, max_tokens=most)
+        await policy.close()
+    assert (made.text, made.stop, spent.policy_tokens) == (text, stop, most)
+
+
 async def test_cached_prompt_tokens_are_charged_apart(tokenizer_path: str) -> None:
     with serving("vllm") as fake:
         policy = policy_of(fake, tokenizer=tokenizer_path)

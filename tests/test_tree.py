@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
@@ -155,6 +156,18 @@ async def test_tokens_that_a_sample_leaves_are_the_next_ones() -> None:
     assert [leaf.is_finished for leaf in leaves] == [True] * 4
     assert (tree.cost.policy_tokens, tree.events.exhausted) == (204, 0)
     assert tree.remaining == CostLimits(policy_tokens=36)
+
+
+async def test_nothing_remains_where_a_policy_took_more_than_its_share() -> None:
+    class Wasteful(Slow):
+        async def propose(self, *args: Any, **how: Any) -> list[Step]:
+            charge(policy_tokens=90)
+            return await super().propose(*args, **how)
+
+    model = Wasteful(["a,"], [0.0])
+    tree = Tree(Q, model, model, limits=CostLimits(policy_tokens=60))
+    await tree.expand([tree.root])
+    assert tree.remaining == CostLimits(policy_tokens=0)
 
 
 async def test_where_tokens_end_the_samples_before_are_returned() -> None:

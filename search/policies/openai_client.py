@@ -14,7 +14,8 @@ end of turn. Three ways to tell them apart are tried in order:
   2. The stop string itself, if the reply contains it in the text or among the tokens.
   3. Drawing the sample again as a stream, without stop strings. The request is closed once a stop
      string appears in the text; a stream that ends by itself is the model's end of turn. The first
-     sample is charged and dropped, and all later ones are streamed.
+     sample is charged and dropped, the second gets the tokens that it left, and all later ones are
+     streamed.
 """
 
 from __future__ import annotations
@@ -176,44 +177,56 @@ class OpenAIPolicy(SteppingPolicy):
             logprobs = reply.logprobs or [0.0] * len(reply.token_ids)
             pieces = token_pieces(self._tokenizer, prefix.token_ids, reply.token_ids, logprobs)
             return Completion(pieces, reply.stopped(stop) or Stop.END)
-        sampling["max_tokens"] = await self._room(prefix.text, max_tokens)
+        room, dropped = await self._room(prefix.text, max_tokens)
+        sampling["max_tokens"] = room
         streamed = self._streams
         reply = await self._complete(prefix.text, sampling, stop, salt=seed, streamed=streamed)
+        stopped = reply.stopped(stop)
         may_be_a_step = any(pause in stop for pause in self._segmenter.stop)
-        if may_be_a_step and not streamed and reply.stopped(stop) is None:
+        if may_be_a_step and not streamed and stopped is None:
             if not self._streams:
                 log.warning("the server does not report why samples stop: they are streamed from now on")
             self._streams = True
-            charge(policy_tokens=reply.n_tokens)
-            reply = await self._complete(prefix.text, sampling, stop, salt=seed, streamed=True)
-        stopped = reply.stopped(stop) or Stop.END
+            if (left := max_tokens - dropped - reply.n_tokens) > 0:
+                charge(policy_tokens=reply.n_tokens)
+                dropped += reply.n_tokens
+                sampling["max_tokens"] = min(room, left)
+                reply = await self._complete(prefix.text, sampling, stop, salt=seed, streamed=True)
+                stopped = reply.stopped(stop)
+            else:
+                stopped = Stop.LENGTH  # no token is left to find out with
+        stopped = stopped or Stop.END
         pieces = reply.pieces(stop, stopped)
         if reply.prompt_tokens:  # the next prompt is this one with what was sampled
             sampled = "".join(piece.text for piece in pieces)
             self._counted.note(prefix.text + sampled, reply.prompt_tokens + reply.n_tokens)
-        return Completion(pieces, stopped)
+        return Completion(pieces, stopped, dropped=dropped)
 
-    async def _room(self, text: str, max_tokens: int) -> int:
-        """How many of `max_tokens` fit after a prompt that is sent as text. Raises ContextError if none."""
+    async def _room(self, text: str, max_tokens: int) -> tuple[int, int]:
+        """How many of `max_tokens` fit after a prompt that is sent as text, and how many were drawn for it.
+
+        Raises ContextError if none fits.
+        """
         if self._counted.fits(text, self._context - max_tokens):
-            return max_tokens
+            return max_tokens, 0
+        drawn = 0
         if self._tokenizer is not None:
             length: int | None = len(self._tokenizer(text).input_ids)
         elif max_tokens == 1:
-            return 1
+            return 1, 0
         else:
             with metered() as counting:  # a token is drawn for it, of those that may be
                 length = await self._counted.count(text, self._count)
             charge(**asdict(counting))
-            max_tokens -= counting.policy_tokens
+            drawn = counting.policy_tokens
         if length is None:  # the server does not report it
-            return max_tokens
+            return max_tokens - drawn, drawn
         if length >= self._context:
             raise ContextError(
                 f"prompt and steps take {length} tokens, the server's context holds {self._context}; use a "
                 "shorter prompt or a model with a longer context"
             )
-        return min(max_tokens, self._context - length)
+        return min(max_tokens - drawn, self._context - length), drawn
 
     async def _count(self, text: str) -> int:
         """The tokens of a prompt, as the server counts them; 0 if it does not report them."""

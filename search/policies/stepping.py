@@ -61,10 +61,12 @@ class Completion:
     """What a policy sampled after a prefix.
 
     stop: STEP at a stop string, END at the model's end of turn, LENGTH at the token limit.
+    dropped: tokens that were sampled beside the pieces, and charged; they count towards the token limit.
     """
 
     pieces: Sequence[Piece]
     stop: Stop
+    dropped: int = 0
 
 
 class SteppingPolicy(ManagedModel, ABC):
@@ -150,6 +152,7 @@ class SteppingPolicy(ManagedModel, ABC):
             if not completion.pieces and completion.stop is Stop.STEP:
                 raise PolicyError(f"{problem.id}: the policy stopped for a step without sampling a token")
             charge(policy_tokens=sum(piece.n_tokens for piece in completion.pieces))
+            room -= completion.dropped
             pieces += completion.pieces
             stop, text = completion.stop, _text(pieces)
             if (kept := self._solution_end(ends, before, pieces)) is not None:
