@@ -91,6 +91,31 @@ SAME = {
         \\sin^2(\\frac{\\pi}{5})+\\cos^2(\\frac{\\pi}{5}) == 1
         3.14159265359 == \\pi
         0.1x+0.2x == 0.3x""",
+    "complex numbers": """
+        \\frac{1}{5}-\\frac{2}{5}i == \\frac{1-2i}{5}
+        0.2-0.4i == \\frac15-\\frac25 i
+        2+i == 2+1i
+        3 i+2 == 2+3i
+        3\\sqrt{2}i == 3i\\sqrt{2}
+        1\\pm i\\sqrt{12} == 1\\pm 2i\\sqrt{3}
+        i^2 == -1
+        e^{i\\pi} == -1
+        |3+4i| == 5
+        x+i == x+1i
+        3x+i == 3x+1i
+        z^2 = 2+i == z^2 = 2+1i
+        \\{2+i, 3\\} == \\{3, 2+1i\\}
+        \\begin{pmatrix} i \\\\ 1 \\end{pmatrix} == \\begin{pmatrix} 1i \\\\ 1 \\end{pmatrix}""",
+    "sums": """
+        \\sum_{i=1}^n i == \\frac{n(n+1)}{2}
+        \\sum_{i=1}^{10} i == 55
+        \\sum_{i=1}^3 2i == 12""",
+    "logarithms": """
+        \\log_2 3 == \\log_2{3}
+        \\log_{2} 3 == \\log_2 3
+        \\frac{\\ln 3}{\\ln 2} == \\log_2 3
+        \\log_2 6 == 1+\\log_2 3
+        \\frac{\\log_2 3}{2} == \\frac12\\log_2 3""",
     "ordinals": """
         12^{\\text{th}} == 12
         2^{nd} == 2
@@ -209,7 +234,23 @@ DIFFERENT = {
         10 2 == 12
         3 .5 == 1.5
         2 3 == 5
-        2 5 == 25""",
+        2 5 == 25
+        2^5 3 4 == 384
+        10_2 3 == 6
+        \\log_2 3 4 == 4\\log_2 3""",
+    "complex numbers": """
+        6-5i == 6+5i
+        2i == 2
+        x+i == x-i
+        i == 1
+        2+i == 2+2i
+        i+1=6 == i+2=6
+        i^2=4 == i^2=9
+        \\frac{1-2i}{5} == \\frac{1+2i}{5}
+        \\sum_{i=1}^n i == \\sum_{i=1}^n 2i""",
+    "logarithms": """
+        \\log_2 3 == \\log_3 2
+        \\log_2 3 == \\log_2 5""",
     "lists": """
         121484 == 121, 484
         1, 000 == 1000

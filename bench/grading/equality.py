@@ -116,8 +116,8 @@ _TOWER = re.compile(r"\d[)}\]]*(?:\^|\*\*)[{(]*\d+(?:\^|\*\*)")
 _BIG_FACTORIAL = re.compile(r"(?:\d{5,}|![)}\]]*|\^\{?\d+[)}]*)!(?!=)")
 _UNCLEAR = re.compile(r"(?<![\d_])\d+\s+[\d.]|\.\d*\.")
 """Two numbers side by side: math-verify would add or multiply them."""
-_SIDE_BY_SIDE = re.compile(r"(?<![\^\d])\d+\s+(?:\d+(?:\.\d*)?|\.\d+)(?![\d.]|\s*/)")
-"""The same but for mixed numbers: 1 2 3 is not 6."""
+_SIDE_BY_SIDE = re.compile(r"(?<![\^\d])(?<![a-zA-Z]_)\d+\s+(?:\d+(?:\.\d*)?|\.\d+)(?![\d.]|\s*/)")
+"""The same but for mixed numbers and indices: 1 2 3 is not 6, \\log_2 3 is one number."""
 _SET_OR_MATRIX = re.compile(r"\\(?:cup|cap|setminus|backslash|mathbb|begin)(?![a-zA-Z])")
 _MACRO = re.compile(r"\\text\{[^{}]*\}|\\[a-zA-Z]+")
 

@@ -140,7 +140,22 @@ def parse(text: str) -> Sequence[object]:
     how = NormalizationConfig(basic_latex=True, units=False, malformed_operators=True, nits=True, boxed="all")
     config = LatexExtractionConfig(boxed_match_priority=0, normalization_config=how)
     parsed = read(f"\\boxed{{{text}}}", [config], fallback_mode="no_fallback", parsing_timeout=None)
-    return tuple(one.doit() if isinstance(one, Set) else one for one in parsed)
+    return tuple(one.doit() if isinstance(one, Set) else one for one in map(with_one_kind_of_symbols, parsed))
+
+
+def with_one_kind_of_symbols(parsed: Any) -> Any:
+    """The object with real symbols, and with the imaginary unit for i where it is an expression or a matrix.
+
+    math-verify makes all symbols of an answer real unless it sees an i, which it does not behind a digit: no
+    symbol of 2+3i is one of 2+i then. An index of a sum is no free symbol and stays.
+    """
+    from sympy import Basic, Expr, I, MatrixBase, Symbol
+
+    if not isinstance(parsed, Basic | MatrixBase):
+        return parsed
+    number = {"i": I} if isinstance(parsed, Expr | MatrixBase) else {}  # relations refuse complex numbers
+    wanted = {one: number.get(one.name, Symbol(one.name, real=True)) for one in parsed.free_symbols}
+    return parsed.xreplace({old: new for old, new in wanted.items() if old != new})
 
 
 DECIMAL_TOLERANCE = "1e-10"
