@@ -96,7 +96,8 @@ class Step:
 
     text: includes its delimiter, so "".join(s.text for s in steps) is the completion.
     token_ids: the policy's own tokens; prefixes are re-sent as tokens, never re-tokenised.
-        Empty if the policy has none to show (a server that only speaks text).
+        Empty if the policy has none to show (a server that only speaks text). The last one of a solution
+        may reach beyond its text, into a stop string.
     logprob: sum over the tokens, in nats, at temperature 1; 0.0 if the policy does not report it.
     n_tokens: tokens of the step; needed only if `token_ids` is empty.
     observation: of a turn, the environment's answer; None for steps of one message. If a turn follows,

@@ -208,6 +208,7 @@ async def test_tokens_after_a_delimiter_are_charged_and_dropped() -> None:
         (["a", "\n", "Q", ":", "b"], [("a\n", "step"), ("", "end")]),
         (["a", "\nQ", ":", "b"], [("a\nQ", "step"), ("", "end")]),  # a token is never split
         (["a", "\nQ:", "b"], [("a", "end")]),
+        (["a", "b\nQ:", "c"], [("ab", "end")]),  # but ends with its text before the stop string
         (["a", "\n", "b Q", "\n", "Q:"], [("a\n", "step"), ("b Q\n", "step"), ("", "end")]),
         (["Q:", "b"], [("", "end")]),
     ],
@@ -218,10 +219,8 @@ async def test_a_stop_string_of_the_prompt_ends_the_solution(
 ) -> None:
     if stop == "\nQ:" and "\n" not in "".join(words):
         pytest.skip("the string is not in the text")
-    if stop == "Q:" and words[1] == " Q:":
-        want = [("a", "end")]
-    if stop == "Q:" and words[1] == "\nQ:":
-        want = [("a", "end")]
+    if stop == "Q:" and (word := words[1]).endswith("Q:"):
+        want = [("a" + word.removesuffix("Q:"), "end")]
     assert shown(await walk(Speaker(words, stop=(stop,)))) == want
 
 
@@ -230,6 +229,25 @@ async def test_part_of_a_stop_string_is_text() -> None:
     assert text(await walk(Speaker(words, stop=("\nQ:",)))) == "a\nQuestion\n:"
     policy = Speaker(["a", "\n", "b", " :", "c", " :"], stop=("\n:",))
     assert text(await walk(policy)) == "a\nb :c :"  # ":" is a stop string only at the beginning of a line
+
+
+@pytest.mark.parametrize(
+    ("words", "stop", "want", "kept"),
+    [
+        (["The", " answer", " is 42;", " so"], ";", "The answer is 42", [0, 1, 2]),
+        (["Sum is", " 4", "2###", "x"], "###", "Sum is 42", [0, 1, 2]),
+        (["Sum is", " 42#", "##", "x"], "###", "Sum is 42", [0, 1]),
+        (["a:\n ;"], ";", "a:\n ", [0]),  # a step ends inside the token, too
+    ],
+)
+async def test_a_token_in_which_a_stop_string_begins_is_kept_up_to_there(
+    words: list[str], stop: str, want: str, kept: list[int]
+) -> None:
+    steps, spent = await rest(Speaker(words, stop=(stop,)))
+    for solution in (steps, await walk(Speaker(words, stop=(stop,)))):
+        assert shown(solution) == [(want, "end")]
+        assert tokens(solution) == kept
+    assert spent.policy_tokens == next(n for n in range(9) if stop in "".join(words[:n]))
 
 
 async def test_tokens_dropped_at_a_stop_string_are_charged() -> None:

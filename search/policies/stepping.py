@@ -6,6 +6,7 @@ A subclass only samples tokens (`_generate`). This module turns them into steps:
   prefix cache is hit, and stepping at temperature 0 gives the tokens of one greedy decode.
 - A step ends after the token that completes its delimiter. Tokens past the end are charged and
   dropped: a stop string, or text by which the delimiter was recognised.
+- A token in which a stop string begins is kept, with its text up to there: the solution ends with it.
 - White space and delimiters of formulas alone are never a step: sampling continues until there is text.
 """
 
@@ -155,8 +156,8 @@ class SteppingPolicy(ManagedModel, ABC):
             room -= completion.dropped
             pieces += completion.pieces
             stop, text = completion.stop, _text(pieces)
-            if (kept := self._solution_end(ends, before, pieces)) is not None:
-                pieces, stop = pieces[:kept], Stop.END
+            if (kept := self._before_stop(ends, before, pieces)) is not None:
+                pieces, stop = kept, Stop.END
             elif stop is Stop.STEP and (until is Until.END or self._segmenter.first_step(text) is None):
                 if sum(piece.n_tokens for piece in pieces) < room:
                     continue  # a false stop: no step is complete yet
@@ -171,7 +172,9 @@ class SteppingPolicy(ManagedModel, ABC):
             return _steps([*groups[:-1], [*groups[-1], *blank]], stop)
         first = self._segmenter.first_step(text)
         if first is not None and first < len(text):
-            pieces, stop = pieces[: _through(pieces, first)], Stop.STEP
+            through = _through(pieces, first)
+            if kept is None or through < len(pieces):  # nothing can follow a piece that is cut
+                pieces, stop = pieces[:through], Stop.STEP
         return self._cut_repetition(own, _steps([pieces], stop))
 
     def answered(self, problem: Problem, turn: Step, observation: Observation) -> Step:
@@ -239,11 +242,12 @@ class SteppingPolicy(ManagedModel, ABC):
                 kept += 1
             yield kept, at
 
-    def _solution_end(self, stops: Sequence[str], before: str, pieces: Sequence[Piece]) -> int | None:
-        """The number of pieces before the prompt's first stop string; None if there is no stop string.
+    def _before_stop(self, stops: Sequence[str], before: str, pieces: list[Piece]) -> list[Piece] | None:
+        """The pieces before the prompt's first stop string; None if there is no stop string.
 
-        A step that is complete before the stop string is complete is kept whole, even if its delimiter
-        is the beginning of the stop string: sampling step by step would have paused there.
+        If it begins inside a piece, that is the last one, with its text up to there. A step that is complete
+        before the stop string is complete is kept whole, even if its delimiter is the beginning of the stop
+        string: sampling step by step would have paused there.
         """
         longest = max(map(len, stops), default=0)
         tail = before[max(0, len(before) - longest + 1) :]  # a stop string may have begun here
@@ -257,7 +261,11 @@ class SteppingPolicy(ManagedModel, ABC):
             if length >= over:
                 break
             kept = through
-        return max(kept, _before(pieces, begin))
+        whole, at = _before(pieces, begin)
+        if kept > whole:
+            return pieces[:kept]
+        rest = [replace(pieces[whole], text=pieces[whole].text[: begin - at])] if at < begin else []
+        return [*pieces[:whole], *rest]
 
 
 def _stops_after(stops: Sequence[str], text: str) -> list[str]:
@@ -289,13 +297,13 @@ def _token_ids(pieces: Sequence[Piece]) -> tuple[int, ...]:
     return tuple(piece.token_id for piece in pieces if piece.token_id is not None)
 
 
-def _before(pieces: Sequence[Piece], end: int) -> int:
-    """The number of pieces that lie wholly before offset `end`."""
+def _before(pieces: Sequence[Piece], end: int) -> tuple[int, int]:
+    """The number of pieces that lie wholly before offset `end`, and the length of their text."""
     kept, at = 0, 0
     while kept < len(pieces) and at + len(pieces[kept].text) <= end:
         at += len(pieces[kept].text)
         kept += 1
-    return kept
+    return kept, at
 
 
 def _through(pieces: Sequence[Piece], end: int) -> int:
