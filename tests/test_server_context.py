@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 from transformers import PreTrainedTokenizerFast
 
+from bench.runner.cli import serve
 from bench.runner.models import load_policy, load_run
+from bench.runner.request import Run
 from bench.runner.resolve import resolve_policy
 from bench.runner.specs import PolicySpec
 from bench.tasks.builtin import Builtin
@@ -204,3 +206,15 @@ async def test_concurrency_of_the_command_line_reaches_the_client(here: Path) ->
         async with load_run(run) as models:
             assert isinstance(models.policy, OpenAIPolicy)
             assert models.policy._servers._concurrency == 300
+
+
+def test_that_of_a_server_of_searches_reaches_the_client_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def listen(run: Run, *rest: Any) -> int:
+        async with load_run(run) as models:
+            assert isinstance(models.policy, OpenAIPolicy)
+            return models.policy._servers._concurrency
+
+    monkeypatch.setattr(serve, "_listen", listen)
+    with serving("openai") as fake:
+        words = ["--engine", "server", "--server", fake.url, "--policy", "m", "--strategy", "cot"]
+        assert serve.main([*words, "--port", "0", "--concurrency", "300"]) == 300

@@ -8,6 +8,7 @@ import os
 import socket
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 
 from rich.console import Console
 
@@ -60,7 +61,8 @@ def _serve(words: Sequence[str], notes: Console) -> int:
     check_installed()
     given = {word.partition("=")[0] for word in rest}
     more = [] if "--speculate" in given else ["--speculate", "0"]  # others may need the engine
-    run = parse([*rest, *more, "--question", "of each request"]).request.validate()
+    request = parse([*rest, *more, "--question", "of each request"]).request
+    run = replace(request, concurrency=args.concurrency).validate()
     for warning in run.warnings:
         say(notes, f"warning: {warning}", "yellow")
     with bound(args.host, args.port) as listener:  # before the models, which take longer
@@ -91,6 +93,6 @@ def _parser() -> argparse.ArgumentParser:
     add_listening_options(parser, port=8000, requests=256)
     parser.add_argument(
         "--concurrency", metavar="C", type=positive, default=64,
-        help="searches at a time; further ones wait (default: %(default)s)",
+        help="searches at a time and requests in flight to --server; others wait (default: %(default)s)",
     )
     return parser
