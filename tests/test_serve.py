@@ -153,6 +153,8 @@ def test_without_a_reward_model_only_what_needs_none_is_served() -> None:
         (400, "n: ", {"n": 0}),
         (400, "tools is not supported", {"tools": [{"type": "function", "function": {"name": "f"}}]}),
         (400, "logprobs is not supported", {"logprobs": True}),
+        (400, "tool_choice is not supported", {"tool_choice": "required"}),
+        (400, "web_search_options is not supported", {"web_search_options": {}}),  # a search, by default
         (400, "what", {"extra_body": {"what": 1}}),
         (400, "budget.samples", {"extra_body": {"budget": {"samples": -1}}}),
         (400, "prm_tokens", {"extra_body": {"budget": {"prm_tokens": 9}}}),
@@ -175,9 +177,18 @@ def test_what_asks_for_nothing_is_taken(served: Served) -> None:
     plain = chat(served, seed=1).choices
     assert plain == chat(
         served, seed=1, tools=[], logprobs=False, frequency_penalty=0, response_format={"type": "text"},
-        top_p=1, user="me", stop=None,
+        top_p=1, user="me", stop=None, tool_choice="auto", parallel_tool_calls=True,
         messages=[{"role": "user", "content": [{"type": "text", "text": "1 + 1?"}]}],
     ).choices  # fmt: skip
+
+
+def test_what_asks_a_completion_for_nothing_is_taken(served: Served) -> None:
+    complete = served.usual.completions.create
+    plain = complete(model="cot", prompt="1 + 1?", seed=3)
+    same = complete(model="cot", prompt="1 + 1?", seed=3, best_of=1, echo=False, suffix="", logprobs=None)
+    assert same.choices == plain.choices
+    with pytest.raises(openai.BadRequestError, match="logprobs is not supported"):
+        complete(model="cot", prompt="1 + 1?", logprobs=0)  # those of the sampled tokens
 
 
 def test_errors_of_http_have_openais_form(served: Served) -> None:

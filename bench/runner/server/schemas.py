@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, ClassVar, Literal
 
 from pydantic import (
     BaseModel,
@@ -14,13 +16,29 @@ from pydantic import (
     model_validator,
 )
 
-UNSUPPORTED = (
-    "audio", "best_of", "echo", "frequency_penalty", "function_call", "functions", "logit_bias", "logprobs",
-    "modalities", "parallel_tool_calls", "prediction", "presence_penalty", "reasoning_effort",
-    "response_format", "suffix", "tool_choice", "tools", "top_logprobs", "verbosity", "web_search_options",
-)  # fmt: skip
-NEUTRAL: tuple[Any, ...] = (None, 0, False, "", [], {}, {"type": "text"}, ["text"])
-"""Values that ask for nothing."""
+NEUTRAL: Mapping[str, tuple[Any, ...]] = MappingProxyType({
+    "audio": (),
+    "best_of": (1,),
+    "echo": (False,),
+    "frequency_penalty": (0,),
+    "function_call": ("none", "auto"),
+    "functions": ([],),
+    "logit_bias": ({},),
+    "logprobs": (False,),
+    "modalities": ([], ["text"]),
+    "parallel_tool_calls": (True, False),
+    "prediction": (),
+    "presence_penalty": (0,),
+    "reasoning_effort": (),
+    "response_format": ({"type": "text"},),
+    "suffix": ("",),
+    "tool_choice": ("none", "auto"),
+    "tools": ([],),
+    "top_logprobs": (0,),
+    "verbosity": (),
+    "web_search_options": (),
+})
+"""Fields that a search cannot honour, each with the values, beside null, that ask for nothing."""
 
 Param = bool | int | float | str | None
 
@@ -54,6 +72,8 @@ class SearchRequest(_Model):
     metadata, service_tier, store, user and the like: accepted; nothing is done with them.
     """
 
+    neutral: ClassVar[Mapping[str, tuple[Any, ...]]] = NEUTRAL
+
     model: str = "default"
     n: int = Field(default=1, ge=1, le=128)
     seed: int | None = Field(default=None, ge=-(1 << 63), lt=1 << 63)
@@ -81,13 +101,13 @@ class SearchRequest(_Model):
     def _without_neutral(cls, fields: Any) -> Any:
         if not isinstance(fields, dict):
             return fields
-        for name in (name for name in UNSUPPORTED if name in fields):
-            if not any(fields[name] == value for value in NEUTRAL):
+        for name, neutral in cls.neutral.items():
+            if fields.get(name) is not None and fields[name] not in neutral:
                 raise ValueError(f"{name} is not supported by this server")
         nothing = {"n", "stop", "stream", "params", "budget", "search"}  # here null is the default
         return {
             name: value for name, value in fields.items()
-            if name not in UNSUPPORTED and not (value is None and name in nothing)
+            if name not in cls.neutral and not (value is None and name in nothing)
         }  # fmt: skip
 
     @field_validator("stop", mode="before")
@@ -145,6 +165,9 @@ class ChatRequest(SearchRequest):
 
 class CompletionRequest(SearchRequest):
     """POST /v1/completions. prompt: continued as it stands, without a template."""
+
+    neutral: ClassVar[Mapping[str, tuple[Any, ...]]] = {**NEUTRAL, "logprobs": ()}
+    """Here `logprobs` is a number, and 0 asks for those of the sampled tokens."""
 
     prompt: str = Field(min_length=1)
 
