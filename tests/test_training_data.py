@@ -95,6 +95,34 @@ def test_odd_rows_are_left_out_and_listed_unless_that_is_refused(
         read_data(replace(pairs, strict=True), encoder(("positive",)), Guard.known())
 
 
+@pytest.mark.parametrize("prompt", [None, 7, " ", [{"role": "user", "content": "P"}]])
+def test_pairs_whose_question_is_no_text_are_left_out(prompt: object, tmp_path: Path) -> None:
+    path, sides = tmp_path / "pairs.jsonl", {"chosen": "a", "rejected": "b"}
+    path.write_text("".join(json.dumps({"prompt": given, **sides}) + "\n" for given in ("P", prompt)))
+    made = request(Path("m"), Path(f"pairs:{path}"), tmp_path, "pairs", validation_share=0.0)
+    read = read_data(made, encoder(("positive",)), Guard.known())
+    assert len(read.train) == 1
+    assert "line 2: TypeError: the question must be text" in read.left_out.describe()
+
+
+def test_pairs_are_kept_from_test_problems_behind_ultrainteracts_lines(tmp_path: Path) -> None:
+    def row(problem: str) -> dict[str, Any]:
+        lines = (
+            "Solve the following math problem step-by-step.\nSimplify your answer as much as possible. "
+            "Present your final answer as \\boxed{Your Answer}."
+        )
+        said = [f"{lines}\n{problem}", "It is 5.", "Your answer is wrong."]
+        turns = [{"from": "user" if n % 2 == 0 else "assistant", "value": s} for n, s in enumerate(said)]
+        return {"trajectory": turns, "chosen": "It is 7.", "rejected": "It is 6.", "dataset": "MATH"}
+
+    path = tmp_path / "pairs.jsonl"
+    of_math500 = "Compute $\\dbinom{31}{28}$."
+    path.write_text("".join(json.dumps(row(text)) + "\n" for text in ("What is 3 + 4?", of_math500)))
+    made = request(Path("m"), Path(f"pairs:{path}"), tmp_path, "pairs", validation_share=0.0)
+    read = read_data(made, encoder(("positive",)), guard := Guard.known())
+    assert guard.dropped == {of_math500: "MATH-500: same text"} and len(read.train) == 1
+
+
 @pytest.mark.parametrize(
     ("form", "labels", "warnings"),
     [

@@ -56,6 +56,8 @@ def _pair(row: Mapping[str, Any]) -> Pair:
         source = f"ultrainteract/{row['dataset']}"
     else:
         question, source, instruction = row["prompt"], row.get("source", "pairs"), ""
+    if not isinstance(question, str) or not question.strip():
+        raise TypeError("the question must be text")
     return Pair(question, *_sides(row), source, instruction)
 
 

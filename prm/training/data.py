@@ -15,6 +15,7 @@ from prm.data.left_out import LeftOut
 from prm.data.pairs import Pair, pairs_of, ultrainteract
 from prm.data.rows import read_rows
 from prm.preference.chat import read_chat_pairs
+from prm.preference.counts import problem_of
 from prm.preference.records import PairRow
 from prm.reading.encoder import Encoder
 from prm.reading.layout import Domain
@@ -124,6 +125,7 @@ def is_for_validation(question: str, share: float) -> bool:
 def _pairs_of_files(specs: Sequence[str], guard: Guard, left_out: LeftOut | None) -> Iterator[Pair]:
     """Pairs from files of pairs, in the order of the specifications; others are passed over.
 
+    The guard is asked about the problem alone: not about later turns, nor UltraInteract's lines before it.
     left_out: rows that cannot be read are counted there; otherwise the first of them raises UsageError.
     """
     for spec in specs:
@@ -135,7 +137,8 @@ def _pairs_of_files(specs: Sequence[str], guard: Guard, left_out: LeftOut | None
         else:
             continue
         for pair in pairs:
-            probe = LabelledSolution(pair.question, ("",), (0,), pair.source, "train", "pairs")
+            problem = problem_of(pair.problem)
+            probe = LabelledSolution(problem, ("",), (0,), pair.source, "train", "pairs")
             if list(guard.filter([probe])):
                 yield pair
 
