@@ -137,7 +137,9 @@ def test_a_process_uses_one_gpu_whatever_there_is() -> None:
     [([], 0), ([1.0], 0), ([1.0, 0.9, 0.95], 1), ([0.9, 1.0, 0.9], 2), ([1.0, 1.1, 0.8], 0)],
 )
 def test_validations_before_a_resume_count_for_patience(losses: list[float], since: int) -> None:
-    history: list[Any] = [{"eval_loss": loss, "step": n} for n, loss in enumerate(losses)] + [{"loss": 2.0}]
+    before = {"eval_loss": 0.1, "step": 0}  # of pairs, before training: never the best in one run either
+    history: list[Any] = [{"eval_loss": loss, "step": n} for n, loss in enumerate(losses, start=1)]
+    history = [before, *history, {"loss": 2.0, "step": len(losses)}]
     state, control = TrainerState(log_history=history), TrainerControl()
     arguments = SimpleNamespace(
         metric_for_best_model="eval_loss", load_best_model_at_end=True, eval_strategy="steps"

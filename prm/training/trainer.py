@@ -111,8 +111,10 @@ class Patience(EarlyStoppingCallback):  # type: ignore[misc]
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         super().on_train_begin(args, state, control, **kwargs)
+        validations = [entry for entry in state.log_history if "eval_loss" in entry]
         best, since = float("inf"), 0
-        for loss in (entry["eval_loss"] for entry in state.log_history if "eval_loss" in entry):
+        # a validation before training is never the best so far: transformers does not take it for one
+        for loss in (entry["eval_loss"] for entry in validations if entry["step"] > 0):
             best, since = (loss, 0) if loss < best else (best, since + 1)
         self.early_stopping_patience_counter = since
 
