@@ -15,6 +15,7 @@ import torch
 from prm.preference.files import write_trees
 from prm.preference.tree import Observation, PreferenceTree, Turn, instruction_id
 from prm.train import main
+from prm.training.card import write_card
 from prm.training.data import read_data
 from prm.training.objectives import pair_loss
 from prm.training.request import TrainRequest
@@ -115,6 +116,19 @@ def test_rewards_are_measured_on_held_out_pairs_before_and_during_training(
     card = (made.out / "README.md").read_text()
     assert "![Rewards](rewards.png)" in card and "held out accuracy" in card
     assert (made.out / "rewards.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize(("patience", "accuracy"), [(None, 0.6), (3, 0.8)])
+def test_the_card_has_what_was_measured_on_the_weights_that_are_kept(
+    patience: int | None, accuracy: float, tmp_path: Path
+) -> None:
+    """With patience those of the best validation after training began, otherwise the last."""
+    measured = [(0, 0.1, 0.5), (10, 0.4, 0.7), (20, 0.3, 0.8), (30, 0.5, 0.6)]
+    history = [{"step": n, "eval_loss": loss, "eval_accuracy": share} for n, loss, share in measured]
+    settings, report = {"base": "b", "lora": 0, "patience": patience}, {"train": {}, "validation": {}}
+    write_card(tmp_path, settings, report, history, "", "", title="a model")
+    metrics = json.loads((tmp_path / "metrics.json").read_text())["metrics"]
+    assert metrics["held_out_accuracy"] == accuracy
 
 
 def test_turns_of_a_tree_are_held_out_together(data: Path, tmp_path: Path) -> None:

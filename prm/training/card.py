@@ -48,7 +48,7 @@ def write_card(
         "train_loss": losses[-1][1] if losses else _mean_loss(history),
         "validation_loss": validation[-1][1] if validation else None,
         "best_validation_loss": min((loss for _, loss in validation), default=None),
-        **_measured(history),
+        **_measured(history, settings.get("patience") is not None),
     }
     written = {
         "command": command, "run": settings, "data": report, "metrics": metrics, "history": list(history),
@@ -86,10 +86,16 @@ def _of_adapter(settings: Mapping[str, Any]) -> tuple[str, ...]:
     )
 
 
-def _measured(history: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """What was measured last on held-out pairs."""
-    last: Mapping[str, Any] = next((row for row in reversed(history) if "eval_accuracy" in row), {})
-    return {f"held_out_{name}": last[f"eval_{name}"] for name in MEASURED if f"eval_{name}" in last}
+def _measured(history: Sequence[Mapping[str, Any]], best_is_kept: bool) -> dict[str, float]:
+    """What was measured on held-out pairs with the weights that are kept.
+
+    best_is_kept: whether these are of the best validation since training began; otherwise of the last.
+    """
+    rows = [row for row in history if "eval_accuracy" in row]
+    kept: Mapping[str, Any] = rows[-1] if rows else {}
+    if best_is_kept:
+        kept = min((row for row in rows if row["step"] > 0), key=lambda row: row["eval_loss"], default=kept)
+    return {f"held_out_{name}": kept[f"eval_{name}"] for name in MEASURED if f"eval_{name}" in kept}
 
 
 def _mean_loss(history: Sequence[Mapping[str, Any]]) -> float | None:
