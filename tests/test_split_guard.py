@@ -62,3 +62,13 @@ def test_the_guard_drops_and_says_what() -> None:
         "records_dropped": 4,
     }
     assert "Janet" in guard.describe() and "[mine: eight words] so: two" in guard.describe()
+
+
+@pytest.mark.parametrize("splits", [("train", "test", "train"), ("test", "train", "train")])
+def test_records_marked_as_test_are_dropped_in_any_order(splits: tuple[str, ...]) -> None:
+    guard = Guard.known()
+    assert [s.split for s in guard.filter(solution("fine", split) for split in splits)] == ["train", "train"]
+    assert guard.report() == {"problems_kept": 1, "problems_dropped": {}, "records_dropped": 1}
+    given = [solution(GSM8K_TEST, split) for split in splits]
+    assert list(guard.filter(given)) == []
+    assert guard.dropped == {GSM8K_TEST: "GSM8K test: same text"}

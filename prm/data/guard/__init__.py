@@ -28,6 +28,8 @@ GRAM = 8
 HASHES = Path(__file__).parent.parent / "heldout.npz"
 """The bundled evaluation sets. By set: the hashes of its problems' texts, and of their 8-grams."""
 
+_MARKED = "marked as test"
+
 
 def words(text: str) -> list[str]:
     """A problem's words in lower case; spacing and punctuation differ from copy to copy."""
@@ -49,7 +51,7 @@ def _hash(tokens: list[str]) -> int:
 class Guard:
     """texts, grams: by hash, the evaluation set it belongs to.
 
-    dropped: the excluded problems, each with the reason. solutions: how many records they had.
+    dropped: the excluded problems, each with the reason. solutions: how many records were excluded.
     """
 
     texts: dict[int, str]
@@ -81,19 +83,28 @@ class Guard:
         return f"{name}: eight words" if name is not None else None
 
     def filter(self, solutions: Iterable[LabelledSolution]) -> Iterator[LabelledSolution]:
-        """Pass on the records of problems that may be trained on; note the problems that are excluded."""
+        """Pass on the records of problems that may be trained on; note the problems that are excluded.
+
+        Records marked as test are excluded one by one, so that the order of records does not matter.
+        """
         for solution in solutions:
             question = solution.question
-            if question not in self._kept and question not in self.dropped:
-                reason = "marked as test" if solution.split == "test" else self.overlap(question)
+            if solution.split == "test":
+                self.solutions += 1
+                if question not in self._kept:
+                    self.dropped.setdefault(question, _MARKED)
+                continue
+            if question not in self._kept and self.dropped.get(question, _MARKED) == _MARKED:
+                reason = self.overlap(question)
                 if reason is None:
                     self._kept.add(question)
+                    self.dropped.pop(question, None)
                 else:
                     self.dropped[question] = reason
-            if question in self.dropped:
-                self.solutions += 1
-            else:
+            if question in self._kept:
                 yield solution
+            else:
+                self.solutions += 1
 
     def report(self) -> dict[str, Any]:
         """How many problems were kept and dropped, for the model card."""
