@@ -106,6 +106,19 @@ def test_prm800k_the_final_answer_is_part_of_its_step_and_makes_a_solution_whole
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    "end",
+    [
+        step([completion("so 3.\n\n# Answer\n\n3", None)], 0),
+        step([completion("so 3.\n\n# Answer\n\n3", 1, flagged=True)], 0),
+        step(None, None, human="so 3.\n\n# Answer\n\n3"),
+    ],
+)
+def test_prm800k_an_unrated_answer_is_neither_right_nor_wrong(end: dict[str, Any], tmp_path: Path) -> None:
+    [record] = read(tmp_path, "prm800k", raw([step([completion("a", 1)], 0), end]))
+    assert (record.steps, record.outcome) == (("a", "so 3. The answer is 3."), None)
+
+
 def test_prm800k_phase_2_ends_at_the_error_and_keeps_the_rest(tmp_path: Path) -> None:
     [record] = read(tmp_path, "prm800k", raw(
         [step([completion("a", 1)], 0), step([completion("b", -1)], None)],
@@ -136,6 +149,13 @@ def test_prm800k_regrouped_and_decoded_and_their_splits(tmp_path: Path) -> None:
            "truncated_tail": None}  # fmt: skip
     [record] = read(tmp_path, "prm800k-decoded", row)
     assert (record.steps, record.labels, record.split) == (("a", "b"), (1, -1), "train")
+
+
+@pytest.mark.parametrize("ratings", [[1], [1, 1, 1]])
+def test_prm800k_decoded_has_a_rating_for_each_step(ratings: list[int], tmp_path: Path) -> None:
+    row = {"problem": "P", "split_of_problem": "train", "steps": ["a", "b"], "ratings": ratings}
+    with pytest.raises(UsageError, match=f"line 1: 2 steps but {len(ratings)} ratings"):
+        read(tmp_path, "prm800k-decoded", row)
 
 
 def test_math_shepherd(tmp_path: Path) -> None:

@@ -87,6 +87,8 @@ def decoded(row: Mapping[str, Any], split: str) -> Iterator[LabelledSolution]:
     ratings = [_rating(rating) for rating in row["ratings"]]
     if None in ratings:
         raise UsageError("a rating is null")
+    if len(row["steps"]) != len(ratings):
+        raise UsageError(f"{len(row['steps'])} steps but {len(ratings)} ratings")
     worded = [_worded(text) for text in row["steps"]]
     steps, labels = until_first_error([text for text, _ in worded], [r for r in ratings if r is not None])
     right = True if -1 not in labels and worded[-1][1] else None
@@ -155,7 +157,7 @@ def _records(
             break
     unrated = tuple(i for i, c in enumerate(path) if c.rating is None)
     if len(unrated) < len(path):
-        if outcome is None and path[-1].final:
+        if outcome is None and path[-1].final and path[-1].rating is not None:
             outcome = path[-1].rating != -1
         yield _record(problem, path, source, split, unrated, tuple(whole[len(path) :]), outcome)
 
