@@ -12,6 +12,7 @@ import pytest
 from prm.data import load
 from prm.data.labels import LabelledSolution, read_labels, write_labels
 from prm.data.pairs import ultrainteract
+from prm.data.rows import Row
 from search.errors import UsageError
 
 
@@ -228,6 +229,33 @@ def test_worked_solutions_of_gsm8k_and_math(tmp_path: Path) -> None:
     assert record.steps == ("1+1 = 2", "The answer is 2.") and record.split == "train"
     [record] = read(tmp_path, "worked", {"problem": "P", "solution": "a\n\nb"}, name="test.jsonl")
     assert record.steps == ("a", "b") and record.split == "test"
+
+
+@pytest.mark.parametrize(
+    ("name", "split"),
+    [
+        ("test", "test"), ("phase1_test", "test"), ("gsm8k-Test-2", "test"), ("testset", "test"),
+        ("my_tests", "test"), ("latest", "train"), ("contest", "train"), ("testimony", "train"),
+    ],
+)  # fmt: skip
+def test_the_word_test_in_a_files_name_makes_a_test_split(name: str, split: str, tmp_path: Path) -> None:
+    row = {"prompt": "P", "completions": ["a"], "labels": [True]}
+    [record] = read(tmp_path, "trl", row, name=f"{name}.jsonl")
+    assert record.split == split
+
+
+@pytest.mark.parametrize(
+    ("where", "split"), [("me/test-set", "train"), ("me/test-set@test", "test"), ("me/set@dev", "dev")]
+)
+def test_the_split_of_a_hub_data_set_is_train_unless_another_is_asked_for(
+    where: str, split: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def rows(name: str, part: str) -> list[Row]:
+        assert part == split
+        return [Row(name, 1, {"prompt": "P", "completions": ["a"], "labels": [True]})]
+
+    monkeypatch.setattr("prm.data.rows.hub_rows", rows)
+    assert [record.split for record in load(f"trl:{where}")] == [split]
 
 
 def test_the_steps_of_worked_solutions_hold_whole_formulas(tmp_path: Path) -> None:

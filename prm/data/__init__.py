@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -83,6 +84,8 @@ HELP = (
     f"Formats: {', '.join(FORMATS)}."
 )
 STRICT_HELP = "refuse data with a row that cannot be read; otherwise such rows are left out and counted"
+_TEST = re.compile(r"(?<![a-z])test(?:s|set)?(?![a-z])", re.IGNORECASE)
+"""In the names of files of test splits; "latest" and "contest" do not have it."""
 
 
 def load(spec: str, *, strict: bool = False, left_out: LeftOut | None = None) -> Iterator[LabelledSolution]:
@@ -101,7 +104,8 @@ def load(spec: str, *, strict: bool = False, left_out: LeftOut | None = None) ->
     if name not in FORMATS:
         raise UsageError(f"{spec}: unknown format {name!r}; the formats are {', '.join(FORMATS)}")
     where, _, split = where.partition("@") if not Path(where).exists() else (where, "", "")
-    part = split or ("test" if "test" in Path(where).stem else "train")
+    path = Path(where).expanduser()
+    part = split or ("test" if path.is_file() and _TEST.search(path.stem) else "train")
     return _records(name, where, part, strict, left_out)
 
 
