@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections import Counter
 from pathlib import Path
@@ -14,6 +15,8 @@ from prm.command_line import command_line
 from prm.data.guard import Guard
 from prm.preference.files import write_trees
 from prm.preference.tree import Observation, PreferenceTree, Turn, instruction_id
+from prm.training.data import read_data as read_training_data
+from prm.training.request import TrainRequest
 from prm.tune import main, request_from
 from prm.tuning import tune as tuning
 from prm.tuning.data import kto_rows, read_data, sft_columns
@@ -24,6 +27,7 @@ from search.policies.stepping import encode_conversation
 from search.prompts import Conversation, Prompt
 from search.prompts import Turn as Said
 from tests.test_prm_data import GSM8K_TEST
+from tests.test_prm_examples import encoder
 from tests.zoo_models import TOKENIZERS
 
 OBSERVED = Observation.of(False, output="7\n", critique="Count again.")
@@ -163,6 +167,22 @@ def test_instructions_are_held_out_whole(tmp_path: Path) -> None:
         firsts = {tuple(row["prompt_ids"]) for row in part.select(range(0, len(part), 2))}
         assert all(any(tuple(row["prompt_ids"])[: len(f)] == f for f in firsts) for row in part)
     assert min(map(len, of)) > 1
+
+
+def test_a_policy_and_the_reward_models_on_it_hold_out_the_same_instructions(tmp_path: Path) -> None:
+    write_trees(tmp_path, [two_turns(n) for n in range(40)], {})
+    data = read(tmp_path, "sft", validation_share=0.3)
+    made = TrainRequest(
+        form="pairs", base="any", out=tmp_path / "o", data=(f"pairs:{tmp_path}/pairs.jsonl",),
+        validation_share=0.3,
+    )  # fmt: skip
+    of_rewards = read_training_data(made, encoder(("positive",)), Guard.known()).validation
+    texts = [
+        [TOKENIZERS["qwen"]().decode(ids) for ids in data.validation["input_ids"]],
+        [TOKENIZERS["llama3"]().decode(pair.chosen.token_ids) for pair in of_rewards],  # type: ignore[union-attr]
+    ]
+    policy, reward = ({re.findall(r"What is \d+", text)[0] for text in part} for part in texts)
+    assert policy == reward and 1 < len(policy) < 40
 
 
 def test_every_batch_of_kto_has_both_sides_and_other_prompts_actions() -> None:

@@ -81,7 +81,7 @@ def read_data(request: TuneRequest, messages: Messages, guard: Guard) -> TuningD
     kept = None if request.strict else left_out
     for source in request.data:
         for row in _rows(request, source, checked, kept):
-            part = validation if is_for_validation(row.parent_id, request.validation_share) else train
+            part = validation if is_for_validation(row.instruction, request.validation_share) else train
             _add(part, row, messages, request)
     if not len(train):
         raise UsageError("nothing is left to train on: " + "; ".join([_said(train), checked.describe()]))
