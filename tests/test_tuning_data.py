@@ -229,11 +229,14 @@ def test_everything_that_is_wrong_is_listed(
     trees = str(tmp_path / "trees")
     words = ["--method", "sft", "--base", "m", "--data", "nowhere", f"pairs:{trees}/pairs.jsonl", "--out",
              str(tmp_path / "o"), "--batch", "0", "--beta", "0", "--lr", "0", "--validation-share", "1",
+             "--lora", "-1", "--warmup", "-0.5", "--epochs", "0",
              "--question-template", "none", "--hold-out", "nameless", "--resume"]  # fmt: skip
     assert main(words) == 2
     errors = capsys.readouterr().err.splitlines()
-    named = ("--batch 0", "--validation-share 1", "--beta 0", "--lr 0", "--question-template", "nameless",
-             "nowhere is neither", "holds test problems of the task builtin", "holds no right actions",
+    named = ("--batch 0", "--lora -1: must be 0 or more", "--warmup -0.5: must be 0 or more",
+             "--epochs 0.0: must be more than 0", "--validation-share 1", "--beta 0", "--lr 0",
+             "--question-template", "nameless", "nowhere is neither",
+             "holds test problems of the task builtin", "holds no right actions",
              "--resume: there is no run")  # fmt: skip
     assert len(errors) == len(named) and all(name in error for name, error in zip(named, errors, strict=True))
 

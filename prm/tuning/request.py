@@ -103,6 +103,11 @@ class TuneRequest:
         for name in ("batch", "accumulate", "max_length", "every", "turns"):
             if (value := getattr(self, name)) < 1:
                 yield f"--{name.replace('_', '-')} {value}: must be at least 1"
+        for name in ("lora", "warmup"):
+            if (value := getattr(self, name)) < 0:
+                yield f"--{name} {value}: must be 0 or more"
+        if self.epochs <= 0:
+            yield f"--epochs {self.epochs}: must be more than 0"
         if not 0 <= self.validation_share < 1:
             yield f"--validation-share {self.validation_share}: must be at least 0 and below 1"
         if self.history and self.method != "sft":
