@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.grading.extract import math_answer, number_answer, stated_number
+from bench.grading.extract import math_answer, number_answer, number_in_words, reference_answer, stated_number
 from bench.grading.fallback import is_sentence, last_mathematics
 from bench.tasks import TEXT_TASKS
 
@@ -102,6 +102,12 @@ def test_brackets_around_boxes(text: str, answer: str) -> None:
         ("**Answer:** (C) 12", "(C) 12"),
         ("The answer is the interval $(2,4)$.", "(2,4)"),
         ("The answer is therefore equal to 12.", "12"),
+        ("The answer is approximately 3.14.", "3.14"),
+        ("The answer is approximately equal to $3.14$.", "3.14"),
+        ("The answer is about 5.2 m/s.", "5.2 m/s"),
+        ("The answer is roughly 18.5 miles.", "18.5 miles"),
+        ("The answer is around the number 7.", "7"),
+        ("Answer: nearly 18", "18"),
         ("The answer is exactly $x$ and then $y$.", "x and then y"),
         ("The answer is the set A.", "the set A"),
         ("The answer is E: a polygenic score.", "E: a polygenic score"),
@@ -158,6 +164,63 @@ def test_numbers(text: str, answer: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("statement", "answer"),
+    [
+        ("18 times", "18"),
+        ("that she has 18 apples", "18"),
+        ("that x = 18 for her", "18"),
+        ("18** in all", "18"),
+        ("18 apples, 3 of them red", "18"),
+        ("\\$1,018.50 for each of 3 days", "1018.50"),
+        ("\\text{Jan has 18 figs}", "18"),
+        ("18 m of rope", "18"),
+        ("9 times 2 = 18 for Ann", "18"),
+        ("\\frac{1}{2} of the cake", "\\frac{1}{2}"),
+        ("17 of 18 apples", "17"),
+        ("18", None),
+        ("18 miles", None),
+        ("18 times 2 apples", None),
+        ("18 times \\pi", None),
+        ("18x for all x", None),
+        ("18 x for all x", None),
+        ("18\\sqrt{2} of them", None),
+        ("sqrt 18 of them", None),
+        ("18^2 of them", None),
+        ("3 times 18 apples", None),
+        ("18 + 2 of them", None),
+        ("18 to 20 apples", None),
+        ("18 or 20 apples", None),
+        ("18 and 3 apples", None),
+        ("2x = 18 as required", None),
+        ("25 - 6 = 18 eggs", None),
+        ("x < 18 for all", None),
+        ("(18, 3) for all", None),
+        ("none of them", None),
+    ],
+)
+def test_a_number_in_words(statement: str, answer: str | None) -> None:
+    assert number_in_words(statement) == answer
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("18", "18"),
+        ("\\frac{3}{4}", "\\frac{3}{4}"),
+        ("2 + 3 = <<2+3=5>>5\n#### 5", "5"),
+        ("2 + 3 = 5 #### 5", "5"),
+        ("It is $\\boxed{5}$.", "5"),
+        ("Half is $\\boxed{9}$.\n#### 18", "18"),
+        ("#### Step 1\n2 + 3 = $\\boxed{5}$", "5"),
+        ("2 + 3 = 5. The answer is 5.", "5"),
+        ("2 + 3 ####", ""),
+    ],
+)
+def test_references(text: str, answer: str) -> None:
+    assert reference_answer(text) == answer
+
+
+@pytest.mark.parametrize(
     ("text", "answer"),
     [
         ("\\[\n(2 + 1)(2 + 1) = 9\n\\]\n\nSo, 196 has \\( 9 \\) positive divisors.", "9"),
@@ -208,10 +271,11 @@ def test_answers_are_no_sentences(line: str) -> None:
 
 @given(PIECES)
 def test_extraction_never_raises(text: str) -> None:
-    for extract in (math_answer, number_answer, stated_number, last_mathematics):
+    for extract in (math_answer, number_answer, stated_number, last_mathematics, number_in_words):
         answer = extract(text)
         assert answer is None or answer == answer.strip() != ""
     is_sentence(text)
+    reference_answer(text)
 
 
 @pytest.mark.parametrize("unit", UNITS)

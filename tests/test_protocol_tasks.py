@@ -80,6 +80,8 @@ def test_svamp(tmp_path: Path) -> None:
     assert first == Example(Problem("svamp/1", question), "2.0", "Subtraction")
     assert task.load(path, 1) == [first] and second.problem.id == "svamp/2"
     assert task.grade(first.problem, task.extract("So \\boxed{2} figs.")) == Grade(True, "numeric")
+    assert task.grade(first.problem, task.extract("The answer is about 2 figs.")).correct
+    assert task.grade(first.problem, task.extract("The answer is that there are 2 figs.")).correct
     assert not task.grade(first.problem, task.extract("The answer is 3.")).correct
 
 
@@ -119,6 +121,7 @@ def test_theoremqa(tmp_path: Path) -> None:
     )
     assert second.problem.id == "theoremqa/2" and second.reference == third.reference == "True"
     assert task.grade(first.problem, task.extract("So it is \\boxed{1.4}.")).correct
+    assert task.grade(first.problem, task.extract("The answer is approximately 1.41.")).correct
     assert task.grade(second.problem, task.extract("Hence the answer is True.")).correct
 
 

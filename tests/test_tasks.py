@@ -67,6 +67,33 @@ def test_own_task(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("answer", "correct"),
+    [
+        ("18 times", True),
+        ("18 (9+9)", True),
+        ("18 apples (9 x 2 = 18)", True),
+        ("that she has 18 apples", True),
+        ("25 - 7 = 18 eggs", True),
+        ("9 x 2 = 18 eggs in total", True),
+        ("approximately 18.0 miles", True),
+        ("17 times", False),
+        ("that Ann has 3 and Bob 18", False),
+        ("18 (3+4)", False),
+        ("18(9+9)", False),
+        ("18 times 2", False),
+        ("18, 20", False),
+        ("18x for all x", False),
+        ("25 - 6 = 18 eggs", False),
+    ],
+)
+def test_own_answers_in_words(answer: str, correct: bool) -> None:
+    task = TEXT_TASKS["jsonl"]()
+    assert task.compare(task.extract(f"So it is. The answer is {answer}."), "18").correct is correct
+    assert not task.compare("18 times", "x").correct
+    assert not TEXT_TASKS["math"]().compare("18 times", "18").correct
+
+
+@pytest.mark.parametrize(
     ("task", "line", "reason"),
     [
         ("gsm8k", {"question": "?"}, "no field 'answer'"),
@@ -77,6 +104,7 @@ def test_own_task(tmp_path: Path) -> None:
         ("jsonl", {"answer": "1"}, "no field 'problem' or 'question'"),
         ("jsonl", {"problem": "?", "answer": True}, "'answer' must be a non-empty string, not true"),
         ("jsonl", {"problem": "?", "answer": float("nan")}, "'answer' must be a finite number"),
+        ("jsonl", {"problem": "?", "answer": "It is 2. ####"}, "nothing follows '####' in 'answer'"),
         ("jsonl", {"problem": "?", "answer": 1, "id": [1]}, "'id' must be a string or a whole number"),
     ],
 )

@@ -172,10 +172,10 @@ class _Comparison:
         return self.same(first, second)
 
     def _computed(self, answer: Answer) -> Answer:
-        """The value of a true equation between numbers: 2 + 3 = 5 is 5."""
+        """The value of a true equation between numbers: 2 + 3 = 5 is 5, and 2 + 3 = 5 eggs is 5 eggs."""
         if not isinstance(answer, Equation) or not isinstance(answer.value, One) or answer.name:
             return answer
-        has_letters = re.search("[a-zA-Z]", _MACRO.sub("", answer.text)) is not None
+        has_letters = re.search("[a-zA-Z]", _MACRO.sub("", expression(answer.text))) is not None
         is_true = not has_letters and self._expressions(answer.left, answer.value.text)[0]
         return answer.value if is_true else answer
 

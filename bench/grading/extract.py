@@ -15,10 +15,10 @@ import re
 from bisect import bisect_left
 from itertools import pairwise
 
-from bench.grading.notation import normal_form
+from bench.grading.notation import expression, normal_form, without_text
 from bench.grading.numeric import MAX_CHARS, number, numbers_in, written
 from bench.grading.sentences import Span, boxes, is_joint, math_spans, sentence_ends, unbox
-from bench.grading.structure import Equation, read
+from bench.grading.structure import Equation, Many, read
 from bench.grading.unicode import ascii_math
 
 _MINERVA = re.compile(r"[Ff]inal answer is:?\s*(?P<answer>.+?)\.?\s*I hope it is correct", re.DOTALL)
@@ -46,6 +46,16 @@ def math_answer(text: str) -> str | None:
 def number_answer(text: str) -> str | None:
     """The number that the text states as its answer, or else its last number; None if there is none."""
     return stated_number(text) or last_number(text)
+
+
+def reference_answer(text: str) -> str:
+    """The answer in a reference: a worked solution, or the answer alone.
+
+    It is what follows "####" at the end, else the boxes, else what the text calls its answer, else the text.
+    """
+    *_, last = text.rpartition("####")
+    ending = f"####{last}" if "####" in text and "\n" not in last.strip() else text
+    return math_answer(ending) or ending.removeprefix("####").strip()
 
 
 def stated_number(text: str) -> str | None:
@@ -222,11 +232,15 @@ def leading_math(text: str) -> str | None:
 
 def _first_number(text: str) -> str | None:
     """The first number of the last side, or of one before a computation: 5 x 3 = 15 dollars, 15 = 5 x 3."""
-    *others, side = ascii_math(text).split("=")
-    if _OPERATION.search(side):
-        side = next((other for other in reversed(others) if _is_quantity(other)), side)
-    first = next(numbers_in(side), None)
+    first = next(numbers_in(_stating_side(ascii_math(text).split("="))), None)
     return written(first) if first else None
+
+
+def _stating_side(sides: list[str]) -> str:
+    *others, side = sides
+    if _OPERATION.search(side):
+        return next((other for other in reversed(others) if _is_quantity(other)), side)
+    return side
 
 
 def _is_quantity(side: str) -> bool:
@@ -237,8 +251,46 @@ def _is_quantity(side: str) -> bool:
     return not re.match("[a-zA-Z]", rest := side[first.end() :]) and not re.search(r"\d", rest)
 
 
+_FORMULA = re.compile(
+    r"\\(?!frac)[a-zA-Z]|[\^_<>|]|(?<![a-zA-Z])(?:pi|sqrt|sin|cos|tan|log|ln|exp)(?![a-zA-Z])"
+)
+_WORD = re.compile(r"[a-zA-Z]{3}|\b(?:in|of)\b")
+_NAME = re.compile(r"\s*(?:[a-zA-Z]{2,}\s+)*[a-zA-Z]\s*")
+_VARIABLE = re.compile(r"(?<![a-zA-Z])(?![aAI])[a-zA-Z](?![a-zA-Z])")
+_BEFORE = re.compile(r"(?:\A|[\s:*\"'])\Z")
+_OPERATED = re.compile(r"(?:[-+*/]|\b(?:times|plus|minus|over|by|x))\s*\Z")
+_AFTER = re.compile(
+    r"(?:\s?\\?%)?[.,;:!?)*\"']*(?:\Z|\s+(?![-+*/(]|(?:times|plus|minus|over|to|by|mod|or|x)\s+\\?\$?-?[\d.(]"
+    r"|(?![aAImgshLNJWVKCF])[a-zA-Z](?![a-zA-Z])))"
+)
+
+
+def number_in_words(statement: str) -> str | None:
+    """The number of a statement in words, as `stated_number` reads it: 18 of "that she has 18 apples".
+
+    None if there are no words but a unit, if the number is a part of a formula, and for a list of numbers.
+    """
+    text = without_text(ascii_math(statement))
+    if len(text) > MAX_CHARS or not _WORD.search(expression(text)) or _FORMULA.search(text):
+        return None
+    *others, _ = sides = text.split("=")
+    if any(_VARIABLE.search(other) and not _NAME.fullmatch(other) for other in others):
+        return None
+    listed = read(text)
+    if isinstance(listed, Many) and all(number(normal_form(part.text)) is not None for part in listed.parts):
+        return None
+    side = _stating_side(sides)
+    first = next(numbers_in(side), None)
+    if first is None:
+        return None
+    before, after = side[: first.start()], side[first.end() :]
+    is_alone = _BEFORE.search(before) and not _OPERATED.search(before) and _AFTER.match(after)
+    return written(first) if is_alone else None
+
+
 _SAID = re.compile(
-    r"\A(?:(?:therefore|thus|hence|then|simply|just|exactly|precisely|indeed|equal to|given by)\b:?\s*)*"
+    r"\A(?:(?:therefore|thus|hence|then|simply|just|exactly|precisely|indeed|equal to|given by"
+    r"|approximately|about|roughly|around|nearly)\b:?\s*)*"
     r"(?:the (?:single |closed |open |half-open |ordered )?(?:number|value|integer|fraction|expression"
     r"|interval|point|pair|triple|set|list|polynomial|matrix|vector|line|equation|function)\s+(?=[\d$\\([{+-]))?",
     re.IGNORECASE,

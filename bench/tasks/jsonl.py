@@ -8,14 +8,21 @@ or ends with "#### 4"; "id" is optional and must then be unique.
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
 from pathlib import Path
 
-from bench.grading.equality import WORKER, same_math
-from bench.grading.extract import last_number, math_answer, stated_number
+from bench.grading.equality import WORKER, right_math, same_math
+from bench.grading.extract import (
+    last_number,
+    math_answer,
+    number_in_words,
+    reference_answer,
+    stated_number,
+)
 from bench.grading.fallback import is_sentence, last_mathematics
 from bench.grading.grade import Grade, grade_math, grade_number
-from bench.grading.numeric import number
+from bench.grading.numeric import MAX_CHARS, number
 from bench.tasks.base import Example, TextTask
 from bench.tasks.prompts import MATH
 from prm.data.rows import Row, json_lines
@@ -63,9 +70,28 @@ class Jsonl(TextTask):
         return same_math(a, b)[0]
 
     def compare(self, answer: str | None, reference: str) -> Grade:
-        """Exact if both are numbers, else mathematical equality."""
-        both = answer is not None and number(answer) is not None and number(reference) is not None
-        return grade_number(answer, reference) if both else grade_math(answer, reference)
+        """Exact if both are numbers, else mathematical equality.
+
+        If only the reference is a number, the answer may be in words that give it, as in GSM8K.
+        """
+        if answer is None or number(reference) is None:
+            return grade_math(answer, reference)
+        if number(answer) is not None:
+            return grade_number(answer, reference)
+        answer = _TIMES.sub("*", answer)
+        grade = grade_math(answer, reference)
+        if grade.correct or len(answer) > MAX_CHARS:
+            return grade
+        explained = _EXPLAINED.fullmatch(answer)
+        if explained and right_math(explained["computation"], explained["answer"])[0]:
+            return grade_math(explained["answer"], reference)
+        in_words = grade_number(number_in_words(answer), reference)
+        return in_words if in_words.correct else grade
+
+
+_TIMES = re.compile(r"(?<=\d)\s+x\s+(?=\\?\$?\d)")
+_EXPLAINED = re.compile(r"(?P<answer>[^()]*\d[^()]*)\s\((?P<computation>[^a-zA-Z]*)\)")
+"""An answer with its computation in brackets: 18 (9+9)."""
 
 
 def _example(row: Row, source: str) -> Example:
@@ -81,5 +107,6 @@ def _reference(row: Row) -> str:
         if answer - answer != 0:
             raise UsageError(f"{row.where}: 'answer' must be a finite number")
         return format(Decimal(repr(answer)), "f")  # 1e16 written out
-    text = row.text("answer")
-    return math_answer(text) or text.strip()
+    if reference := reference_answer(row.text("answer")):
+        return reference
+    raise UsageError(f"{row.where}: nothing follows '####' in 'answer'")
