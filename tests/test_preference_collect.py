@@ -175,17 +175,40 @@ def test_problems_from_a_file(tmp_path: Path) -> None:
         {"question": "Ann has 2 and gets 3. How many?", "answer": "2 + 3 = <<2+3=5>>5\n#### 5"},
         {"problem": "Take 1.", "answer": "7", "solutions": ["8 - 1 = 7.", "6 + 1 = 7."]},
         {"problem": "Box it.", "solution": r"It is $\boxed{9}$."},
+        {"problem": "Box an answer.", "answer": r"3 + 5 is $\boxed{8}$."},
         {"problem": "No answer."},
     ]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     source = read_source("jsonl", str(path), None)
     assert [i.gold for i in source.instructions] == [
         ("2 + 3 = [MASKED]",), ("8 - 1 = [MASKED].", "6 + 1 = [MASKED]."), (r"It is $\boxed{[MASKED]}$.",),
+        (r"3 + 5 is $\boxed{[MASKED]}$.",),
     ]  # fmt: skip
-    for instruction, answer in zip(source.instructions, "579", strict=True):
+    for instruction, answer in zip(source.instructions, "5798", strict=True):
         assert source.task.grade(instruction.problem, answer).correct
-    assert "1 x a problem needs a question and an answer" in source.notes[0]
+    assert "1 x no field 'answer'" in source.notes[0]
     assert len(read_source("jsonl", str(path), 2).instructions) == 2
+
+
+def test_a_question_of_several_rows_is_one_problem_with_all_their_solutions(tmp_path: Path) -> None:
+    path = tmp_path / "problems.jsonl"
+    rows = [
+        {"problem": "Halve 1.", "answer": "0.5", "solution": "1 / 2 = 0.5."},
+        {"problem": "Take 1.", "answer": "7", "solution": "8 - 1 = 7."},
+        {"problem": "Halve 1.", "answer": r"\frac{1}{2}", "solution": r"It is \frac{1}{2}."},
+        {"problem": "Halve 1.", "answer": "2", "solution": "1 * 2 = 2."},
+        {"problem": "Take 1.", "answer": "7", "solutions": ["6 + 1 = 7.", "8 - 1 = 7."]},
+        {"problem": "Add 1.", "answer": "9", "solution": "8 + 1 = 9."},
+        {"problem": "Take 1.", "answer": "7", "solution": "After the limit: 7."},
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    source = read_source("jsonl", str(path), 2)
+    assert [(i.problem.question, i.gold) for i in source.instructions] == [
+        ("Halve 1.", ("1 / 2 = [MASKED].", "It is [MASKED].")),
+        ("Take 1.", ("8 - 1 = [MASKED].", "6 + 1 = [MASKED].")),
+    ]
+    assert source.task.grade(source.instructions[0].problem, "1/2").correct
+    assert "1 x another answer than in an earlier row with this question" in source.notes[0]
 
 
 @pytest.mark.parametrize(

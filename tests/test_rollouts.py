@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -199,8 +200,6 @@ async def test_a_problem_that_fails_is_left_out_and_said() -> None:
 
 
 def test_evaluation_problems_are_not_labelled(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    import json
-
     from tests.test_prm_data import GSM8K_TEST
 
     path = tmp_path / "problems.jsonl"
@@ -214,6 +213,18 @@ def test_evaluation_problems_are_not_labelled(tmp_path: Path, capsys: pytest.Cap
         read_examples(Counting(), str(path), None)
     with pytest.raises(UsageError, match="needs --problems"):
         read_examples(Counting(), None, None)
+
+
+def test_a_worked_solution_is_read_as_its_answer(tmp_path: Path) -> None:
+    path = tmp_path / "problems.jsonl"
+    rows = [
+        {"question": "What is 1 + 1?", "answer": "One and one are $\\boxed{2}$."},
+        {"question": "What is 1 + 2?", "answer": "Halves: \\boxed{1.5}.\n#### 3"},
+        {"problem": "What is 2 + 2?", "solution": "Two and two are $\\boxed{4}$.", "level": "Level 1"},
+        {"question": "What is 2 + 3?", "answer": 5, "solution": None},
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert [example.reference for example in read_examples(Counting(), str(path), None)] == list("2345")
 
 
 def test_an_odd_problem_is_left_out_and_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

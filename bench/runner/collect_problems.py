@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from bench.grading.equality import WORKER
 from bench.grading.extract import boxed_answer
+from bench.grading.sentences import unbox
+from bench.runner.problem_rows import question_and_answer, solutions
 from bench.tasks import CODE_TASKS, TEXT_TASKS
 from bench.tasks.base import Example, Task, TextTask
 from bench.tasks.builtin_code import BuiltinCode, case_of
@@ -110,34 +111,39 @@ def _programs(task: Task, n: int) -> list[Instruction]:
 
 
 def _from_file(task: TextTask, problems: str, limit: int | None) -> tuple[list[Instruction], tuple[str, ...]]:
+    """The instructions of a file's questions, each with the gold solutions of all its rows."""
     left_out = LeftOut()
     hint = f"; a row looks like this: {EXAMPLE}"
-    rows = parsed(read_rows(problems), _parse, source=problems, left_out=left_out, hint=hint)
-    read = dict.fromkeys(row for row, _ in zip(rows, range(limit or sys.maxsize), strict=False))
+    answers: dict[str, str] = {}
+
+    def parse(row: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
+        question, answer = question_and_answer(row)
+        if not task.equal(answers.setdefault(question, answer), answer):
+            raise UsageError("another answer than in an earlier row with this question")
+        yield question, [masked(text, answer) for text in _gold(row, answer)]
+
+    read: dict[str, dict[str, None]] = {}
+    for question, gold in parsed(read_rows(problems), parse, source=problems, left_out=left_out, hint=hint):
+        if question not in read and len(read) == limit:
+            break
+        read.setdefault(question, {}).update(dict.fromkeys(gold))
     if not read:
         raise UsageError(f"{problems}: nothing to collect{hint}; {left_out.first_of(problems)}")
     if task.name != "gsm8k":
         WORKER.start()
     instructions = []
-    for question, answer, gold in read:
+    for question, golds in read.items():
         problem = Problem(f"{task.name}/{instruction_id(question)[:16]}", question)
-        task.add([Example(problem, answer)])
-        instructions.append(Instruction(problem, tuple(masked(text, answer) for text in gold)))
+        task.add([Example(problem, answers[question])])
+        instructions.append(Instruction(problem, tuple(golds)))
     return instructions, (left_out.describe(),) if left_out else ()
 
 
-def _parse(row: Mapping[str, Any]) -> Iterator[tuple[str, str, tuple[str, ...]]]:
-    """{"problem" or "question", "answer", "solution" or "solutions"}, GSM8K's rows and MATH's among them."""
-    question = row["problem"] if "problem" in row else row["question"]
-    gold = row.get("solutions", [row["solution"]] if "solution" in row else [])
-    if not isinstance(gold, list) or not all(isinstance(text, str) for text in gold):
-        raise UsageError("'solutions' must be a list of texts")
-    if "answer" in row:
-        worked, marker, answer = str(row["answer"]).rpartition("####")
-        if marker and not gold:
-            gold = [re.sub(r"<<.*?>>", "", worked).strip()]
-    else:
-        answer = boxed_answer(gold[0]) or "" if gold else ""
-    if not isinstance(question, str) or not question.strip() or not answer.strip():
-        raise UsageError("a problem needs a question and an answer")
-    yield question, answer.strip(), tuple(gold)
+def _gold(row: Mapping[str, Any], answer: str) -> list[str]:
+    """The worked solutions of a row: those it names, else the one that its answer ends, as in GSM8K."""
+    if given := solutions(row):
+        return given
+    text = str(row["answer"])
+    worked = text.rpartition("####")[0] if boxed_answer(text) is None else text
+    worked = re.sub(r"<<.*?>>", "", worked).strip()
+    return [worked] if worked and unbox(worked) != answer else []

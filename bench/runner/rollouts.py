@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from bench.runner.identity import as_recorded
 from bench.runner.models import NoScorer, load_policy
+from bench.runner.problem_rows import question_and_answer
 from bench.runner.resolve import ResolvedPolicy, resolve_policy
 from bench.runner.specs import PolicySpec
 from bench.tasks import TEXT_TASKS
@@ -182,15 +183,10 @@ def _builtin_examples(task: TextTask, limit: int | None) -> list[Example]:
 
 
 def _own_examples(task: TextTask, problems: str, limit: int | None) -> list[Example]:
-    def parse(row: dict[str, Any]) -> list[tuple[str, str]]:
-        question = row["problem"] if "problem" in row else row["question"]
-        answer = str(row["answer"]).rpartition("####")[2].strip()
-        if not isinstance(question, str) or not question.strip() or row["answer"] is None or not answer:
-            raise UsageError("a problem needs a question and an answer")
-        return [(question, answer)]
-
     left_out = LeftOut()
-    pairs = list(parsed(read_rows(problems), parse, source=problems, left_out=left_out))[:limit]
+    rows = read_rows(problems)
+    read = parsed(rows, lambda row: [question_and_answer(row)], source=problems, left_out=left_out)
+    pairs = list(read)[:limit]
     if left_out:
         print(left_out.describe(), file=sys.stderr)
     guard = Guard.known()
