@@ -124,7 +124,7 @@ def _from_file(task: TextTask, problems: str, limit: int | None) -> tuple[list[I
 
     read: dict[str, dict[str, None]] = {}
     for question, gold in parsed(read_rows(problems), parse, source=problems, left_out=left_out, hint=hint):
-        if question not in read and len(read) == limit:
+        if question not in read and 0 < len(read) == limit:
             break
         read.setdefault(question, {}).update(dict.fromkeys(gold))
     if not read:
