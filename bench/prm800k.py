@@ -9,7 +9,8 @@ Stages, each kept in a folder of --work and resumed if it was interrupted:
   prm        continues with 10, 30 and 100 % of the labels of phase 1, averages the members' scores and
              calibrates them on validation problems
   report     measures these reward models on the test part of phase 1 and on ProcessBench, beside baselines
-With --base MODEL the stages before prm are left out: it trains LoRA and a head on a pretrained model.
+With --base MODEL there are no stages before prm: LoRA and a head are trained on a pretrained model, with the
+labels of both phases at once.
 Nothing is trained on a problem of an evaluation set.
 
 --data DIR is searched for phase1_train.jsonl, phase1_test.jsonl, phase2_train.jsonl (as released by OpenAI
@@ -20,6 +21,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from bench.experiments.prm800k import Prm800kRequest, run
 from bench.recipe_options import recipe_parser
@@ -28,6 +30,10 @@ from search.command import exit_code
 
 def _request(arguments: Sequence[str] | None) -> Prm800kRequest:
     parser = recipe_parser("bench.prm800k", __doc__, Prm800kRequest)
+    parser.add_argument(
+        "--adapter", type=Path, metavar="DIR",
+        help="with --base: also write the adapter of the last reward model here, in bfloat16, calibrated",
+    )  # fmt: skip
     return Prm800kRequest(**vars(parser.parse_args(arguments)))
 
 

@@ -94,8 +94,13 @@ def test_on_a_pretrained_model_nothing_is_made_from_random_weights(
     work = tmp_path / "work"
     monkeypatch.setattr(prm800k, "SHARES", (1.0,))
     options = ["--data", str(data), "--work", str(work), "--base", "builtin"]
-    assert main([*options, "--top-layers", "1"]) == 0
+    assert main([*options, "--top-layers", "1", "--adapter", str(tmp_path / "bundled")]) == 0
     assert not any((work / name).exists() for name in ("text.jsonl", "base", "sft", "corrupted", "phase2"))
+    bundled = tmp_path / "bundled"
+    assert json.loads((bundled / "adapter_config.json").read_text())["base_model_name_or_path"] == "builtin"
+    assert (bundled / "prm.json").read_text() == (work / "prm-100" / "prm.json").read_text(), "calibrated"
+    learnt = json.loads((work / "prm-100" / "train.json").read_text())["data"]
+    assert [Path(file).name for file in learnt] == ["phase1.jsonl", "phase2.jsonl"]
     adapter = json.loads((work / "prm-100" / "adapter" / "adapter_config.json").read_text())
     assert adapter["base_model_name_or_path"] == "builtin" and adapter["r"] == recipe.LORA
     last = AutoConfig.from_pretrained(work / "prm-100").num_hidden_layers - 1
@@ -118,8 +123,9 @@ def test_a_folder_without_the_labels_is_named(tmp_path: Path, capsys: pytest.Cap
     shown = capsys.readouterr().err
     assert "--layers is for models with random weights" in shown
     assert "--top-layers -1: must be 0 (all) to" in shown
-    assert main([*here, "--hidden", "100", "--label-lr", "0", "--top-layers", "1"]) == 2
+    assert main([*here, "--hidden", "100", "--label-lr", "0", "--top-layers", "1", "--adapter", "."]) == 2
     shown = capsys.readouterr().err
+    assert "--adapter is for one reward model" in shown and "--adapter: . is no adapter" in shown
     assert "--hidden 100: must be a multiple" in shown and "--label-lr 0.0: must be more" in shown
     assert "--top-layers is for a pretrained model" in shown
     assert not (tmp_path / "w").exists()

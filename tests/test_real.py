@@ -10,6 +10,7 @@ from zipfile import ZipFile
 import pytest
 from safetensors.torch import load_file
 
+from bench.experiments.adapters import CONFIG
 from bench.real import demo, recipe
 from bench.real.problems import MEMBERS, to_lines
 from bench.real.recipe import RealRequest, Sizes, by_length, run, values_of_samples
@@ -26,7 +27,7 @@ from tests.test_prm_train import fit, random_model
 
 SIZES = Sizes(
     worked=32, sampled=4, samples=4, top_layers=0, lora=2, bf16=False, batch=8, max_length=192, epochs=1,
-    lr=1e-3, prm_epochs=1, prm_lr=1e-3, prm_lora=2,
+    lr=1e-3, orm_epochs=1, orm_lr=1e-3, orm_lora=2,
 )  # fmt: skip
 
 
@@ -63,7 +64,7 @@ def test_the_recipe_runs_to_its_end_is_not_repeated_and_its_adapters_load(
     )  # fmt: skip
     monkeypatch.setattr(recipe, "BASE", str(base))
     monkeypatch.setattr(recipe, "HERE", tmp_path / "out")  # the adapters that are found by name
-    for name in ("smollm2-gsm8k", "smollm2-gsm8k-prm", "smollm2-gsm8k-orm"):
+    for name in ("smollm2-gsm8k", "smollm2-gsm8k-orm"):
         monkeypatch.setitem(bundled.ADAPTERS, name, tmp_path / "out" / bundled.ADAPTERS[name].name)
     for look_up in (local_policy, find):
         with pytest.raises(UsageError, match=r"python -m bench\.real\.make"):
@@ -86,11 +87,10 @@ def test_the_recipe_runs_to_its_end_is_not_repeated_and_its_adapters_load(
     assert merged is not None and merged == local_policy(str(tmp_path / "out/policy"))
     before, after = load_file(base / "model.safetensors"), load_file(Path(merged) / "model.safetensors")
     assert before.keys() == after.keys()
-    for name, kind in (("prm", "process"), ("orm", "outcome")):
-        prm = resolve_prm(PRMSpec(name=f"smollm2-gsm8k-{name}", engine="hf"), TASKS["gsm8k"](), "hf")
-        assert prm is not None and prm.model is not None
-        layout = find(prm.model).layout
-        assert (layout.head.kind, layout.template.question) == (kind, recipe.TEMPLATE)
+    orm = resolve_prm(PRMSpec(name="smollm2-gsm8k-orm", engine="hf"), TASKS["gsm8k"](), "hf")
+    assert orm is not None and orm.model is not None
+    layout = find(orm.model).layout
+    assert (layout.head.kind, layout.template.question) == ("outcome", recipe.TEMPLATE)
 
     times = {path: path.stat().st_mtime_ns for path in (tmp_path / "work").rglob("README.md")}
     run(request)
@@ -108,7 +108,7 @@ def test_the_recipe_runs_to_its_end_is_not_repeated_and_its_adapters_load(
     monkeypatch.undo()
     monkeypatch.setattr(recipe, "BASE", str(base))
     run(replace(request, out=tmp_path / "mine"))  # what stands on a policy of one's own names that policy
-    own = json.loads((tmp_path / "mine" / "prm" / recipe.CONFIG).read_text())
+    own = json.loads((tmp_path / "mine" / "orm" / CONFIG).read_text())
     assert own["base_model_name_or_path"] == str(tmp_path / "mine" / "policy")
 
 

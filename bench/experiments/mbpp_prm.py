@@ -14,6 +14,7 @@ from textwrap import dedent
 from bench.experiments.recipe import Recipe, RecipeRequest
 from mutation.building import BuildRequest, build
 from mutation.label import LabelParams
+from mutation.parsing import source_lines
 from prm.data.labels import LabelledSolution, read_labels, write_labels
 from search.segment import SEGMENTERS
 
@@ -49,7 +50,7 @@ def run(request: MbppRequest) -> None:
             written = write_labels(text, [*islice(library_functions(), request.limit), *right])
             print(f"text: {written:,} programs")
         recipe.read(text, batch=16)
-    models = [recipe.train_prm(f"prm-{kind}", labels["train", kind], batch=2, patience=4) for kind in KINDS]
+    models = [recipe.train_prm(f"prm-{kind}", [labels["train", kind]], batch=2, patience=4) for kind in KINDS]
     data = {f"MBPP test, {kind}": list(read_labels(labels["test", kind])) for kind in KINDS}
     recipe.report(models, data, train)
 
@@ -79,7 +80,7 @@ def functions_of(source: str) -> Iterator[LabelledSolution]:
         tree = ast.parse(source)
     except (SyntaxError, ValueError):
         return
-    lines = source.splitlines(keepends=True)
+    lines = source_lines(source)
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef) and (purpose := ast.get_docstring(node)) and len(node.body) > 1:
             docstring = node.body[0]

@@ -8,6 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar
 
+from bench.experiments.adapters import check_replaceable, ship
 from bench.experiments.corrupt import corrupted
 from bench.experiments.recipe import Recipe, RecipeRequest
 from prm.data import load
@@ -29,15 +30,19 @@ LABELS: dict[str, Any] = {
 }  # fmt: skip
 CORRUPTED: dict[str, Any] = {"epochs": 1.0, "batch": 16, "lr": 1e-3, "dropout": 0.1}
 """What differs from LABELS for corrupted steps."""
-PRETRAINED: dict[str, Any] = {"batch": 1, "accumulate": 4, "every_token": 0.5}
-"""Instead of LABELS, on a pretrained model."""
+PRETRAINED: dict[str, Any] = {"batch": 1, "accumulate": 4, "every_token": 0.5, "patience": 10}
+"""Instead of LABELS, on a pretrained model, which learns the labels of both phases at once."""
 CORRUPTED_SHARE = 0.6
 """Of a solution's steps."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prm800kRequest(RecipeRequest):
-    """See `RecipeRequest`. data: a folder that is searched for the files of PRM800K and other data sets."""
+    """See `RecipeRequest`. data: a folder that is searched for the files of PRM800K and other data sets.
+
+    adapter: where the adapter of the reward model on all labels is written in the end, to be bundled; it
+    needs a base.
+    """
 
     work: Path = Path("runs/prm800k")
     hidden: int = 192
@@ -46,8 +51,19 @@ class Prm800kRequest(RecipeRequest):
     label_epochs: float = 2.0
     lr: float = 3e-3
     label_lr: float = 7e-4
+    adapter: Path | None = None
 
     usual_members: ClassVar[int] = 2
+
+    def _faults(self) -> Iterator[str]:
+        yield from super()._faults()
+        if self.adapter is not None:
+            if self.base is None or self.number > 1:
+                yield "--adapter is for one reward model on a pretrained model: name that with --base"
+            try:
+                check_replaceable(self.adapter)
+            except UsageError as error:
+                yield f"--adapter: {error}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,27 +182,29 @@ def run(request: Prm800kRequest) -> None:
             print(f"{name}: {written:,} solutions; {guard.describe().splitlines()[0]}")
         return path
 
-    base, seen = "", list[LabelledSolution]()
+    phase1 = gathered("phase1", labels(sources.phase1))
+    phase2 = gathered("phase2", labels(sources.phase2)) if sources.phase2 else None
+    both = [phase1] if phase2 is None else [phase1, phase2]
+    trained, base, settings = both, "", PRETRAINED
     if request.base is None:
+        trained, base, settings = [phase1], "corrupted", LABELS
         text = gathered("text", gather_text(sources, request.limit))
         recipe.read(text, **TEXT)
-        base = "corrupted"
         made = gathered(base, (c for s in load(str(text)) for c in corrupted(s, CORRUPTED_SHARE)))
-        recipe.train_prm(base, made, **{**LABELS, **CORRUPTED})
-        if sources.phase2:
-            phase2 = gathered("phase2", labels(sources.phase2))
-            recipe.train_prm("phase2", phase2, base=base, **{**LABELS, "epochs": 1.0})
+        recipe.train_prm(base, [made], **{**LABELS, **CORRUPTED})
+        if phase2 is not None:
+            recipe.train_prm("phase2", [phase2], base=base, **{**LABELS, "epochs": 1.0})
             base = "phase2"
-            seen += load(str(phase2))
-    phase1 = gathered("phase1", labels(sources.phase1))
-    settings = LABELS if request.base is None else PRETRAINED
     validation = gathered("validation", held_out(load(str(phase1))))
     models = {
-        recipe.train_prm(f"prm-{round(100 * share)}", phase1, base=base, **settings, share=share): share
+        recipe.train_prm(f"prm-{round(100 * share)}", trained, base=base, **settings, share=share): share
         for share in SHARES
     }
     for model in models:
         recipe.calibrate(model, validation)
     data = {spec: list(islice(load(spec), request.limit)) for spec in sources.tests}
-    results = recipe.report(list(models), data, [*seen, *load(str(phase1))])
+    results = recipe.report(list(models), data, [s for path in reversed(both) for s in load(str(path))])
     learning_curve(results, models, work / "report" / "learning-curve.png")
+    if request.adapter is not None and request.base is not None:
+        best = max(models, key=models.__getitem__)
+        ship(Path(best) / "adapter", request.adapter, request.base)

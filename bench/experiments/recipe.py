@@ -25,7 +25,7 @@ from prm.training.train import train
 from search.errors import UsageError
 from search.precision import has_bfloat16
 
-LORA = 8
+LORA = 4
 """Rank of the adapter, on a pretrained model."""
 VOCABULARY = 4096
 CONTEXT = 2048
@@ -124,7 +124,8 @@ class Recipe:
         """Note in the folder what its stages are of. Raises UsageError if they are of something else."""
         request = self.request
         settings = {**asdict(request), "members": request.number, "data": str(request.data.resolve())}
-        del settings["work"]
+        for name in ("work", "adapter"):
+            settings.pop(name, None)
         claim(self.request.work, settings)
 
     def read(self, text: Path, **changes: Any) -> None:
@@ -136,9 +137,9 @@ class Recipe:
         if not all((base / "config.json").exists() for base in bases):
             make_bases(text, bases, hidden=self.request.hidden, layers=self.request.layers)
         fields = {"form": "sft", "epochs": self.request.epochs, "lr": self.request.lr, **changes}
-        self._train("sft", "base", text, fields)
+        self._train("sft", "base", [text], fields)
 
-    def train_prm(self, name: str, labels: Path, *, base: str = "sft", **changes: Any) -> str:
+    def train_prm(self, name: str, labels: Sequence[Path], *, base: str = "sft", **changes: Any) -> str:
         """Train a 3-class head and the weights below it. Returns the folder of the reward model.
 
         base: the stage to start from, unless the request has a pretrained model. changes: fields of
@@ -159,7 +160,7 @@ class Recipe:
         folder, members = self.request.work / stage, self.request.number
         return [folder] if members == 1 else [folder / str(i) for i in range(members)]
 
-    def _train(self, stage: str, base: str, data: Path, fields: Mapping[str, Any]) -> None:
+    def _train(self, stage: str, base: str, data: Sequence[Path], fields: Mapping[str, Any]) -> None:
         """Train each member, or continue; skip those that are done."""
         pretrained, top = self.request.base, self.request.top_layers
         if pretrained is not None:
@@ -170,7 +171,7 @@ class Recipe:
                 print(f"{out.relative_to(self.request.work)}: already done")
                 continue
             requests[out.with_suffix(".log")] = TrainRequest(
-                base=pretrained or str(below), data=(str(data),), out=out,
+                base=pretrained or str(below), data=tuple(map(str, data)), out=out,
                 resume=(out / "train.json").exists(), seed=seed, max_length=CONTEXT, bf16=has_bfloat16(),
                 **fields,
             )  # fmt: skip

@@ -19,7 +19,7 @@ from prm.reading.bundled import bundled_adapter
 from search.command import exit_code
 
 OUT = Path("runs/real-demo")
-POLICY, PRM = "smollm2-gsm8k", "smollm2-gsm8k-prm"
+POLICY, PRM = "smollm2-gsm8k", "smollm2-prm800k"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

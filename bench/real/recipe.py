@@ -1,9 +1,8 @@
 """SmolLM2 on GSM8K: the stages of `python -m bench.real.make`, each kept in a folder of its own.
 
 The policy is tuned on worked solutions. Its own solutions of the shortest of these problems, and whether
-their answers are right, train two reward models on its weights: one that reads whole solutions (Cobbe et al.
-2021, arXiv:2110.14168, section 4), and one that predicts at the end of each step whether the solution will
-end right (Yu et al. 2023, arXiv:2311.09724), which a search can use.
+their answers are right, train a reward model for whole solutions on its weights (Cobbe et al. 2021,
+arXiv:2110.14168, section 4).
 """
 
 from __future__ import annotations
@@ -11,12 +10,12 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
 
+from bench.experiments.adapters import check_replaceable, ship
 from bench.experiments.stages import claim
 from bench.report.recorded import read_trace
 from bench.report.sides import Graders
@@ -37,11 +36,10 @@ BASE, TASK = "smollm2", "gsm8k"
 TEMPLATE = "<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n"
 """SmolLM2's chat template without its system turn, which would be a fifth of all tokens."""
 VOTE = "self_consistency"
-CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 CARD = "README.md"
 """Written last by a training."""
-POLICY, JUDGES = "policy", ("prm", "orm")
-"""The models: a policy, and reward models on its weights."""
+POLICY, ORM = "policy", "orm"
+"""The models: a policy, and a reward model on its weights."""
 BUNDLED_POLICY = "smollm2-gsm8k"
 """The name of the policy whose adapter is in `HERE`."""
 
@@ -53,7 +51,7 @@ class Sizes:
     worked: worked solutions that the policy is tuned on, the shortest ones. sampled: the shortest problems,
         which it then samples solutions of. samples: of each.
     top_layers, lora, bf16: see `TrainRequest`. batch: sequences in a step. max_length: tokens.
-    epochs, lr: of the policy. prm_epochs, prm_lr, prm_lora: of the reward models.
+    epochs, lr: of the policy. orm_epochs, orm_lr, orm_lora: of the reward model.
     """
 
     worked: int
@@ -66,19 +64,19 @@ class Sizes:
     max_length: int
     epochs: float
     lr: float
-    prm_epochs: float
-    prm_lr: float
-    prm_lora: int
+    orm_epochs: float
+    orm_lr: float
+    orm_lora: int
 
 
 SIZES = {
     "cpu": Sizes(
         worked=1500, sampled=150, samples=8, top_layers=15, lora=16, bf16=False, batch=8, max_length=192,
-        epochs=2, lr=1e-3, prm_epochs=2, prm_lr=2e-4, prm_lora=3,
+        epochs=2, lr=1e-3, orm_epochs=2, orm_lr=2e-4, orm_lora=3,
     ),
     "gpu": Sizes(
         worked=7473, sampled=2000, samples=32, top_layers=0, lora=64, bf16=True, batch=32, max_length=640,
-        epochs=3, lr=5e-4, prm_epochs=2, prm_lr=2e-4, prm_lora=64,
+        epochs=3, lr=5e-4, orm_epochs=2, orm_lr=2e-4, orm_lora=64,
     ),
 }  # fmt: skip
 
@@ -105,8 +103,8 @@ def run(request: RealRequest) -> None:
     if request.out is not None:
         if request.out.resolve() == request.work.resolve():
             raise UsageError(f"--out {request.out} is the folder of the stages: give another one")
-        for name in (POLICY, *JUDGES):
-            _check_replaceable(request.out / name)
+        for name in (POLICY, ORM):
+            check_replaceable(request.out / name)
     rows = by_length(request.data)
     digest = sha256(request.data.read_bytes()).hexdigest()
     claim(request.work, {"data": digest, **asdict(request.sizes)})
@@ -115,15 +113,12 @@ def run(request: RealRequest) -> None:
     asked = _written(work / "asked.jsonl", rows[: sizes.sampled])
     policy = _trained(request, POLICY, "sft", BASE, f"worked:{worked}")
     labels = _sampled(request, policy, asked)
-    forms: dict[str, Form] = {"prm": "classes2", "orm": "outcome"}
-    for name, form in forms.items():
-        _trained(request, name, form, str(policy), f"labels:{labels}")
+    _trained(request, ORM, "outcome", str(policy), f"labels:{labels}")
     if request.out is not None:
         tuned = request.out / POLICY
         ship(work / POLICY / "adapter", tuned, BASE)
-        for name in JUDGES:
-            base = BUNDLED_POLICY if request.out.resolve() == HERE else str(tuned.resolve())
-            ship(work / name / "adapter", request.out / name, base)
+        base = BUNDLED_POLICY if request.out.resolve() == HERE else str(tuned.resolve())
+        ship(work / ORM / "adapter", request.out / ORM, base)
 
 
 def by_length(path: Path) -> list[Row]:
@@ -133,31 +128,6 @@ def by_length(path: Path) -> list[Row]:
         return len(row.text("question")) + len(re.sub(r"<<.*?>>", "", row.text("answer")))
 
     return sorted(json_lines(path), key=length)
-
-
-def ship(adapter: Path, out: Path, base: str) -> None:
-    """Copy an adapter in bfloat16, to be merged into `base` from now on. One that was there is replaced.
-
-    Raises UsageError if something else is there.
-    """
-    from safetensors.torch import load_file, save_file
-
-    _check_replaceable(out)
-    partial = out.with_name(f".{out.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    shutil.copytree(adapter, partial)
-    weights = {name: tensor.bfloat16() for name, tensor in load_file(partial / WEIGHTS).items()}
-    save_file(weights, partial / WEIGHTS, metadata={"format": "pt"})
-    fields = json.loads((partial / CONFIG).read_text(encoding="utf-8")) | {"base_model_name_or_path": base}
-    (partial / CONFIG).write_text(json.dumps(fields, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    shutil.rmtree(out, ignore_errors=True)
-    partial.rename(out)
-    print(f"written: {out}")
-
-
-def _check_replaceable(out: Path) -> None:
-    if out.exists() and not (out / CONFIG).is_file():
-        raise UsageError(f"--out: {out} is no adapter's folder, and is not replaced")
 
 
 def values_of_samples(trace: Path) -> Iterator[LabelledSolution]:
@@ -197,9 +167,9 @@ def _trained(request: RealRequest, name: str, form: Form, base: str, data: str) 
                 form=form, base=base, data=(data,), out=out, resume=(out / RUN).exists(),
                 question_template=TEMPLATE, class_weights="auto" if is_policy else "balanced",
                 validation_share=0.02 if is_policy else 0.1,
-                epochs=sizes.epochs if is_policy else sizes.prm_epochs, batch=sizes.batch,
-                max_length=sizes.max_length, lr=sizes.lr if is_policy else sizes.prm_lr, bf16=sizes.bf16,
-                lora=sizes.lora if is_policy else sizes.prm_lora, top_layers=sizes.top_layers, every=100,
+                epochs=sizes.epochs if is_policy else sizes.orm_epochs, batch=sizes.batch,
+                max_length=sizes.max_length, lr=sizes.lr if is_policy else sizes.orm_lr, bf16=sizes.bf16,
+                lora=sizes.lora if is_policy else sizes.orm_lora, top_layers=sizes.top_layers, every=100,
             )
         )  # fmt: skip
     return out

@@ -13,9 +13,11 @@ PRMS = {"builtin": FOLDER / "prm", "weak": FOLDER / "prm-weak", "builtin-code": 
 
 REAL = FOLDER.with_name("real")
 ADAPTER_POLICIES = {"smollm2-gsm8k": REAL / "policy"}
-ADAPTER_PRMS = {"smollm2-gsm8k-prm": REAL / "prm", "smollm2-gsm8k-orm": REAL / "orm"}
+ADAPTER_PRMS = {"smollm2-prm800k": REAL / "prm", "smollm2-gsm8k-orm": REAL / "orm"}
 ADAPTERS = {**ADAPTER_POLICIES, **ADAPTER_PRMS}
-"""LoRA adapters for a pretrained language model: a policy, and reward models for its steps and solutions."""
+"""LoRA adapters of a pretrained language model: a policy, and reward models for steps and for solutions."""
+MAKERS = {REAL / "prm": "bench.prm800k --base smollm2 --data DIR --adapter DIR"}
+"""The commands that make them, where it is not `bench.real.make`."""
 
 TASKS = {
     FOLDER / "policy": "builtin", FOLDER / "prm": "builtin", FOLDER / "prm-weak": "builtin",
@@ -52,7 +54,8 @@ def bundled_adapter(name: str) -> str:
     if name not in ADAPTERS:
         return name
     if not (ADAPTERS[name] / "adapter_config.json").is_file():
-        raise UsageError(f"{name} is missing; `python -m bench.real.make --data FILE` makes it")
+        maker = MAKERS.get(ADAPTERS[name], "bench.real.make --data FILE")
+        raise UsageError(f"{name} is missing; `python -m {maker}` makes it")
     return str(ADAPTERS[name])
 
 

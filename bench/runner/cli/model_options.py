@@ -49,7 +49,7 @@ def add_model_options(options: argparse.ArgumentParser) -> None:
     add("--prm", metavar="PATH_OR_ID",
         help="a reward model: a name that `python -m prm.zoo` lists, a specification (YAML), a folder or "
         "hub id with a prm.json, weak, a built-in one that knows no more than the policy, or a bundled "
-        "adapter of smollm2-gsm8k: smollm2-gsm8k-prm, or smollm2-gsm8k-orm, which scores whole solutions "
+        "adapter: smollm2-prm800k, or smollm2-gsm8k-orm, which scores whole solutions "
         "(default: the built-in one). For programs also tests, which runs the tests that the question shows, "
         "and tests+PATH_OR_ID, where failing tests overrule the model")  # fmt: skip
     add("--engine", metavar="NAME",
