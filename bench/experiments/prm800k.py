@@ -56,7 +56,7 @@ class Prm800kRequest(RecipeRequest):
     usual_members: ClassVar[int] = 2
 
     def _faults(self) -> Iterator[str]:
-        yield from super()._faults()
+        yield from RecipeRequest._faults(self)  # `slots` makes another class, which super() does not find
         if self.adapter is not None:
             if self.base is None or self.number > 1:
                 yield "--adapter is for one reward model on a pretrained model: name that with --base"
