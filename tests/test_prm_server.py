@@ -268,15 +268,16 @@ def test_urls_that_are_no_reward_model() -> None:
 
 
 async def test_problems_are_spread_and_stay() -> None:
-    worlds = [World(), World(pause_s=0.05), World()]
+    worlds = [World(), World(), World()]
     with serving_prm(worlds[0]) as one, serving_prm(worlds[1]) as two, serving_prm(worlds[2]) as three:
         async with PRMServerScorer(described(one, two, three)) as scorer:
             for index in range(6):
                 for _ in range(3):
                     await scorer.score(Problem(str(index), "?"), steps("2"))
             assert [world.scored for world in worlds] == [6, 6, 6]
+            worlds[1]._pause_s = 1
             slow = asyncio.create_task(scorer.score(Problem("1", "?"), steps("2")))
-            await asyncio.sleep(0.01)  # a call is in flight at the second
+            await asyncio.sleep(0)  # a call is in flight at the second, and stays there for a second
             for name in "abcd":
                 await scorer.score(Problem(name, "?"), steps("2"))
             assert [world.scored for world in worlds] == [8, 7, 8]
