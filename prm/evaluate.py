@@ -6,7 +6,7 @@ baselines (majority, position, n-grams) are trained on --baselines, which should
 models were trained on.
 
 To locate first errors, a scalar model uses the threshold that is best on ProcessBench's GSM8K part, as its
-authors do, if that is among the data. A model with classes reports an error where P(wrong) > 0.5.
+authors do, if that is among the data, else 0.5. A model with classes reports an error where P(wrong) > 0.5.
 ProcessBench's figure is the mean of the F1 of its subsets.
 """
 

@@ -19,7 +19,7 @@ def _print_zoo() -> None:
     for name, folder in PRMS.items():
         print(f"{name:<17} bundled, for the task {TASKS[folder]}")
     for name in ADAPTER_PRMS:
-        print(f"{name:<17} bundled, an adapter of smollm2")
+        print(f"{name:<17} bundled, an adapter on SmolLM2")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

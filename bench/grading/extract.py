@@ -254,15 +254,21 @@ def _is_quantity(side: str) -> bool:
 _FORMULA = re.compile(
     r"\\(?!frac)[a-zA-Z]|[\^_<>|]|(?<![a-zA-Z])(?:pi|sqrt|sin|cos|tan|log|ln|exp)(?![a-zA-Z])"
 )
+"""What makes a formula of a statement."""
 _WORD = re.compile(r"[a-zA-Z]{3}|\b(?:in|of)\b")
 _NAME = re.compile(r"\s*(?:[a-zA-Z]{2,}\s+)*[a-zA-Z]\s*")
+"""What may stand before "=" and be no formula: a variable, perhaps after words."""
 _VARIABLE = re.compile(r"(?<![a-zA-Z])(?![aAI])[a-zA-Z](?![a-zA-Z])")
+"""A letter that is no word of English by itself."""
 _BEFORE = re.compile(r"(?:\A|[\s:*\"'])\Z")
+"""The end of the text before a number that stands alone."""
 _OPERATED = re.compile(r"(?:[-+*/]|\b(?:times|plus|minus|over|by|x))\s*\Z")
+"""The same, if the number is a part of a computation."""
 _AFTER = re.compile(
     r"(?:\s?\\?%)?[.,;:!?)*\"']*(?:\Z|\s+(?![-+*/(]|(?:times|plus|minus|over|to|by|mod|or|x)\s+\\?\$?-?[\d.(]"
     r"|(?![aAImgshLNJWVKCF])[a-zA-Z](?![a-zA-Z])))"
 )
+"""The text after it: no computation goes on, and no variable follows, but perhaps a unit such as m."""
 
 
 def number_in_words(statement: str) -> str | None:

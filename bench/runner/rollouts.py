@@ -308,11 +308,10 @@ def label_problems(request: RolloutsRequest, load: LoadPolicy | None = None) -> 
         asyncio.run(work(trace))
     for id_, why in written.failed.items():
         print(f"{id_}: {why}")
-    notes = [f"{written.cut:,} solutions were cut or repeated themselves, and count as wrong"]
-    notes += [f"{written.events.failed:,} samples failed, and count for nothing"]
-    for note, number in zip(notes, (written.cut, written.events.failed), strict=True):
-        if number:
-            print(note)
+    if written.cut:
+        print(f"{written.cut:,} solutions were cut or repeated themselves, and count as wrong")
+    if written.events.failed:
+        print(f"{written.events.failed:,} samples failed, and count for nothing")
     if not written.labels:
         why = {
             "estimate": "no solution could be sampled",

@@ -21,7 +21,7 @@ Scored = Mapping[str, tuple[Sequence[LabelledSolution], Mapping[int, Sequence[St
 
 
 def threshold_for(scalar: bool, scored: Scored) -> float:
-    """The least P(not wrong) of a step that counts as right (section 4.1 of the paper).
+    """The least P(not wrong) of a step that counts as right.
 
     It is 0.5, and for scalar models the best threshold on ProcessBench's GSM8K part if that is among the
     data. The authors take the predicted class of other models.

@@ -16,7 +16,7 @@ ADAPTER_POLICIES = {"smollm2-gsm8k": REAL / "policy"}
 ADAPTER_PRMS = {"smollm2-prm800k": REAL / "prm", "smollm2-gsm8k-orm": REAL / "orm"}
 ADAPTERS = {**ADAPTER_POLICIES, **ADAPTER_PRMS}
 """LoRA adapters of a pretrained language model: a policy, and reward models for steps and for solutions."""
-MAKERS = {REAL / "prm": "bench.prm800k --base smollm2 --data DIR --adapter DIR"}
+MAKERS = {REAL / "prm": "bench.prm800k --base smollm2 --label-lr 5e-4 --data DIR --adapter bench/real/prm"}
 """The commands that make them, where it is not `bench.real.make`."""
 
 TASKS = {
